@@ -1,0 +1,142 @@
+"""The arithmetic between native columns and the unit cube, for all columns of a space at once.
+
+One column a parameter. A `Float` fills [0, 1] linearly or on the log scale. A discrete parameter with k
+values cuts [0, 1] into k cells, and value number i stands for the centre of its cell:
+
+* k equal cells, coordinate (i + 0.5) / k;
+* `Int` with `log`: the cell of value v reaches from log(v - 0.5) to log(v + 0.5), and with a = log(low - 0.5)
+  and b = log(high + 0.5) its coordinate is (log v - a) / (b - a).
+
+Every function takes `columns` (see `make_columns`), arrays whose last axis is d, and the array namespace `xp`
+(`jax.numpy` or `numpy`), and works in the dtype of X. None branches on values.
+"""
+
+import functools
+import math
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.numpy import finfo
+
+from bojax.space._parameters import Float, Int, Parameter
+
+
+class Columns(NamedTuple):
+    """Constants of the columns of a space, each [d]; the floating ones in the dtype of X."""
+
+    is_float: np.ndarray  # Float
+    is_log: np.ndarray  # Float or Int on the log scale
+    is_snapped: np.ndarray  # discrete, and its cells are wide enough for the dtype to hit their centres
+    low: np.ndarray  # Float: bounds inside [low, high] as real numbers; others 0 and 1
+    high: np.ndarray
+    offset: np.ndarray  # log of the value at coordinate 0 (log columns; others 0)
+    log_span: np.ndarray  # log of the ratio of the values at coordinates 1 and 0 (log columns; others 0)
+    span: np.ndarray  # high - low, or log_span for log columns
+    size: np.ndarray  # k as a float (Float: 1)
+    cell: np.ndarray  # 1 / k
+    first: np.ndarray  # Int: `low`, int32 (others 0)
+    step: np.ndarray  # Int: `step`, int32 (others 1)
+    last: np.ndarray  # k - 1, int32 (Float: 0)
+
+    def against(self, X: Any) -> "Columns":
+        """Returns the constants with as many axes as X, so that no rank is promoted."""
+        return Columns(*(c.reshape((1,) * (X.ndim - 1) + (-1,)) for c in self))
+
+
+@functools.lru_cache(maxsize=512)
+def make_columns(parameters: tuple[Parameter, ...], dtype: np.dtype) -> Columns:
+    """Returns the constants of `parameters` for arrays of `dtype`."""
+    rows = [_row(parameter, dtype) for parameter in parameters]
+    kinds = (bool, bool, bool) + (dtype,) * 7 + (np.int32,) * 3
+    return Columns(
+        *(np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True))
+    )
+
+
+def to_cube(X: Any, xp: ModuleType) -> Any:
+    """Returns X clipped to [0, 1]; on the bounds themselves the derivative is 1, unlike that of `clip`."""
+    return xp.where(X < 0, xp.zeros_like(X), xp.where(X > 1, xp.ones_like(X), X))
+
+
+def positions(columns: Columns, X: Any, xp: ModuleType) -> Any:
+    """Returns the value numbers int32 [..., d] of the cells that X lies in; 0 for Float columns."""
+    c, X = columns.against(X), to_cube(X, xp)
+    number = xp.where(
+        c.is_log, xp.rint(xp.exp(c.offset + X * c.log_span)) - c.first.astype(X.dtype), xp.floor(X * c.size)
+    )
+    # Clipped as floats so that the cast is safe, and as ints because a float32 may not hold `last`.
+    number = xp.clip(number, 0, c.last.astype(X.dtype))
+    return xp.where(c.is_float, 0, xp.clip(number.astype(np.int32), 0, c.last))
+
+
+def coordinates(columns: Columns, P: Any, X: Any, xp: ModuleType) -> Any:
+    """Returns X with the discrete columns replaced by the centres of cells P, and the Float columns kept."""
+    c = columns.against(X)
+    P = xp.clip(P, 0, c.last).astype(np.int32)
+    value = xp.where(c.is_log & ~c.is_float, (P + c.first).astype(X.dtype), xp.ones_like(X))
+    # Times 1 / k: XLA rewrites a quotient by a constant, and jit would differ from eager in the last bit.
+    even = (P.astype(X.dtype) + X.dtype.type(0.5)) * c.cell
+    centre = xp.where(c.is_log, (xp.log(value) - c.offset) / c.span, even)
+    return xp.where(c.is_float, X, centre)
+
+
+def round_to_cells(columns: Columns, X: Any, xp: ModuleType) -> Any:
+    """Returns the nearest representable points; columns too fine for the dtype are only clipped."""
+    c, X = columns.against(X), to_cube(X, xp)
+    return xp.where(c.is_snapped, coordinates(columns, positions(columns, X, xp), X, xp), X)
+
+
+def float_values(columns: Columns, X: Any, xp: ModuleType) -> Any:
+    """Returns the native values [..., d] of the Float columns, within their bounds; others are meaningless.
+
+    Both formulas start from the nearer bound, so they meet the bounds exactly, with the right derivative
+    there.
+    """
+    c, X = columns.against(X), to_cube(X, xp)
+    lower = X < 0.5
+    scale = xp.exp(xp.where(lower, X, X - 1) * c.log_span)
+    log_value = xp.where(lower, c.low, c.high) * scale
+    value = xp.where(c.is_log, log_value, c.low * (1 - X) + c.high * X)
+    return xp.where(value < c.low, c.low, xp.where(value > c.high, c.high, value))
+
+
+def float_coordinates(columns: Columns, V: Any, xp: ModuleType) -> Any:
+    """Returns the coordinates [..., d] of native values V in the Float columns; others are meaningless."""
+    c = columns.against(V)
+    inside = xp.where(V < c.low, c.low, xp.where(V > c.high, c.high, V))
+    logged = xp.log(xp.where(c.is_log & c.is_float, inside, xp.ones_like(V))) - c.offset
+    x = to_cube(xp.where(c.is_log, logged, inside - c.low) / c.span, xp)
+    return xp.where(V <= c.low, xp.zeros_like(V), xp.where(V >= c.high, xp.ones_like(V), x))
+
+
+def _row(parameter: Parameter, dtype: np.dtype) -> tuple[Any, ...]:
+    eps = float(finfo(dtype).eps)  # of jax.numpy, which knows bfloat16
+    if isinstance(parameter, Float):
+        low, high = _inward(parameter.low, parameter.high, dtype)
+        offset, log_span = 0.0, 0.0
+        if parameter.log:
+            offset = math.log(parameter.low)
+            log_span = math.log(parameter.high) - offset
+        span = log_span if parameter.log else parameter.high - parameter.low
+        return True, parameter.log, False, low, high, offset, log_span, span, 1.0, 1.0, 0, 1, 0
+    k = parameter.num_values
+    first, step = (parameter.low, parameter.step) if isinstance(parameter, Int) else (0, 1)
+    if isinstance(parameter, Int) and parameter.log:
+        offset = math.log(parameter.low - 0.5)
+        span = math.log(parameter.high + 0.5) - offset
+        # The error of a coordinate, as log v, against half of the narrowest cell, 1 / (2 high).
+        snapped = eps * (4 * math.log(parameter.high) + 4) * parameter.high < 1
+        return False, True, snapped, 0.0, 1.0, offset, span, span, k, 1 / k, first, step, k - 1
+    snapped = eps * k <= 0.25
+    return False, False, snapped, 0.0, 1.0, 0.0, 0.0, 1.0, k, 1 / k, first, step, k - 1
+
+
+def _inward(low: float, high: float, dtype: np.dtype) -> tuple[Any, Any]:
+    """Returns the smallest and largest number of `dtype` in [low, high], or the nearest if there is none."""
+    with np.errstate(over="ignore"):
+        near_low, near_high = np.array(low).astype(dtype), np.array(high).astype(dtype)
+        infinity = np.array(np.inf).astype(dtype)
+        inner_low = np.nextafter(near_low, infinity) if float(near_low) < low else near_low
+        inner_high = np.nextafter(near_high, -infinity) if float(near_high) > high else near_high
+    return (inner_low, inner_high) if inner_low < inner_high else (near_low, near_high)

@@ -1,0 +1,339 @@
+"""The four kinds of parameter: `Float`, `Int`, `Categorical` and `Ordinal`.
+
+They are frozen, hashable descriptions that live on the host and are checked when they are made; none is a
+pytree. Each occupies one column of the unit cube; `_encoding.py` holds the arithmetic.
+
+A discrete parameter numbers its values from 0: `num_values` counts them, `value(position)` names one and
+`position(value, name=...)` finds one. For a `Float`, `num_values` is 0 and `check(value, name=...)` validates
+a value.
+"""
+
+import dataclasses
+import difflib
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Choice: TypeAlias = None | bool | int | float | str
+"""What a `Categorical` or an `Ordinal` may hold."""
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Float:
+    """A real number between `low` and `high`, both included.
+
+    Args:
+        low: smallest value; finite, and positive where `log` is set.
+        high: largest value; finite and above `low`.
+        log: search on the logarithmic scale, for values that matter by their order of magnitude.
+
+    Raises:
+        TypeError: a bound is not a real number, or `log` is not a bool.
+        ValueError: a bound is not finite, `low >= high`, `high - low` overflows, or `log` with `low <= 0`.
+
+    Example:
+        >>> Float(1e-5, 1e-1, log=True)
+        Float(low=1e-05, high=0.1, log=True)
+    """
+
+    low: float
+    high: float
+    log: bool = dataclasses.field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        low, high = _real(self.low, "low"), _real(self.high, "high")
+        _set(self, low=low, high=high, log=_flag(self.log, "log"))
+        _check_order(low, high)
+        if not math.isfinite(high - low):
+            raise ValueError(f"`high - low` must be finite, got low={low}, high={high}. Narrow the range.")
+        if self.log and low <= 0:
+            raise ValueError(f"`low` must be positive with log=True, got {low}. Raise `low` or drop `log`.")
+
+    @property
+    def num_values(self) -> int:
+        """0: a `Float` has no countable values."""
+        return 0
+
+    def check(self, value: Any, *, name: str) -> float:
+        """Returns `value` as a float, or raises an error that calls the parameter `name`."""
+        value = plain(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(
+                f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}."
+            )
+        if not self.low <= value <= self.high:
+            raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
+        return float(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Int:
+    """A whole number `low, low + step, ..., high`, both ends included.
+
+    With `log` the values keep their cells on the logarithmic scale, so small values get wide cells. Compiled
+    code holds values as int32, and a float32 column tells about a million values apart (150,000 with `log`);
+    float64 tells all of them apart.
+
+    Args:
+        low: smallest value; an int32, and at least 1 where `log` is set.
+        high: largest value; an int32 above `low`, a whole number of steps away.
+        log: search on the logarithmic scale.
+        step: distance between neighbouring values, at least 1; not together with `log`.
+
+    Raises:
+        TypeError: a bound or `step` is not an int, or `log` is not a bool.
+        ValueError: the bounds, `log` and `step` do not fit together.
+
+    Example:
+        >>> Int(16, 256, step=16).num_values
+        16
+    """
+
+    low: int
+    high: int
+    log: bool = dataclasses.field(default=False, kw_only=True)
+    step: int = dataclasses.field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        low, high, step = _whole(self.low, "low"), _whole(self.high, "high"), _whole(self.step, "step")
+        _set(self, low=low, high=high, log=_flag(self.log, "log"), step=step)
+        for argument, bound in (("low", low), ("high", high)):
+            if not INT32_MIN <= bound <= INT32_MAX:
+                raise ValueError(
+                    f"`{argument}` must fit an int32 [{INT32_MIN}, {INT32_MAX}], got {bound}. "
+                    "Use a larger unit, or a Float."
+                )
+        _check_order(low, high)
+        if high - low > INT32_MAX:
+            raise ValueError(
+                f"`high - low` must be at most {INT32_MAX}, got {high - low} (low={low}, high={high}). "
+                "Narrow the range."
+            )
+        if step < 1:
+            raise ValueError(f"`step` must be at least 1, got {step}. Leave it out for every whole number.")
+        if self.log and low < 1:
+            raise ValueError(f"`low` must be at least 1 with log=True, got {low}. Raise `low` or drop `log`.")
+        if self.log and step != 1:
+            raise ValueError(f"`step` must be 1 with log=True, got {step}. Drop one of the two.")
+        if (high - low) % step:
+            raise ValueError(
+                f"`high` must be `low` plus a multiple of `step`, got high={high}, low={low}, step={step}. "
+                f"The nearest valid `high` is {self._nearest_high()}."
+            )
+
+    @property
+    def num_values(self) -> int:
+        """How many values there are."""
+        return (self.high - self.low) // self.step + 1
+
+    def value(self, position: int) -> int:
+        """The value with number `position`."""
+        return self.low + self.step * position
+
+    def position(self, value: Any, *, name: str) -> int:
+        """The number of `value`, or an error that calls the parameter `name`."""
+        value = plain(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"`{name}` must be an int in [{self.low}, {self.high}], got {_shown(value)}.")
+        if not self.low <= value <= self.high:
+            raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value}.")
+        position, rest = divmod(value - self.low, self.step)
+        if rest:
+            below = self.value(position)
+            raise ValueError(
+                f"`{name}` must be {self.low} plus a multiple of {self.step}, got {value}. "
+                f"Its neighbours are {below} and {below + self.step}."
+            )
+        return position
+
+    def _nearest_high(self) -> int:
+        steps, rest = divmod(self.high - self.low, self.step)
+        above = self.low + (steps + 1) * self.step
+        take_above = steps == 0 or 2 * rest > self.step
+        return above if take_above and above <= INT32_MAX else self.low + steps * self.step
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listed:
+    """What `Categorical` and `Ordinal` share: a tuple of distinct values, found by equality."""
+
+    # Python holds 1 == True == 1.0; the types make descriptions that differ only in them unequal.
+    _types: tuple[type, ...] = dataclasses.field(init=False, repr=False)
+
+    def _listed(self) -> tuple[Choice, ...]:
+        raise NotImplementedError
+
+    @property
+    def num_values(self) -> int:
+        """How many values there are."""
+        return len(self._listed())
+
+    def value(self, position: int) -> Choice:
+        """The value with number `position`."""
+        return self._listed()[position]
+
+    def position(self, value: Any, *, name: str) -> int:
+        """The number of `value`, or an error that calls the parameter `name`."""
+        value, listed = plain(value), self._listed()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            for i, choice in enumerate(listed):
+                if choice == value and isinstance(choice, bool) == isinstance(value, bool):
+                    return i
+        raise ValueError(
+            f"`{name}` must be one of {list(listed)}, got {value!r}.{did_you_mean(value, listed)}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical(_Listed):
+    """One of several choices without an order.
+
+    Args:
+        choices: the choices, in a list or tuple; each None, a bool, an int, a float or a str, no two equal
+            (note that Python holds `1 == True == 1.0`).
+
+    Raises:
+        TypeError: `choices` is not a sequence, or a choice is of another type.
+        ValueError: there are no choices, two are equal, or one is NaN.
+
+    Example:
+        >>> Categorical(["relu", "tanh"]).choices
+        ('relu', 'tanh')
+    """
+
+    choices: Sequence[Choice]
+
+    def __post_init__(self) -> None:
+        choices = _distinct(self.choices, "choices")
+        _set(self, choices=choices, _types=tuple(map(type, choices)))
+
+    def _listed(self) -> tuple[Choice, ...]:
+        return tuple(self.choices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ordinal(_Listed):
+    """One of several values whose given order matters, and nothing else about them.
+
+    Args:
+        values: the values in their order, in a list or tuple; each None, a bool, an int, a float or a str, no
+            two equal (note that Python holds `1 == True == 1.0`).
+
+    Raises:
+        TypeError: `values` is not a sequence, or a value is of another type.
+        ValueError: there are no values, two are equal, or one is NaN.
+
+    Example:
+        >>> Ordinal([1, 2, 4, 8]).position(4, name="quality")
+        2
+    """
+
+    values: Sequence[Choice]
+
+    def __post_init__(self) -> None:
+        values = _distinct(self.values, "values")
+        _set(self, values=values, _types=tuple(map(type, values)))
+
+    def _listed(self) -> tuple[Choice, ...]:
+        return tuple(self.values)
+
+
+Parameter: TypeAlias = Float | Int | Categorical | Ordinal
+"""Any kind of parameter."""
+
+
+def plain(value: Any) -> Any:
+    """Returns a NumPy scalar or an array without axes as the Python value it holds, all else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def did_you_mean(value: Any, known: Sequence[Any]) -> str:
+    """Returns a hint such as " Did you mean 'relu'?", or "" where nothing is near."""
+    names = [k for k in known if isinstance(k, str)]
+    if not isinstance(value, str):
+        return f" Did you mean {str(value)!r}?" if str(value) in names else ""
+    lowered = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(value.lower(), list(lowered), n=1, cutoff=0.6)
+    return f" Did you mean {lowered[near[0]]!r}?" if near else ""
+
+
+def _set(parameter: Any, **fields: Any) -> None:
+    for name, value in fields.items():
+        object.__setattr__(parameter, name, value)
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r} ({type(value).__name__})"
+
+
+def _flag(value: Any, argument: str) -> bool:
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise TypeError(f"`{argument}` must be True or False, got {_shown(value)}.")
+    return value
+
+
+def _real(value: Any, argument: str) -> float:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"`{argument}` must be a real number, got {_shown(value)}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(
+            f"`{argument}` must be finite, got {value!r}. Give the widest range worth searching."
+        )
+    return number
+
+
+def _whole(value: Any, argument: str) -> int:
+    value = plain(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(
+            f"`{argument}` must be a finite int, got {value!r}. Give the widest range worth searching."
+        )
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"`{argument}` must be an int, got {_shown(value)}. For real numbers use Float.")
+    return operator.index(value)  # pyright: ignore[reportArgumentType]
+
+
+def _check_order(low: float, high: float) -> None:
+    if low >= high:
+        raise ValueError(
+            f"`low` must be below `high`, got low={low}, high={high}. "
+            "Swap them, widen the range, or leave a constant out."
+        )
+
+
+def _distinct(values: Any, argument: str) -> tuple[Choice, ...]:
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        values = values.tolist()
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+        raise TypeError(
+            f"`{argument}` must be a list or tuple, got {_shown(values)}. Its order must be fixed."
+        )
+    if not values:
+        raise ValueError(f"`{argument}` must not be empty, got {values!r}. Give at least one value.")
+    seen: dict[Choice, Choice] = {}
+    for value in map(plain, values):
+        if not (value is None or isinstance(value, (bool, int, float, str))):
+            raise TypeError(
+                f"`{argument}` must hold None, bool, int, float or str, got {_shown(value)}. "
+                "Tune a name or an index and look the object up in the objective."
+            )
+        if value != value:
+            raise ValueError(f"`{argument}` must not hold NaN, got {list(values)!r}. Use None or a string.")
+        if value in seen:
+            raise ValueError(
+                f"`{argument}` must be distinct, got {seen[value]!r} and {value!r}, equal in Python. "
+                "Drop one, or use strings."
+            )
+        seen[value] = value
+    return tuple(seen)
