@@ -32,7 +32,7 @@ def activate(x: Array, position: Array) -> Array:
     return lax.select_n(position, *(activation(x) for activation in ACTIVATIONS.values()))
 
 
-def mask_features(x: Array, width: Array) -> Array:
+def mask_features(x: Array, width: Array | int) -> Array:
     """Sets features ``width``, ``width + 1``, ... of the last axis to 0."""
     live = jnp.arange(x.shape[-1], dtype=jnp.int32) < width
     return jnp.where(jnp.broadcast_to(live, x.shape), x, jnp.zeros_like(x))
@@ -75,10 +75,10 @@ class MaskedDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, fan_in: Array | int, width: Array | int) -> Array:
-        """Maps ``x`` [..., c], of which ``fan_in`` features are live, to [..., features], ``width`` of them
-        live.""" kernel = self.param("kernel", _scaled_normal(self.gain, fan_in), (x.shape[-1],
-        self.features)) bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) return
-        mask_features(_affine(x, kernel, bias), jnp.asarray(width, jnp.int32))
+        """Maps ``x`` [..., c], ``fan_in`` features live, to [..., features], ``width`` of them live."""
+        kernel = self.param("kernel", _scaled_normal(self.gain, fan_in), (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        return mask_features(_affine(x, kernel, bias), width)
 
 
 class MaskedConv3x3(nn.Module):
@@ -94,11 +94,12 @@ class MaskedConv3x3(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, fan_in: Array | int, width: Array | int) -> Array:
-        """Maps ``x`` [n, h, w, c], ``fan_in`` channels live, to [n, h, w, features], ``width`` of them
-        live.""" channels = x.shape[-1] kernel = self.param("kernel", _scaled_normal(self.gain, 9 * fan_in),
-        (3, 3, channels, self.features)) bias = self.param("bias", nn.initializers.zeros, (self.features,),
-        jnp.float32) y = _affine(patches_3x3(x), kernel.reshape(9 * channels, self.features), bias) return
-        mask_features(y, jnp.asarray(width, jnp.int32))
+        """Maps ``x`` [n, h, w, c], ``fan_in`` channels live, to [n, h, w, features], ``width`` live."""
+        channels = x.shape[-1]
+        kernel = self.param("kernel", _scaled_normal(self.gain, 9 * fan_in), (3, 3, channels, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        y = _affine(patches_3x3(x), kernel.reshape(9 * channels, self.features), bias)
+        return mask_features(y, width)
 
 
 class MaskedLayerNorm(nn.Module):

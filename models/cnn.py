@@ -33,8 +33,7 @@ SPACE: Spec = {
 
 
 class CNN(nn.Module):
-    """A 3x3 stem, then two stages of ``depth`` residual blocks with a 2x2 maximum after each, then a linear
-    head.
+    """A 3x3 stem, two stages of ``depth`` residual blocks and a 2x2 maximum each, and a linear head.
 
     A block is ``x + conv(activation(norm(x)))`` (He et al., 2016, arXiv:1603.05027), the norm over channels
     at each pixel. The head reads the last 2x2 grid, after dropout.

@@ -26,8 +26,7 @@ SPACE: Spec = {
 
 
 class MLP(nn.Module):
-    """``depth`` hidden layers of ``width`` units, each followed by the activation and dropout, then a linear
-    head.
+    """``depth`` hidden layers of ``width`` units, each with activation and dropout, then a linear head.
 
     Attributes:
         max_width: units held in a hidden layer.
