@@ -1,0 +1,284 @@
+"""The loop over an objective: ask for a batch, evaluate it, tell it; `minimize` and `maximize`."""
+
+import contextlib
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+
+from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
+from bojax.space import Categorical, Float, Ordinal, Space
+from bojax.study import _storage
+from bojax.study._study import AlgorithmFactory, Study
+from bojax.study._trial import Trial
+
+Callback = Callable[[Study, Trial], Any]
+
+MAX_FIRST_FAILURES = 5
+"""So many failures at the start, with no success between, mean a broken objective."""
+
+_ERROR_LENGTH = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What `minimize` and `maximize` give.
+
+    Attributes:
+        study: the study, to go on with.
+    """
+
+    study: Study
+
+    @property
+    def best_trial(self) -> Trial:
+        """The complete trial with the best value."""
+        return self.study.best_trial
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The parameters of the best trial."""
+        return self.study.best_params
+
+    @property
+    def best_value(self) -> float:
+        """The value of the best trial."""
+        return self.study.best_value
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials by number."""
+        return self.study.trials
+
+    def to_dataframe(self) -> Any:
+        """The trials as a pandas data frame."""
+        return self.study.to_dataframe()
+
+
+def minimize(
+    objective: Callable[..., Any],
+    space: Space | Mapping[str, Any],
+    num_trials: int = 50,
+    batch_size: int = 1,
+    seed: int | None = None,
+    *,
+    storage: str | optuna.storages.BaseStorage | None = None,
+    name: str | None = None,
+    algorithm: AlgorithmFactory | None = None,
+    vectorized: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    catch: tuple[type[BaseException], ...] = (Exception,),
+    timeout: float | None = None,
+) -> Result:
+    """Minimises an objective over a space.
+
+    Args:
+        objective: from a dict of plain Python values to a number (see `Study.optimize`).
+        space: what is tuned (see `Study`, also for `seed`, `storage`, `name` and `algorithm`).
+        num_trials: number of evaluations.
+        batch_size: how many are chosen jointly (see `Study.optimize`, also for the rest).
+
+    Returns:
+        The result: `best_params`, `best_value`, `trials`, `to_dataframe()`, `study`.
+
+    Example:
+        >>> import bojax
+        >>> space = bojax.Space(x=bojax.Float(-1.0, 1.0))
+        >>> result = bojax.minimize(lambda params: params["x"] ** 2, space, num_trials=4, seed=0)
+        >>> 0.0 <= result.best_value <= 1.0
+        True
+    """
+    study = Study(space, "minimize", storage, name, seed, algorithm=algorithm)
+    study.optimize(objective, num_trials, batch_size, vectorized, progress, callbacks, catch, timeout)
+    return Result(study)
+
+
+def maximize(
+    objective: Callable[..., Any],
+    space: Space | Mapping[str, Any],
+    num_trials: int = 50,
+    batch_size: int = 1,
+    seed: int | None = None,
+    *,
+    storage: str | optuna.storages.BaseStorage | None = None,
+    name: str | None = None,
+    algorithm: AlgorithmFactory | None = None,
+    vectorized: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    catch: tuple[type[BaseException], ...] = (Exception,),
+    timeout: float | None = None,
+) -> Result:
+    """Maximises an objective over a space; the arguments and the result are those of `minimize`."""
+    study = Study(space, "maximize", storage, name, seed, algorithm=algorithm)
+    study.optimize(objective, num_trials, batch_size, vectorized, progress, callbacks, catch, timeout)
+    return Result(study)
+
+
+def optimize(
+    study: Study,
+    objective: Callable[..., Any],
+    *,
+    num_trials: int,
+    batch_size: int,
+    vectorized: bool,
+    progress: bool,
+    callbacks: Sequence[Callback],
+    catch: tuple[type[BaseException], ...],
+    timeout: float | None,
+) -> None:
+    """The body of `Study.optimize`."""
+    _check_count("num_trials", num_trials, 0)
+    _check_count("batch_size", batch_size, 1)
+    if not callable(objective):
+        raise TypeError(f"`objective` must be callable, got {objective!r}.")
+    evaluate = _evaluate_batch if vectorized else _evaluate_singly
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    failures = _FirstFailures()
+    study._stopping = False
+    left = num_trials
+    with progress_bar(study, num_trials, progress) as advance:
+        while left > 0 and not study._stopping and time.monotonic() < end:
+            try:
+                trials = study._ask(min(batch_size, left), batch_size)
+            except SpaceExhaustedError as error:
+                warnings.warn(f"the study {study.name!r} stops early: {error}", BojaxWarning, stacklevel=3)
+                break
+            left -= len(trials)
+            with giving_up_rest(study, trials):
+                for trial, outcome in evaluate(study, objective, trials, catch):
+                    failures.count(outcome)
+                    told = _tell(study, trial, outcome)
+                    advance(told)
+                    failures.check()
+                    for callback in callbacks:
+                        callback(study, told)
+                    if study._stopping or time.monotonic() >= end:
+                        break
+
+
+@contextlib.contextmanager
+def giving_up_rest(study: Study, trials: Sequence[Trial]) -> Iterator[None]:
+    """On leaving, for whatever reason, the trials that were not told are given up: they count for nothing."""
+    try:
+        yield
+    finally:
+        by_number = {t.number: t for t in _storage.trials_of(study.optuna)}
+        for trial in trials:
+            frozen = by_number.get(trial.number)
+            if frozen is not None and frozen.state == optuna.trial.TrialState.RUNNING:
+                _storage.mark_stale(study.optuna, frozen)
+
+
+@contextlib.contextmanager
+def progress_bar(study: Study, total: int, show: bool, initial: int = 0) -> Iterator[Callable[[Trial], None]]:
+    """A progress bar on stderr with the best value so far; gives a function to call after each told trial."""
+    import tqdm
+
+    trials = study.trials
+    best = [t.value for t in trials if t.state == "complete" and t.value is not None]
+    choose = max if study.direction == "maximize" else min
+    with tqdm.tqdm(total=total, initial=initial, disable=None if show else True, desc=study.name) as bar:
+
+        def advance(trial: Trial) -> None:
+            if trial.state == "complete" and trial.value is not None:
+                best[:] = [choose([*best, trial.value])]
+            if best:
+                bar.set_postfix_str(f"best {best[0]:.6g}", refresh=False)
+            bar.update()
+
+        best[:] = [choose(best)] if best else []
+        yield advance
+
+
+class _FirstFailures:
+    """Notices an objective that fails from the start."""
+
+    def __init__(self):
+        self.errors: list[BaseException] = []
+        self.active = True
+
+    def count(self, outcome: Any) -> None:
+        if isinstance(outcome, BaseException):
+            self.errors.append(outcome)
+        else:
+            self.active = False
+
+    def check(self) -> None:
+        if self.active and len(self.errors) >= MAX_FIRST_FAILURES:
+            last = self.errors[-1]
+            raise BojaxError(
+                f"each of the first {len(self.errors)} evaluations of the objective raised, the last one "
+                f"{describe_error(last)}"
+            ) from last
+
+
+def describe_error(error: BaseException) -> str:
+    """Type and text of an exception, cut to a length that every database stores."""
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= _ERROR_LENGTH else text[: _ERROR_LENGTH - 3] + "..."
+
+
+def _tell(study: Study, trial: Trial, outcome: Any) -> Trial:
+    if not isinstance(outcome, BaseException):
+        try:
+            return study.tell(trial, outcome)
+        except TypeError as error:
+            raise TypeError(
+                f"the objective returned something that is no value of trial {trial.number}: {error}"
+            ) from error
+    reason = describe_error(outcome)
+    warnings.warn(f"trial {trial.number} failed: {reason}", BojaxWarning, stacklevel=4)
+    return study.tell(trial, state="fail", user_attrs={_storage.ERROR: reason})
+
+
+def _evaluate_singly(
+    study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
+) -> Iterator[tuple[Trial, Any]]:
+    for trial in trials:
+        try:
+            outcome = objective(dict(trial.params))
+        except catch as error:
+            outcome = error
+        yield trial, outcome
+
+
+def _evaluate_batch(
+    study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
+) -> Iterator[tuple[Trial, Any]]:
+    try:
+        values = objective(to_arrays(study.space, [trial.params for trial in trials]))
+    except catch as error:
+        yield from ((trial, error) for trial in trials)
+        return
+    values = np.asarray(values)
+    if values.shape != (len(trials),) or values.dtype.kind not in "fiu":
+        raise TypeError(
+            f"with vectorized=True the objective must return an array of {len(trials)} numbers, one for each "
+            f"row of its arguments, got shape {values.shape} of type {values.dtype}."
+        )
+    yield from zip(trials, values.tolist(), strict=True)
+
+
+def to_arrays(space: Space, batch: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Parameters of a batch as arrays [k] like those of `space.decode`: floats, int values, positions."""
+    arrays = {}
+    for name in space.names:
+        parameter, column = space[name], [params[name] for params in batch]
+        if isinstance(parameter, Categorical):
+            column = [parameter.choices.index(value) for value in column]
+        elif isinstance(parameter, Ordinal):
+            column = [parameter.values.index(value) for value in column]
+        arrays[name] = np.asarray(column, np.float64 if isinstance(parameter, Float) else np.int32)
+    return arrays
+
+
+def _check_count(name: str, value: Any, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}.")

@@ -1,0 +1,99 @@
+"""The bridge into Optuna: bojax's suggestions reach an Optuna study through a sampler.
+
+Optuna asks a sampler for one trial at a time, bojax chooses q points jointly: so the study prepares the
+parameters of its trials, and the sampler hands them out. A trial that nobody prepared (the user calls
+`study.optuna.optimize`) gets a suggestion of its own.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from bojax.space import Categorical, Float, Int, Ordinal, Space
+from bojax.study import _storage
+
+
+def to_distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Optuna's description of a space; an ordinal is a categorical there."""
+    return {name: _to_distribution(space[name]) for name in space.names}
+
+
+class StudySampler(BaseSampler):
+    """Hands out prepared suggestions, and makes one where none is prepared.
+
+    Args:
+        distributions: the space, as Optuna describes it.
+        suggest: from the number of a running trial to its parameters.
+        seed: of parameters that are not in the space, which are drawn at random.
+    """
+
+    def __init__(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        suggest: Callable[[int], dict[str, Any]],
+        seed: int,
+    ):
+        self.prepared: dict[int, dict[str, Any]] = {}
+        self.asking = False
+        self._distributions = dict(distributions)
+        self._suggest = suggest
+        self._seed = seed
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Records who evaluates the trial, before anything else can go wrong."""
+        if trial.state == TrialState.RUNNING:
+            _storage.set_trial_attr(study, trial, _storage.WORKER, _storage.worker(self.asking))
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The whole space."""
+        return dict(self._distributions)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The prepared parameters of this trial, or one suggestion."""
+        prepared = self.prepared.pop(trial.number, None)
+        return self._suggest(trial.number) if prepared is None else prepared
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A random value for a parameter that is not in the space, fixed by seed, trial and name."""
+        seed = zlib.crc32(f"{self._seed}:{trial.number}:{param_name}".encode())
+        return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Forgets what was prepared and never asked for."""
+        self.prepared.pop(trial.number, None)
+
+
+def _to_distribution(parameter: Any) -> BaseDistribution:
+    match parameter:
+        case Float():
+            return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+        case Int():
+            return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+        case Categorical():
+            return CategoricalDistribution(parameter.choices)
+        case Ordinal():
+            return CategoricalDistribution(parameter.values)
+        case _:
+            raise TypeError(f"a study cannot store a parameter of type {type(parameter).__name__}.")

@@ -1,0 +1,654 @@
+"""The study: asking and telling on the host, kept in an Optuna storage.
+
+A suggestion is a pure function of the study's seed, the ordinal of its trial (how many trials come before
+it), the told data sorted by trial number, and the points that are pending. Nothing else of the process
+enters, so a study that is closed and opened again, in this or another process, goes on exactly as it would
+have.
+
+Several processes may ask at once. A trial is created first and its parameters are chosen afterwards; whoever
+chooses waits until all trials created earlier have their parameters, so no two processes choose for the same
+data.
+"""
+
+import math
+import numbers
+import secrets
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
+from bojax.space import Space
+from bojax.study import _storage
+from bojax.study._sampler import StudySampler, to_distributions
+from bojax.study._trial import Trial
+
+AlgorithmFactory = Callable[[Space, int], Any]
+"""From a space and a batch size q to a `bojax.loop.Algorithm` that asks for q points."""
+
+DIRECTIONS = ("minimize", "maximize")
+DEFAULT_NAME = "bojax"
+MAX_SEED = 2**32
+
+_ASK_TIMEOUT = 120.0
+"""Seconds to wait for the parameters of earlier trials, which another process may be compiling for."""
+
+_FINISHED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
+
+
+class Study:
+    """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
+
+    Args:
+        space: what is tuned: a `Space`, a mapping of names to parameters, or a plain specification. May be
+            left out when an existing study is opened.
+        direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
+        storage: None for memory, or where to keep the study: "sqlite:///study.db", "journal:///study.log",
+            any other URL that Optuna opens, or an Optuna storage.
+        name: of the study in its storage. Opening a name that exists resumes that study.
+        seed: 0 <= seed < 2**32, all randomness of the study. By default that of the stored study; a new study
+            draws one.
+        algorithm: from (space, q) to an algorithm that asks for q points; by default `bojax.bayesopt`.
+
+    Raises:
+        StudyError: space, direction or seed differ from those of the stored study, or the storage cannot be
+            opened.
+        ValueError, TypeError: an argument is wrong.
+
+    Example:
+        >>> import bojax
+        >>> study = bojax.Study(bojax.Space(x=bojax.Float(-1.0, 1.0)), seed=0)
+        >>> for trial in study.ask(2):
+        ...     _ = study.tell(trial, trial.params["x"] ** 2)
+        >>> len(study.trials)
+        2
+    """
+
+    def __init__(
+        self,
+        space: Space | Mapping[str, Any] | None = None,
+        direction: str | None = None,
+        storage: str | optuna.storages.BaseStorage | None = None,
+        name: str | None = None,
+        seed: int | None = None,
+        *,
+        algorithm: AlgorithmFactory | None = None,
+    ):
+        space = None if space is None else to_space(space)
+        name = DEFAULT_NAME if name is None else name
+        _check_arguments(direction, name, seed, algorithm)
+        backend = _storage.open_storage(storage)
+        self._optuna, attrs = _open(backend, name, space, direction, seed)
+        self._space = Space.from_spec(attrs[_storage.SPACE])
+        self._seed = int(attrs[_storage.SEED])
+        self._algorithm = _bayesopt if algorithm is None else algorithm
+        self._programs: dict[int, tuple[Callable, Callable]] = {}
+        self._rows: dict[int, np.ndarray | None] = {}
+        self._lock = threading.RLock()
+        self._warned: set[str] = set()
+        self._stopping = False
+        self._distributions = to_distributions(self._space)
+        self._sampler = StudySampler(self._distributions, self._suggest_one, self._seed)
+        self._optuna.sampler = self._sampler
+        _storage.mark_dead_trials(self._optuna)
+
+    @property
+    def space(self) -> Space:
+        """What is tuned."""
+        return self._space
+
+    @property
+    def direction(self) -> str:
+        """ "minimize" or "maximize"."""
+        return self._optuna.direction.name.lower()
+
+    @property
+    def name(self) -> str:
+        """The name of the study in its storage."""
+        return self._optuna.study_name
+
+    @property
+    def seed(self) -> int:
+        """The seed of the study."""
+        return self._seed
+
+    @property
+    def optuna(self) -> optuna.Study:
+        """The Optuna study that this study is; its sampler gives bojax's suggestions."""
+        return self._optuna
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials by number, but for those that a dead process left behind."""
+        return [self._view(trial) for trial in _storage.trials_of(self._optuna)]
+
+    @property
+    def best_trial(self) -> Trial:
+        """The complete trial with the best value; the earliest of equals.
+
+        Raises:
+            StudyError: no trial is complete.
+        """
+        complete = [t for t in self.trials if t.state == "complete" and t.value is not None]
+        complete = [t for t in complete if math.isfinite(t.value)]  # type: ignore[arg-type]
+        if not complete:
+            raise StudyError(f"the study {self.name!r} has no complete trial yet, so it has no best one.")
+        return min(complete, key=lambda t: (-self._sign * t.value, t.number))  # type: ignore[operator]
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The parameters of the best trial."""
+        return self.best_trial.params
+
+    @property
+    def best_value(self) -> float:
+        """The value of the best trial."""
+        value = self.best_trial.value
+        assert value is not None
+        return value
+
+    def __repr__(self) -> str:
+        return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
+
+    def ask(self, q: int = 1) -> list[Trial]:
+        """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
+
+        Trials enqueued on the Optuna study come first.
+
+        Args:
+            q: how many, at least 1.
+
+        Returns:
+            The running trials: q, or what is left of a finite space.
+
+        Raises:
+            SpaceExhaustedError: every point of the space is told or pending.
+        """
+        if isinstance(q, bool) or not isinstance(q, numbers.Integral) or q < 1:
+            raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
+        return self._ask(int(q), int(q))
+
+    def tell(
+        self,
+        trial: Trial | int,
+        value: Any = None,
+        *,
+        state: str | None = None,
+        user_attrs: Mapping[str, Any] | None = None,
+    ) -> Trial:
+        """Tells what came of a trial.
+
+        Args:
+            trial: what `ask` gave, or its number.
+            value: a number, or a NumPy or JAX scalar. A value that is not finite makes the trial a failed
+                one.
+            state: "complete" (the same as None), or "fail" for an evaluation that gave no value.
+            user_attrs: more to record with the trial; values must fit into JSON.
+
+        Returns:
+            The trial as it is recorded.
+
+        Raises:
+            TypeError: the value is no number. Nothing is recorded.
+            ValueError: unknown state, or a value together with "fail". Nothing is recorded.
+            StudyError: the trial is unknown or was told before.
+        """
+        if state not in (None, "complete", "fail"):
+            raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
+        if state == "fail" and value is not None:
+            raise ValueError(
+                f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.'
+            )
+        number = None if state == "fail" else _to_float(value)
+        frozen = self._running(trial)
+        for key, attr in (user_attrs or {}).items():
+            _storage.set_trial_attr(self._optuna, frozen, key, attr)
+        if number is not None and not math.isfinite(number):
+            _storage.set_trial_attr(self._optuna, frozen, _storage.TOLD, repr(number))
+            warnings.warn(
+                f"trial {frozen.number} was told {number}, which is not finite: it counts as failed.",
+                BojaxWarning,
+                stacklevel=2,
+            )
+            number = None
+        self._finish(frozen, number)
+        return self._view(self._frozen(frozen.number))
+
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Puts parameters in line to be tried by the next `ask`, for example settings known to work.
+
+        Args:
+            params: a value for every parameter.
+
+        Raises:
+            ValueError, TypeError: the parameters do not belong to the space.
+        """
+        self._space.from_params(dict(params))
+        self._optuna.enqueue_trial(dict(params))
+
+    def optimize(
+        self,
+        objective: Callable[..., Any],
+        num_trials: int = 50,
+        batch_size: int = 1,
+        vectorized: bool = False,
+        progress: bool = True,
+        callbacks: Sequence[Callable[["Study", Trial], Any]] = (),
+        catch: tuple[type[BaseException], ...] = (Exception,),
+        timeout: float | None = None,
+    ) -> None:
+        """Evaluates an objective `num_trials` times.
+
+        Args:
+            objective: from a dict of plain Python values to a number; with `vectorized`, from a dict of NumPy
+                arrays [k] (floats, integers, positions of choices; k <= batch_size) to k numbers.
+            num_trials: number of evaluations of this call.
+            batch_size: how many are chosen jointly. Unless vectorized they are evaluated one after another.
+            vectorized: whether the objective evaluates a whole batch in one call.
+            progress: whether to show a progress bar (on a terminal).
+            callbacks: called as `callback(study, trial)` after each told trial; `study.stop()` ends the loop.
+            catch: exceptions of the objective that make a failed trial; others end the loop.
+            timeout: seconds after which no further evaluation starts.
+
+        Raises:
+            BojaxError: each of the first five evaluations raised.
+            TypeError: the objective returned something that is no number.
+        """
+        from bojax.study._optimize import optimize
+
+        optimize(
+            self,
+            objective,
+            num_trials=num_trials,
+            batch_size=batch_size,
+            vectorized=vectorized,
+            progress=progress,
+            callbacks=callbacks,
+            catch=catch,
+            timeout=timeout,
+        )
+
+    def stop(self) -> None:
+        """Ends a running `optimize` after the present trial; for callbacks."""
+        self._stopping = True
+
+    def to_dataframe(self) -> Any:
+        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`."""
+        from bojax.study._dataframe import to_dataframe
+
+        return to_dataframe(self.trials, self._space.names)
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self._optuna.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+
+    def _ask(self, q: int, program_q: int) -> list[Trial]:
+        """Asks for q trials with the program for `program_q` >= q points, of which the first are taken."""
+        created: list[optuna.Trial] = []
+        with self._lock, _storage.quiet():
+            waiting = sum(t.state == TrialState.WAITING for t in _storage.trials_of(self._optuna))
+            q = min(q, waiting + self._num_left())
+            if q == 0:
+                raise SpaceExhaustedError(
+                    f"all {self._space.cardinality} points of the space are told or pending."
+                )
+            self._sampler.asking = True
+            try:
+                for _ in range(q):
+                    created.append(self._optuna.ask())
+                trials = self._prepare(created, program_q)
+                # In reverse: when the first trial of a batch has its parameters, all of the batch have.
+                return [self._fill(trial) for trial in reversed(trials)][::-1]
+            except BaseException:
+                for trial in created:
+                    _storage.mark_stale(self._optuna, trial)
+                raise
+            finally:
+                self._sampler.asking = False
+                for trial in created:
+                    self._sampler.prepared.pop(trial.number, None)
+
+    def _prepare(self, created: list[optuna.Trial], program_q: int) -> list[optuna.Trial]:
+        """Leaves parameters for new trials with the sampler; returns the trials that got some."""
+        numbers_ = {trial.number for trial in created}
+        self._wait_for_earlier(min(numbers_))
+        by_number = {t.number: t for t in _storage.trials_of(self._optuna)}
+        open_: list[optuna.Trial] = []
+        fixed_points: list[np.ndarray] = []
+        for trial in created:
+            fixed = by_number[trial.number].system_attrs.get("fixed_params", {})
+            if set(fixed) >= set(self._space.names):
+                self._sampler.prepared[trial.number] = {}
+                fixed_points += [row for row in [self._to_row(fixed)] if row is not None]
+            else:
+                open_.append(trial)
+        if not open_:
+            return created
+        first = min(trial.number for trial in open_)
+        suggested = self._suggest(first, numbers_, fixed_points, max(program_q, len(open_)))
+        for trial, params in zip(open_, suggested, strict=False):
+            self._sampler.prepared[trial.number] = params
+        surplus = open_[len(suggested) :]
+        for trial in surplus:
+            _storage.mark_stale(self._optuna, trial)
+        if len(surplus) == len(created):
+            raise SpaceExhaustedError("every point of the space is told or pending.")
+        return [trial for trial in created if trial not in surplus]
+
+    def _fill(self, trial: optuna.Trial) -> Trial:
+        """Writes the parameters of a trial; enqueued ones go before prepared ones."""
+        params = {}
+        for name, distribution in self._distributions.items():
+            value = _suggest_value(trial, name, distribution)
+            params[name] = distribution.to_external_repr(distribution.to_internal_repr(value))
+        return Trial(trial.number, params)
+
+    def _suggest_one(self, number: int) -> dict[str, Any]:
+        """The parameters of a trial that Optuna code asked for."""
+        with self._lock:
+            self._wait_for_earlier(number)
+            if self._num_left() == 0:
+                raise SpaceExhaustedError(
+                    f"all {self._space.cardinality} points of the space are told or pending."
+                )
+            suggested = self._suggest(number, {number}, [], 1)
+            if not suggested:
+                raise SpaceExhaustedError("every point of the space is told or pending.")
+            return suggested[0]
+
+    def _suggest(
+        self, first: int, own: set[int], more_pending: list[np.ndarray], q: int
+    ) -> list[dict[str, Any]]:
+        """Up to q suggestions: the pure function of seed, ordinal, told data and pending points.
+
+        Args:
+            first: the number of the first trial to choose for; `own` are those whose points are not pending.
+            more_pending: points that are about to become pending.
+            q: how many points the algorithm chooses.
+        """
+        import jax
+
+        from bojax._runtime import host_scope
+        from bojax.loop import restore
+
+        trials = _storage.trials_of(self._optuna)
+        ordinal = sum(t.number < first for t in trials)
+        X, y, pending = self._data(trials, own)
+        pending = np.concatenate([pending, np.reshape(more_pending, (-1, self._space.num_dims))])
+        with host_scope():
+            init, ask = self._program(q)
+            key = jax.random.key(self._seed, impl="threefry2x32")
+            state = restore(init(key), X, y, pending)
+            rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
+            rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
+            if rows.shape != (q, self._space.num_dims):
+                raise ValueError(
+                    f"the algorithm gave points of shape {rows.shape}, but ({q}, {self._space.num_dims}) was "
+                    "asked for. `algorithm` must be a function of (space, q)."
+                )
+            if status in (Status.FALLBACK, Status.OVERFLOW):
+                self._warn_once(
+                    f"trial {first}: {STATUS_TEXT[status]}. Further warnings of this kind are left out."
+                )
+            return [self._space.to_params(row) for row in rows[valid]]
+
+    def _program(self, q: int) -> tuple[Callable, Callable]:
+        """The compiled `init` and `ask` of the algorithm for q points."""
+        import jax
+
+        if q not in self._programs:
+            algorithm = self._algorithm(self._space, q)
+            self._programs[q] = (jax.jit(algorithm.init), jax.jit(algorithm.ask))
+        return self._programs[q]
+
+    def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Told points [n, d] and values [n] (maximised, NaN where failed), and pending points [p, d]."""
+        X, y, pending = [], [], []
+        for trial in trials:
+            row = self._row(trial)
+            if row is None:
+                continue
+            if trial.state in _FINISHED:
+                value = math.nan if trial.state == TrialState.FAIL or not trial.values else trial.values[0]
+                X.append(row)
+                y.append(self._sign * value if math.isfinite(value) else math.nan)
+            elif trial.state == TrialState.RUNNING and trial.number not in own:
+                pending.append(row)
+        num_dims = self._space.num_dims
+        return np.reshape(X, (-1, num_dims)), np.asarray(y, float), np.reshape(pending, (-1, num_dims))
+
+    def _row(self, trial: FrozenTrial) -> np.ndarray | None:
+        """The point of a trial, None while it has no parameters or when they do not belong to the space."""
+        if trial.number in self._rows:
+            return self._rows[trial.number]
+        if not set(self._space.names) <= set(trial.params):
+            return None
+        row = self._to_row(trial.params)
+        if row is None:
+            self._warn_once(f"trial {trial.number} is left out: its parameters do not belong to the space.")
+        if trial.state in _FINISHED:
+            self._rows[trial.number] = row
+        return row
+
+    def _to_row(self, params: Mapping[str, Any]) -> np.ndarray | None:
+        try:
+            return self._space.from_params({name: params[name] for name in self._space.names})
+        except (ValueError, TypeError):
+            return None
+
+    def _num_left(self) -> int:
+        """How many points of the space are neither told nor pending (a large number if it is not finite)."""
+        if self._space.cardinality is None:
+            return 2**31
+        trials = _storage.trials_of(self._optuna)
+        rows = [self._row(trial) for trial in trials]
+        seen = {row.tobytes() for row in rows if row is not None}
+        return max(0, self._space.cardinality - len(seen))
+
+    def _wait_for_earlier(self, number: int) -> None:
+        """Waits for the parameters of earlier trials, where another process is choosing them."""
+        end = time.monotonic() + _ASK_TIMEOUT
+        while time.monotonic() < end:
+            choosing = [t for t in _storage.trials_of(self._optuna) if self._is_choosing(t, number)]
+            dead = [t for t in choosing if _storage.is_dead(t.user_attrs.get(_storage.WORKER))]
+            for trial in dead:
+                _storage.mark_stale(self._optuna, trial)
+            if len(dead) == len(choosing):
+                return
+            time.sleep(0.05)
+
+    def _is_choosing(self, trial: FrozenTrial, number: int) -> bool:
+        if trial.number >= number or trial.state != TrialState.RUNNING:
+            return False
+        if set(self._space.names) <= set(trial.params):
+            return False
+        worker = trial.user_attrs.get(_storage.WORKER)
+        # Between the creation of a trial and the record of its worker lies one write.
+        return _storage.is_new(trial) if worker is None else bool(worker.get("asking"))
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        trials = _storage.retry(lambda: self._optuna.get_trials(deepcopy=False))
+        for trial in trials[number:] + trials[:number]:  # they are sorted: the first is the one
+            if trial.number == number:
+                return trial
+        raise StudyError(f"the study {self.name!r} has no trial {number}; it has {len(trials)} trials.")
+
+    def _running(self, trial: Trial | int) -> FrozenTrial:
+        """The stored trial, if it can be told."""
+        if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
+            raise TypeError(f"`trial` must be a Trial that `ask` gave, or its number, got {trial!r}.")
+        frozen = self._frozen(trial.number if isinstance(trial, Trial) else int(trial))
+        if isinstance(trial, Trial) and any(
+            frozen.params.get(name, value) != value for name, value in trial.params.items()
+        ):
+            raise StudyError(
+                f"trial {trial.number} of the study {self.name!r} has other parameters: wrong study?"
+            )
+        if frozen.state in _FINISHED:
+            raise _told_before(frozen)
+        if frozen.state == TrialState.WAITING:
+            raise StudyError(f"trial {frozen.number} waits in line: `ask` for it before telling it.")
+        return frozen
+
+    def _finish(self, frozen: FrozenTrial, value: float | None) -> None:
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        try:
+            with _storage.quiet():
+                _storage.retry(lambda: self._optuna.tell(frozen.number, value, state))
+        except (ValueError, RuntimeError) as error:  # a race: another process was faster
+            now = self._frozen(frozen.number)
+            if now.state not in _FINISHED:
+                raise
+            if now.state != state or now.value != value:
+                raise _told_before(now) from error
+
+    def _view(self, trial: FrozenTrial) -> Trial:
+        """An Optuna trial as the user sees it, with the parameters in the order of the space."""
+        names = [name for name in self._space.names if name in trial.params]
+        names += [name for name in trial.params if name not in names]
+        hidden = (_storage.WORKER, _storage.STALE)
+        return Trial(
+            number=trial.number,
+            params={name: trial.params[name] for name in names},
+            state=trial.state.name.lower(),
+            value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
+            user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in hidden},
+        )
+
+    def _warn_once(self, text: str) -> None:
+        kind = text.split(":" if ":" in text else " is ", 1)[-1]
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(text, BojaxWarning, stacklevel=2)
+
+
+def to_space(space: Any) -> Space:
+    """A `Space` from a `Space`, a mapping of names to parameters, or a plain specification."""
+    if isinstance(space, Space):
+        return space
+    if not isinstance(space, Mapping):
+        raise TypeError(f"`space` must be a bojax.Space or a mapping of names to parameters, got {space!r}.")
+    is_spec = bool(space) and all(isinstance(entry, Mapping) for entry in space.values())
+    return Space.from_spec(space) if is_spec else Space(space)
+
+
+def _bayesopt(space: Space, q: int) -> Any:
+    """The default algorithm."""
+    from bojax import loop
+
+    return loop.bayesopt(space, q=q)
+
+
+def _check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> None:
+    if direction is not None and direction not in DIRECTIONS:
+        raise ValueError(f'`direction` must be "minimize" or "maximize", got {direction!r}.')
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"`name` must be a text that is not empty, got {name!r}.")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
+        raise TypeError(f"`seed` must be an integer or None, got {seed!r}.")
+    if seed is not None and not 0 <= seed < MAX_SEED:
+        raise ValueError(f"`seed` must be at least 0 and below 2**32, got {seed}.")
+    if algorithm is not None and (not callable(algorithm) or hasattr(algorithm, "ask")):
+        raise TypeError(
+            f"`algorithm` must be a function of (space, q), got {algorithm!r}. "
+            "For example: algorithm=lambda space, q: bojax.random_search(space, q=q)."
+        )
+
+
+def _open(
+    backend: optuna.storages.BaseStorage,
+    name: str,
+    space: Space | None,
+    direction: str | None,
+    seed: int | None,
+) -> tuple[optuna.Study, dict[str, Any]]:
+    """Opens or creates the Optuna study and returns it with the attributes that hold for it."""
+    if space is None:
+        try:
+            with _storage.quiet():
+                study, created = optuna.load_study(study_name=name, storage=backend), False
+        except KeyError:
+            raise StudyError(
+                f"there is no study {name!r} in the storage. To make one, give a `space`."
+            ) from None
+    else:
+        study, created = _storage.create_or_open(backend, name, direction or DIRECTIONS[0])
+    if len(study.directions) != 1:
+        raise StudyError(f"the study {name!r} has several objectives; bojax needs one.")
+    stored_direction = study.direction.name.lower()
+    if direction is not None and stored_direction != direction:
+        raise _differs(name, "direction", stored_direction, direction)
+    attrs = {} if created else _storage.read_attrs(study, wait=True)
+    if not attrs:
+        if space is None:
+            raise StudyError(f"the study {name!r} was not made by bojax. To go on with it, give a `space`.")
+        seed = secrets.randbits(31) if seed is None else int(seed)
+        _storage.write_attrs(study, space.to_spec(), seed)
+        return study, {_storage.SPACE: space.to_spec(), _storage.SEED: seed}
+    if attrs[_storage.VERSION] > _storage.FORMAT_VERSION:
+        raise StudyError(f"the study {name!r} was made by a newer bojax: update bojax to open it.")
+    if space is not None and Space.from_spec(attrs[_storage.SPACE]) != space:
+        raise _differs(name, "space", Space.from_spec(attrs[_storage.SPACE]), space)
+    if seed is not None and attrs[_storage.SEED] != seed:
+        raise _differs(name, "seed", attrs[_storage.SEED], seed)
+    return study, attrs
+
+
+def _differs(name: str, what: str, stored: Any, given: Any) -> StudyError:
+    return StudyError(
+        f"the study {name!r} exists with another {what}: stored {stored!r}, given {given!r}. "
+        f"Leave `{what}` out to go on with it, or choose another `name`."
+    )
+
+
+def _told_before(trial: FrozenTrial) -> StudyError:
+    if trial.user_attrs.get(_storage.STALE):
+        return StudyError(
+            f"trial {trial.number} was given up, because the process that asked for it had ended."
+        )
+    what = repr(trial.value) if trial.state == TrialState.COMPLETE else f'state="{trial.state.name.lower()}"'
+    return StudyError(f"trial {trial.number} was told before: {what}.")
+
+
+def _to_float(value: Any) -> float:
+    """A number as a float; everything else is an error that names the way out."""
+    shape = getattr(value, "shape", ())
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    is_array = kind is not None
+    if is_array and shape != ():
+        raise TypeError(
+            f"`value` must be one number, got an array of shape {shape}. Reduce it, e.g. with mean()."
+        )
+    if value is None:
+        raise TypeError(
+            '`value` must be a number, got None. For a failed evaluation write tell(trial, state="fail").'
+        )
+    if (
+        isinstance(value, bool)
+        or not (isinstance(value, numbers.Real) or is_array)
+        or kind in tuple("bcUSOMm")
+    ):
+        raise TypeError(f"`value` must be a number, got {value!r}. Convert it with float(...).")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except Exception as error:
+        raise TypeError(f"`value` must be a number, got {value!r}. Convert it with float(...).") from error
+
+
+def _suggest_value(trial: optuna.Trial, name: str, distribution: Any) -> Any:
+    match distribution:
+        case optuna.distributions.FloatDistribution():
+            return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+        case optuna.distributions.IntDistribution():
+            low, high, step = distribution.low, distribution.high, distribution.step
+            return trial.suggest_int(name, low, high, step=step, log=distribution.log)
+        case _:
+            return trial.suggest_categorical(name, distribution.choices)
