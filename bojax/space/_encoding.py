@@ -21,9 +21,13 @@ from jax.numpy import finfo
 
 from bojax.space._parameters import Float, Int, Parameter
 
+# Log Ints with at most so many values take their centres from a table made in float64: XLA's log differs in
+# the last bit with the shape of its argument, and equal points should be equal bit for bit.
+TABLE_SIZE = 4096
+
 
 class Columns(NamedTuple):
-    """Constants of the columns of a space, each [d]; the floating ones in the dtype of X."""
+    """Constants of the columns of a space, each [d] but `table`; the floating ones in the dtype of X."""
 
     is_float: np.ndarray  # Float
     is_log: np.ndarray  # Float or Int on the log scale
@@ -38,10 +42,13 @@ class Columns(NamedTuple):
     first: np.ndarray  # Int: `low`, int32 (others 0)
     step: np.ndarray  # Int: `step`, int32 (others 1)
     last: np.ndarray  # k - 1, int32 (Float: 0)
+    start: np.ndarray  # where the column's centres begin in `table`, int32; -1 if it has none there
+    table: np.ndarray  # the centres of the log Ints with few values, end to end (at least one entry)
 
     def against(self, X: Any) -> "Columns":
         """Returns the constants with as many axes as X, so that no rank is promoted."""
-        return Columns(*(c.reshape((1,) * (X.ndim - 1) + (-1,)) for c in self))
+        shape = (1,) * (X.ndim - 1) + (-1,)
+        return Columns(*(c.reshape(shape) for c in self[:-1]), table=self.table)
 
 
 @functools.lru_cache(maxsize=512)
@@ -49,9 +56,14 @@ def make_columns(parameters: tuple[Parameter, ...], dtype: np.dtype) -> Columns:
     """Returns the constants of `parameters` for arrays of `dtype`."""
     rows = [_row(parameter, dtype) for parameter in parameters]
     kinds = (bool, bool, bool) + (dtype,) * 7 + (np.int32,) * 3
-    return Columns(
-        *(np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True))
-    )
+    constants = [np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
+    start, table = [], np.zeros(0)
+    for parameter in parameters:
+        centres = _tabled_centres(parameter)
+        start.append(len(table) if len(centres) else -1)
+        table = np.append(table, centres)
+    table = table if len(table) else np.zeros(1)
+    return Columns(*constants, start=np.array(start, np.int32), table=table.astype(dtype))
 
 
 def to_cube(X: Any, xp: ModuleType) -> Any:
@@ -77,8 +89,12 @@ def coordinates(columns: Columns, P: Any, X: Any, xp: ModuleType) -> Any:
     value = xp.where(c.is_log & ~c.is_float, (P + c.first).astype(X.dtype), xp.ones_like(X))
     # Times 1 / k: XLA rewrites a quotient by a constant, and jit would differ from eager in the last bit.
     even = (P.astype(X.dtype) + X.dtype.type(0.5)) * c.cell
-    centre = xp.where(c.is_log, (xp.log(value) - c.offset) / c.span, even)
-    return xp.where(c.is_float, X, centre)
+    log_centre = xp.where(
+        c.start < 0,
+        (xp.log(value) - c.offset) / c.span,
+        xp.asarray(c.table)[xp.where(c.start < 0, 0, c.start + P)],
+    )
+    return xp.where(c.is_float, X, xp.where(c.is_log, log_centre, even))
 
 
 def round_to_cells(columns: Columns, X: Any, xp: ModuleType) -> Any:
@@ -130,6 +146,14 @@ def _row(parameter: Parameter, dtype: np.dtype) -> tuple[Any, ...]:
         return False, True, snapped, 0.0, 1.0, offset, span, span, k, 1 / k, first, step, k - 1
     snapped = eps * k <= 0.25
     return False, False, snapped, 0.0, 1.0, 0.0, 0.0, 1.0, k, 1 / k, first, step, k - 1
+
+
+def _tabled_centres(parameter: Parameter) -> np.ndarray:
+    if not (isinstance(parameter, Int) and parameter.log and parameter.num_values <= TABLE_SIZE):
+        return np.zeros(0)
+    edges = np.log([parameter.low - 0.5, parameter.high + 0.5])
+    values = np.arange(parameter.low, parameter.high + 1, dtype=np.float64)
+    return (np.log(values) - edges[0]) / (edges[1] - edges[0])
 
 
 def _inward(low: float, high: float, dtype: np.dtype) -> tuple[Any, Any]:

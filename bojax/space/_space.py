@@ -185,7 +185,7 @@ class Space(Mapping[str, Parameter]):
 
         Idempotent bit for bit. A discrete column with more cells than the dtype can tell apart (in float32
         2e6, or a log Int beyond 1.5e5) is only clipped. To compare points use `positions`: coordinates of log
-        Ints may differ in the last bit between the host, eager and compiled code.
+        Ints of over 4096 values may differ in the last bit with the shape of X and under `jit`.
         """
         X, columns = self._points(X)
         return encoding.round_to_cells(columns, X, jnp)
