@@ -24,4 +24,11 @@ def to_dataframe(trials: Sequence[Trial], names: Sequence[str]) -> Any:
     }
     columns |= {f"params_{name}": [trial.params.get(name) for trial in trials] for name in names}
     columns |= {f"user_attrs_{key}": [trial.user_attrs.get(key) for trial in trials] for key in attrs}
-    return pandas.DataFrame(columns)
+    # Columns of mixed types stay Python objects: pandas would turn None and 3 into NaN and 3.0.
+    mixed = {name: len({type(value) for value in column}) > 1 for name, column in columns.items()}
+    return pandas.DataFrame(
+        {
+            name: pandas.Series(column, dtype=object if mixed[name] else None)
+            for name, column in columns.items()
+        }
+    )

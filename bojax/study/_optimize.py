@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
-from bojax.space import Categorical, Float, Ordinal, Space
+from bojax.space import Space
 from bojax.study import _storage
 from bojax.study._study import AlgorithmFactory, Study
 from bojax.study._trial import Trial
@@ -253,7 +253,7 @@ def _evaluate_batch(
     study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
 ) -> Iterator[tuple[Trial, Any]]:
     try:
-        values = objective(to_arrays(study.space, [trial.params for trial in trials]))
+        values = objective(study.space.to_arrays([trial.params for trial in trials]))
     except catch as error:
         yield from ((trial, error) for trial in trials)
         return
@@ -264,19 +264,6 @@ def _evaluate_batch(
             f"row of its arguments, got shape {values.shape} of type {values.dtype}."
         )
     yield from zip(trials, values.tolist(), strict=True)
-
-
-def to_arrays(space: Space, batch: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Parameters of a batch as arrays [k] like those of `space.decode`: floats, int values, positions."""
-    arrays = {}
-    for name in space.names:
-        parameter, column = space[name], [params[name] for params in batch]
-        if isinstance(parameter, Categorical):
-            column = [parameter.choices.index(value) for value in column]
-        elif isinstance(parameter, Ordinal):
-            column = [parameter.values.index(value) for value in column]
-        arrays[name] = np.asarray(column, np.float64 if isinstance(parameter, Float) else np.int32)
-    return arrays
 
 
 def _check_count(name: str, value: Any, low: int) -> None:

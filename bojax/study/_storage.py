@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
@@ -127,7 +129,9 @@ def create_or_open(
             with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
                 # Another process may create it between the two calls: then the next round loads it.
                 created = retry(
-                    lambda: optuna.create_study(study_name=name, storage=storage, direction=direction)
+                    lambda: optuna.create_study(
+                        study_name=name, storage=storage, direction=StudyDirection[direction.upper()]
+                    )
                 )
                 return created, True
     raise StudyError(f"the study {name!r} can be neither opened nor created in its storage.")
@@ -218,7 +222,7 @@ def hide_password(url: str) -> str:
 def _open_url(url: str) -> optuna.storages.BaseStorage:
     scheme, rest = url.split("://", 1)
     if scheme == "journal":
-        backend = optuna.storages.journal.JournalFileBackend(rest.removeprefix("/"))
+        backend = JournalFileBackend(rest.removeprefix("/"))
         return optuna.storages.JournalStorage(backend)
     if scheme == "grpc":
         host, _, port = rest.rstrip("/").partition(":")

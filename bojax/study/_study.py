@@ -10,6 +10,7 @@ chooses waits until all trials created earlier have their parameters, so no two 
 data.
 """
 
+import json
 import math
 import numbers
 import secrets
@@ -21,7 +22,11 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage
+from optuna.study import Study as OptunaStudy
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import Trial as OptunaTrial
 
 from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax.space import Space
@@ -74,7 +79,7 @@ class Study:
         self,
         space: Space | Mapping[str, Any] | None = None,
         direction: str | None = None,
-        storage: str | optuna.storages.BaseStorage | None = None,
+        storage: str | BaseStorage | None = None,
         name: str | None = None,
         seed: int | None = None,
         *,
@@ -119,7 +124,7 @@ class Study:
         return self._seed
 
     @property
-    def optuna(self) -> optuna.Study:
+    def optuna(self) -> OptunaStudy:
         """The Optuna study that this study is; its sampler gives bojax's suggestions."""
         return self._optuna
 
@@ -170,7 +175,7 @@ class Study:
         Raises:
             SpaceExhaustedError: every point of the space is told or pending.
         """
-        if isinstance(q, bool) or not isinstance(q, numbers.Integral) or q < 1:
+        if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
         return self._ask(int(q), int(q))
 
@@ -206,6 +211,7 @@ class Study:
                 f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.'
             )
         number = None if state == "fail" else _to_float(value)
+        _check_attrs(user_attrs or {})
         frozen = self._running(trial)
         for key, attr in (user_attrs or {}).items():
             _storage.set_trial_attr(self._optuna, frozen, key, attr)
@@ -286,11 +292,11 @@ class Study:
 
     @property
     def _sign(self) -> float:
-        return 1.0 if self._optuna.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+        return 1.0 if self._optuna.direction == StudyDirection.MAXIMIZE else -1.0
 
     def _ask(self, q: int, program_q: int) -> list[Trial]:
         """Asks for q trials with the program for `program_q` >= q points, of which the first are taken."""
-        created: list[optuna.Trial] = []
+        created: list[OptunaTrial] = []
         with self._lock, _storage.quiet():
             waiting = sum(t.state == TrialState.WAITING for t in _storage.trials_of(self._optuna))
             q = min(q, waiting + self._num_left())
@@ -314,12 +320,12 @@ class Study:
                 for trial in created:
                     self._sampler.prepared.pop(trial.number, None)
 
-    def _prepare(self, created: list[optuna.Trial], program_q: int) -> list[optuna.Trial]:
+    def _prepare(self, created: list[OptunaTrial], program_q: int) -> list[OptunaTrial]:
         """Leaves parameters for new trials with the sampler; returns the trials that got some."""
         numbers_ = {trial.number for trial in created}
         self._wait_for_earlier(min(numbers_))
         by_number = {t.number: t for t in _storage.trials_of(self._optuna)}
-        open_: list[optuna.Trial] = []
+        open_: list[OptunaTrial] = []
         fixed_points: list[np.ndarray] = []
         for trial in created:
             fixed = by_number[trial.number].system_attrs.get("fixed_params", {})
@@ -341,7 +347,7 @@ class Study:
             raise SpaceExhaustedError("every point of the space is told or pending.")
         return [trial for trial in created if trial not in surplus]
 
-    def _fill(self, trial: optuna.Trial) -> Trial:
+    def _fill(self, trial: OptunaTrial) -> Trial:
         """Writes the parameters of a trial; enqueued ones go before prepared ones."""
         params = {}
         for name, distribution in self._distributions.items():
@@ -552,7 +558,7 @@ def _check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> No
         raise ValueError(f"`name` must be a text that is not empty, got {name!r}.")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
         raise TypeError(f"`seed` must be an integer or None, got {seed!r}.")
-    if seed is not None and not 0 <= seed < MAX_SEED:
+    if seed is not None and not 0 <= int(seed) < MAX_SEED:
         raise ValueError(f"`seed` must be at least 0 and below 2**32, got {seed}.")
     if algorithm is not None and (not callable(algorithm) or hasattr(algorithm, "ask")):
         raise TypeError(
@@ -562,12 +568,12 @@ def _check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> No
 
 
 def _open(
-    backend: optuna.storages.BaseStorage,
+    backend: BaseStorage,
     name: str,
     space: Space | None,
     direction: str | None,
     seed: int | None,
-) -> tuple[optuna.Study, dict[str, Any]]:
+) -> tuple[OptunaStudy, dict[str, Any]]:
     """Opens or creates the Optuna study and returns it with the attributes that hold for it."""
     if space is None:
         try:
@@ -616,6 +622,14 @@ def _told_before(trial: FrozenTrial) -> StudyError:
     return StudyError(f"trial {trial.number} was told before: {what}.")
 
 
+def _check_attrs(attrs: Mapping[str, Any]) -> None:
+    for key, attr in attrs.items():
+        try:
+            json.dumps(attr)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"`user_attrs[{key!r}]` must fit into JSON, got {attr!r}: {error}.") from None
+
+
 def _to_float(value: Any) -> float:
     """A number as a float; everything else is an error that names the way out."""
     shape = getattr(value, "shape", ())
@@ -638,12 +652,12 @@ def _to_float(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
     except Exception as error:
         raise TypeError(f"`value` must be a number, got {value!r}. Convert it with float(...).") from error
 
 
-def _suggest_value(trial: optuna.Trial, name: str, distribution: Any) -> Any:
+def _suggest_value(trial: OptunaTrial, name: str, distribution: Any) -> Any:
     match distribution:
         case optuna.distributions.FloatDistribution():
             return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
