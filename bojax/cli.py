@@ -70,9 +70,7 @@ def run(args: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings(), _interrupt_as_exit():
             warnings.showwarning = _show_warning
             warnings.simplefilter("always", _bojax_warning())
-            code = command.main(
-                args=None if args is None else list(args), prog_name="bojax", standalone_mode=False
-            )
+            code = command.main(args=None if args is None else list(args), prog_name="bojax", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Exit as error:
         return error.exit_code
@@ -117,15 +115,11 @@ def tune(
     ],
     trials: Annotated[int, typer.Option(min=1, help="Finished trials the study shall have in the end.")] = 30,
     batch_size: Annotated[int, typer.Option(min=1, help="Candidates chosen jointly.")] = 4,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of a new study and of training.  [default: 0]")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of a new study and of training.  [default: 0]")] = None,
     storage: Annotated[
         str, typer.Option(help="URL of an Optuna storage, or the path of a SQLite file.")
     ] = DEFAULT_STORAGE,
-    study: Annotated[
-        str | None, typer.Option(help="Name of the study.  [default: that of the objective]")
-    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study.  [default: that of the objective]")] = None,
     direction: Annotated[str | None, typer.Option(help="minimize or maximize.")] = None,
     space: Annotated[
         pathlib.Path | None, typer.Option(help="JSON file with a space, in place of the objective's.")
@@ -138,9 +132,7 @@ def tune(
 ) -> None:
     """Tune an objective. The same command again goes on where the study stands."""
     if direction not in (None, "minimize", "maximize"):
-        raise typer.BadParameter(
-            f"must be minimize or maximize, got {direction!r}.", param_hint="--direction"
-        )
+        raise typer.BadParameter(f"must be minimize or maximize, got {direction!r}.", param_hint="--direction")
     found = find_target(target, steps)
     found = found._replace(space=_read_space(space) if space is not None else found.space)
     if direction is not None and found.train is not None and direction != found.direction:
@@ -176,9 +168,7 @@ def tune(
 @app.command()
 def show(
     storage: Annotated[str, typer.Argument(help="URL of an Optuna storage, or the path of a SQLite file.")],
-    study: Annotated[
-        str | None, typer.Option(help="Name of the study, where the storage has several.")
-    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study, where the storage has several.")] = None,
     plot: Annotated[pathlib.Path | None, typer.Option(help="Draw the values into this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -289,9 +279,7 @@ def _read_space(path: pathlib.Path) -> Any:
         raise typer.BadParameter(f"{path}: {_one_line(error)}", param_hint="--space") from None
 
 
-def _open_study(
-    target: Target, url: str, name: str | None, direction: str | None, seed: int | None
-) -> "Study":
+def _open_study(target: Target, url: str, name: str | None, direction: str | None, seed: int | None) -> "Study":
     import optuna
 
     from bojax._errors import StudyError
@@ -405,9 +393,7 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     typer.echo(f"best value {best['value']:.6g} in trial {best['number']}")
     width = max(map(len, [*best["params"], *best["metrics"]]))
     for name, value in best["params"].items():
-        typer.echo(
-            f"  {name:<{width}}  {value:.6g}" if isinstance(value, float) else f"  {name:<{width}}  {value}"
-        )
+        typer.echo(f"  {name:<{width}}  {value:.6g}" if isinstance(value, float) else f"  {name:<{width}}  {value}")
     if best["metrics"]:
         typer.echo("with")
     for name, value in best["metrics"].items():

@@ -1,0 +1,71 @@
+"""Bayesian optimization for JAX.
+
+Importing bojax imports JAX and NumPy and nothing heavier; the study (Optuna), the GPJax adapter and the plots load when
+they are first used. No global setting is changed.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bojax import acquisition, data, loop, objectives, optim, space, surrogates
+from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError, Status, StudyError
+from bojax._runtime import enable_compilation_cache, host_scope
+from bojax.loop import Algorithm, bayesopt, random_search, run, run_many
+from bojax.space import Categorical, Float, Int, Ordinal, Space
+
+if TYPE_CHECKING:
+    from bojax import study, testing
+    from bojax.study import Study, maximize, minimize
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Study": "bojax.study",
+    "maximize": "bojax.study",
+    "minimize": "bojax.study",
+    "study": "bojax.study",
+    "testing": "bojax.testing",
+}
+
+__all__ = [
+    "Algorithm",
+    "BojaxError",
+    "BojaxWarning",
+    "Categorical",
+    "Float",
+    "Int",
+    "Ordinal",
+    "Space",
+    "SpaceExhaustedError",
+    "Status",
+    "Study",
+    "StudyError",
+    "acquisition",
+    "bayesopt",
+    "data",
+    "enable_compilation_cache",
+    "host_scope",
+    "loop",
+    "maximize",
+    "minimize",
+    "objectives",
+    "optim",
+    "random_search",
+    "run",
+    "run_many",
+    "space",
+    "study",
+    "surrogates",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'bojax' has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name])
+    return module if _LAZY[name] == f"bojax.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

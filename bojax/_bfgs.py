@@ -1,0 +1,198 @@
+"""A quasi-Newton minimiser for many starts at once, in a box.
+
+Every lane (one start) keeps its own inverse Hessian, step length and line search. Each iteration evaluates all lanes
+once, in one batched call; each lane then accepts its point and updates, or backtracks, independently of the others. A
+vmapped line search would instead run every lane as long as the slowest one, and both branches of every condition: at
+16 starts that is 10 to 40 times slower for the same optimum.
+
+Per lane: BFGS on the inverse Hessian H, steps p = -H g with the coordinates pinned at an active bound removed,
+projected onto the box; Armijo's condition with quadratic interpolation; H starts over when p is no descent direction or a
+line search fails. (Nocedal and Wright 2006, chapters 3, 6 and 16.7, for the pieces.)
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax._types import Array, Bool, Float, Int
+
+ARMIJO = 1e-4
+MAX_BACKTRACKS = 12
+FIRST_STEP = 0.1
+"""Length of the first move. The unit cube and log hyperparameters both live on a scale of one."""
+
+ValueAndGrad = Callable[[Float[Array, "r d"]], tuple[Float[Array, "r"], Float[Array, "r d"]]]
+
+
+class BfgsResult(NamedTuple):
+    """Where the lanes ended.
+
+    Attributes:
+        x: [r, d] best point of each lane.
+        f: [r] its value; infinite where the start itself was not finite.
+        g: [r, d] its gradient.
+        converged: [r] which lanes met a tolerance.
+        num_evals: how many batched evaluations were made.
+    """
+
+    x: Float[Array, "r d"]
+    f: Float[Array, "r"]
+    g: Float[Array, "r d"]
+    converged: Bool[Array, "r"]
+    num_evals: Int[Array, ""]
+
+
+class _Lanes(NamedTuple):
+    x: Float[Array, "r d"]
+    f: Float[Array, "r"]
+    g: Float[Array, "r d"]
+    H: Float[Array, "r d d"]
+    p: Float[Array, "r d"]
+    t: Float[Array, "r"]
+    backtracks: Int[Array, "r"]
+    fresh: Bool[Array, "r"]  # H is a multiple of the identity
+    slow: Int[Array, "r"]  # accepted steps in a row that gained less than ftol
+    done: Bool[Array, "r"]
+    converged: Bool[Array, "r"]
+    num_evals: Int[Array, ""]
+
+
+def minimize_lanes(
+    value_and_grad: ValueAndGrad,
+    x0: Float[Array, "r d"],
+    lower: Float[Array, "#r d"],
+    upper: Float[Array, "#r d"],
+    *,
+    max_evals: int = 100,
+    gtol: float = 1e-5,
+    ftol: float = 1e-9,
+) -> BfgsResult:
+    """Minimise from r starts in the box [lower, upper].
+
+    Args:
+        value_and_grad: maps [r, d] points to [r] values and [r, d] gradients, row by row. A row that is not finite is
+            treated as a rejected step.
+        x0: [r, d] starts; they are projected onto the box.
+        lower: [d] or [r, d] lower bounds. A coordinate with lower == upper stays fixed.
+        upper: [d] or [r, d] upper bounds.
+        max_evals: most batched evaluations.
+        gtol: a lane ends when no free coordinate's gradient exceeds this.
+        ftol: a lane ends when two accepted steps in a row gain less than `ftol * max(1, |f|)`.
+
+    Returns:
+        The best point of each lane.
+    """
+    num_lanes, num_dims = x0.shape
+    dtype = x0.dtype
+    lower = jnp.broadcast_to(jnp.asarray(lower, dtype), x0.shape)
+    upper = jnp.broadcast_to(jnp.asarray(upper, dtype), x0.shape)
+    eye = jnp.broadcast_to(jnp.eye(num_dims, dtype=dtype), (num_lanes, num_dims, num_dims))
+    start = _Lanes(
+        x=jnp.clip(x0, lower, upper),
+        f=jnp.full(num_lanes, jnp.inf, dtype),
+        g=jnp.zeros_like(x0),
+        H=eye,
+        p=jnp.zeros_like(x0),
+        t=jnp.ones(num_lanes, dtype),
+        backtracks=jnp.zeros(num_lanes, jnp.int32),
+        fresh=jnp.ones(num_lanes, bool),
+        slow=jnp.zeros(num_lanes, jnp.int32),
+        done=jnp.zeros(num_lanes, bool),
+        converged=jnp.zeros(num_lanes, bool),
+        num_evals=jnp.int32(0),
+    )
+
+    def running(lanes):
+        return (lanes.num_evals < max_evals) & ~jnp.all(lanes.done)
+
+    def step(lanes):
+        # The one evaluation in the program text; the first round evaluates the starts themselves (p = 0).
+        x_new = jnp.clip(lanes.x + lanes.t[:, None] * lanes.p, lower, upper)
+        f_new, g_new = value_and_grad(x_new)
+        return _advance(lanes, x_new, f_new, g_new, lower, upper, gtol, ftol)
+
+    lanes = jax.lax.while_loop(running, step, start)
+    return BfgsResult(lanes.x, lanes.f, lanes.g, lanes.converged, lanes.num_evals)
+
+
+def _advance(lanes, x_new, f_new, g_new, lower, upper, gtol, ftol) -> _Lanes:
+    """One decision of every lane: accept, update and aim anew, or backtrack."""
+    first = lanes.num_evals == 0
+    finite = jnp.isfinite(f_new) & jnp.all(jnp.isfinite(g_new), axis=-1)
+    moved = x_new - lanes.x
+    slope = jnp.sum(lanes.g * moved, axis=-1)
+    accepted = finite & (first | (f_new <= lanes.f + ARMIJO * slope)) & ~lanes.done
+
+    H, fresh = _update_inverse_hessian(lanes, moved, g_new - lanes.g, accepted & ~first)
+    x = _pick(accepted, x_new, lanes.x)
+    f = jnp.where(accepted, f_new, lanes.f)
+    g = _pick(accepted, g_new, lanes.g)
+
+    pinned = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0)) | (lower >= upper)
+    free_g = jnp.where(pinned, 0.0, g)
+    p_new = -jnp.where(pinned, 0.0, jnp.einsum("rij,rj->ri", H, free_g))
+    g_norm = jnp.sqrt(jnp.sum(free_g**2, axis=-1))
+    uphill = jnp.sum(p_new * free_g, axis=-1) > -1e-10 * g_norm * jnp.sqrt(jnp.sum(p_new**2, axis=-1))
+
+    failed = ~accepted & (lanes.backtracks + 1 >= MAX_BACKTRACKS)
+    reset = (accepted & (uphill | first)) | failed
+    H = jnp.where(reset[:, None, None], jnp.eye(x.shape[-1], dtype=x.dtype), H)
+    p = _pick(reset, -free_g, _pick(accepted, p_new, lanes.p))
+    first_step = jnp.minimum(1.0, FIRST_STEP / jnp.maximum(g_norm, 1e-12))
+    t = jnp.where(reset, first_step, jnp.where(accepted, 1.0, lanes.t * _shrink(f_new - lanes.f, slope, finite)))
+
+    gain = lanes.f - f
+    slow = jnp.where(
+        accepted,
+        jnp.where(~first & (gain <= ftol * jnp.maximum(jnp.abs(f), 1.0)), lanes.slow + 1, 0),
+        lanes.slow,
+    )
+    flat = jnp.max(jnp.abs(free_g), axis=-1) < gtol
+    stuck = failed & lanes.fresh  # even steepest descent finds nothing lower: as good as the precision allows
+    converged = (accepted & (flat | (slow >= 2))) | stuck
+    return _Lanes(
+        x=x,
+        f=f,
+        g=g,
+        H=H,
+        p=p,
+        t=t.astype(x.dtype),
+        backtracks=jnp.where(accepted | reset, 0, lanes.backtracks + 1).astype(jnp.int32),
+        fresh=reset | fresh,
+        slow=slow.astype(jnp.int32),
+        done=lanes.done | converged | (first & ~finite),
+        converged=lanes.converged | (converged & ~lanes.done),
+        num_evals=lanes.num_evals + jnp.int32(1),
+    )
+
+
+def _update_inverse_hessian(lanes, s, y, allowed):
+    """BFGS update of H where the curvature along the step is positive."""
+    eps = jnp.finfo(s.dtype).eps
+    sy = jnp.sum(s * y, axis=-1)
+    yy = jnp.sum(y * y, axis=-1)
+    good = allowed & (sy > eps * yy) & (sy > 0)
+    rho = jnp.where(good, 1.0 / jnp.where(good, sy, 1.0), 0.0)
+    scale = jnp.where(good & lanes.fresh, sy / jnp.where(yy > 0, yy, 1.0), 1.0)
+    H = lanes.H * scale[:, None, None]  # a fresh H is a multiple of the identity: give it the curvature's size
+    Hy = jnp.einsum("rij,rj->ri", H, y)
+    yHy = jnp.sum(y * Hy, axis=-1)
+    H = (
+        H
+        + ((1.0 + rho * yHy) * rho)[:, None, None] * s[:, :, None] * s[:, None, :]
+        - rho[:, None, None] * (s[:, :, None] * Hy[:, None, :] + Hy[:, :, None] * s[:, None, :])
+    )
+    return H, lanes.fresh & ~good
+
+
+def _shrink(rise, slope, finite):
+    """Factor for the next, shorter step: the minimum of a parabola through what is known, within [0.1, 0.5]."""
+    curvature = 2.0 * (rise - slope)
+    usable = finite & (curvature > 0)
+    return jnp.clip(jnp.where(usable, -slope / jnp.where(usable, curvature, 1.0), 0.5), 0.1, 0.5)
+
+
+def _pick(lanes, a, b):
+    return jnp.where(lanes[:, None], a, b)

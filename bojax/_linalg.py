@@ -1,0 +1,98 @@
+"""Factorisations of covariance matrices that neither hang nor slow down under vmap.
+
+Batched LAPACK calls of jaxlib 0.10 on CPU split their batch over the thread pool they run on and wait for it: two of
+them ready at once on a small machine wait for ever. So nothing else in the package calls a batched LAPACK routine.
+Here the primitive calls stand behind `custom_vmap`: on CPU a batch becomes a loop of single calls (as fast: the pieces
+are small), on an accelerator it stays one batched call. `custom_vmap` has no reverse rule, so each public function
+brings its own, written with products of the cached inverse factor instead of differentiating the factorisation.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from bojax._types import Array, Bool, Float
+
+
+@custom_vmap
+def _factor(K):
+    L = jax.lax.linalg.cholesky(K, symmetrize_input=False)
+    eye = jnp.eye(K.shape[-1], dtype=K.dtype)
+    return L, jax.lax.linalg.triangular_solve(L, eye, left_side=True, lower=True)
+
+
+@_factor.def_vmap
+def _factor_batch(axis_size, in_batched, K):
+    del axis_size, in_batched
+
+    def batched(K):
+        L = jax.lax.linalg.cholesky(K, symmetrize_input=False)
+        eye = jnp.broadcast_to(jnp.eye(K.shape[-1], dtype=K.dtype), K.shape)
+        return L, jax.lax.linalg.triangular_solve(L, eye, left_side=True, lower=True)
+
+    out = jax.lax.platform_dependent(K, cpu=lambda K: jax.lax.map(_factor, K), default=batched)
+    return out, (True, True)
+
+
+@jax.custom_vjp
+def factor(K: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
+    """The lower Cholesky factor L of a positive definite K, and L^-1. NaN where K is not positive definite."""
+    return _factor(K)
+
+
+def _factor_fwd(K):
+    L, L_inv = _factor(K)
+    return (L, L_inv), (L, L_inv)
+
+
+def _factor_bwd(residuals, cotangents):
+    # dL = L Phi(L^-1 dK L^-T) with Phi the lower triangle with halved diagonal (Murray 2016, arXiv:1602.07527);
+    # d(L^-1) = -L^-1 dL L^-1 turns a cotangent of the inverse into one of L.
+    L, L_inv = residuals
+    L_bar, L_inv_bar = cotangents
+    L_bar = L_bar - L_inv.T @ L_inv_bar @ L_inv.T
+    P = jnp.tril(L.T @ jnp.tril(L_bar))
+    P = P - 0.5 * jnp.diag(jnp.diagonal(P))
+    S = L_inv.T @ P @ L_inv
+    return (0.5 * (S + S.T),)
+
+
+factor.defvjp(_factor_fwd, _factor_bwd)
+
+
+def cholesky(K: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """The lower Cholesky factor alone."""
+    return factor(K)[0]
+
+
+def stable_factor(
+    K: Float[Array, "n n"], *, first_jitter: float, max_tries: int = 6
+) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Bool[Array, ""]]:
+    """Factor K, adding to its diagonal as much as it takes.
+
+    Args:
+        K: a covariance matrix with diagonal of order one.
+        first_jitter: the first addition, tried when K alone fails; each further try multiplies it by ten.
+        max_tries: how many additions are tried.
+
+    Returns:
+        L, L^-1, and whether they are finite.
+    """
+    eye = jnp.eye(K.shape[-1], dtype=K.dtype)
+
+    def attempt(i):
+        jitter = jnp.where(i == 0, 0.0, first_jitter * 10.0 ** (i.astype(K.dtype) - 1.0))
+        return factor(K + jitter.astype(K.dtype) * eye)
+
+    def failed(carry):
+        i, _, L_inv = carry
+        return (i <= max_tries) & ~jnp.all(jnp.isfinite(L_inv))
+
+    def again(carry):
+        i, _, _ = carry
+        return (i + 1, *attempt(i))
+
+    # The loop makes the first attempt too, so that the factorisation stands in the program once.
+    start = (jnp.int32(0), jnp.full_like(K, jnp.nan), jnp.full_like(K, jnp.nan))
+    _, L, L_inv = jax.lax.while_loop(failed, again, start)
+    return L, L_inv, jnp.all(jnp.isfinite(L_inv))

@@ -1,0 +1,66 @@
+"""The host's edge of compiled work: precision, threads and the compilation cache.
+
+`host_scope` is entered around calls of compiled functions, never inside them. It changes nothing that outlives it.
+"""
+
+import contextlib
+import functools
+import os
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import jaxlib
+
+
+@contextlib.contextmanager
+def host_scope() -> Iterator[None]:
+    """Float64 (but on TPU) and one BLAS thread for the calls inside; both as they were afterwards.
+
+    The precision holds for the calling thread only, as JAX scopes do. The limit on BLAS threads holds for the whole
+    process while the scope is open: more threads make factorisations of this size slower by up to 20 times when the
+    cores are shared. Arrays that leave the scope should be turned into NumPy arrays inside it.
+    """
+    with contextlib.ExitStack() as stack:
+        if jax.default_backend() == "cpu":
+            controller = _thread_controller()
+            if controller is not None:
+                stack.enter_context(controller.limit(limits=1, user_api="blas"))
+        stack.enter_context(jax.enable_x64(jax.default_backend() != "tpu"))
+        yield
+
+
+@functools.cache
+def _thread_controller():
+    """The BLAS pools of this process; looking for them takes milliseconds, so it is done once."""
+    import scipy.linalg.cython_lapack  # noqa: F401  jaxlib takes LAPACK from here: load it before looking
+    import threadpoolctl
+
+    controller = threadpoolctl.ThreadpoolController()
+    return controller if len(controller) else None
+
+
+def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path:
+    """Keep compiled programs on disk, so that a new process starts without compiling them again.
+
+    This sets JAX's global cache options, which is why importing bojax never does it. Whoever can write to the directory
+    can have code run by later processes, so keep it private.
+
+    Args:
+        directory: where to keep the programs; by default `$XDG_CACHE_HOME/bojax` or `~/.cache/bojax`. A folder named
+            after the jaxlib version is made inside, since programs of another version must not be loaded.
+
+    Returns:
+        The folder in use. A cache the user has already configured (`JAX_COMPILATION_CACHE_DIR`) is kept as it is.
+    """
+    configured = jax.config.jax_compilation_cache_dir
+    if configured is not None and directory is None:
+        return pathlib.Path(configured)
+    if directory is None:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        directory = os.path.join(home, "bojax")
+    path = pathlib.Path(directory) / f"jaxlib-{jaxlib.__version__}"
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return path

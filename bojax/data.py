@@ -1,0 +1,156 @@
+"""Observations: what a study has seen, in a buffer of fixed shape.
+
+Compiled programs depend on shapes, so data that grow by a row would compile anew for every row. The buffer has room
+for `capacity` rows, a mask says which are real, and its capacity doubles, so n observations cost O(log n) programs.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._types import Array, Bool, Float, Int
+
+MIN_CAPACITY = 16
+"""Smallest buffer that `next_capacity` gives: below it a factorisation costs less than starting the program."""
+
+
+class Observations(NamedTuple):
+    """A masked buffer of observations.
+
+    Attributes:
+        X: [capacity, d] points in the unit cube. Padding rows stand at 0.5: padding must be finite.
+        y: [capacity] values as told, larger is better. A failed observation keeps its non-finite value here.
+        mask: [capacity] which rows hold a finite observation; only these reach the surrogate.
+        count: how many rows were told, failed ones included. More than `capacity` means that rows were lost.
+    """
+
+    X: Float[Array, "*b n d"]
+    y: Float[Array, "*b n"]
+    mask: Bool[Array, "*b n"]
+    count: Int[Array, "*b"]
+
+    @property
+    def capacity(self) -> int:
+        """How many rows the buffer holds."""
+        return self.X.shape[-2]
+
+    @property
+    def told(self) -> Bool[Array, "*b n"]:
+        """Which rows were told, failed ones included."""
+        return jnp.arange(self.capacity) < self.count[..., None]
+
+
+class Pending(NamedTuple):
+    """Points that were asked for and not yet told.
+
+    Attributes:
+        X: [p, d] points in the unit cube.
+        mask: [p] which rows are pending.
+    """
+
+    X: Float[Array, "*b p d"]
+    mask: Bool[Array, "*b p"]
+
+
+def next_capacity(count: int, minimum: int = MIN_CAPACITY) -> int:
+    """The smallest power of two that holds `count` rows and is not below `minimum`."""
+    return max(minimum, 1 << max(count - 1, 0).bit_length())
+
+
+def empty(num_dims: int, capacity: int, dtype=None) -> Observations:
+    """A buffer with no observation. Raises ValueError when `capacity` is below 1."""
+    if capacity < 1:
+        raise ValueError(f"`capacity` must be at least 1, got {capacity}.")
+    dtype = jnp.zeros((), dtype).dtype
+    return Observations(
+        X=jnp.full((capacity, num_dims), 0.5, dtype),
+        y=jnp.zeros(capacity, dtype),
+        mask=jnp.zeros(capacity, bool),
+        count=jnp.zeros((), jnp.int32),
+    )
+
+
+def empty_pending(num_dims: int, capacity: int, dtype=None) -> Pending:
+    """A pending buffer with no point; `capacity` may be 0."""
+    return Pending(X=jnp.full((capacity, num_dims), 0.5, dtype), mask=jnp.zeros(capacity, bool))
+
+
+def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "k"]) -> Observations:
+    """Add k observations.
+
+    Rows that do not fit are dropped but still counted, so `count > capacity` tells of them; `resize` first.
+
+    Args:
+        observations: what was seen so far.
+        X: [k, d] points in the unit cube.
+        y: [k] their values; NaN or infinite for a failed evaluation, which is stored with its mask off.
+    """
+    rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
+    y = y.astype(observations.y.dtype)
+    return Observations(
+        X=observations.X.at[rows].set(X.astype(observations.X.dtype), mode="drop"),
+        y=observations.y.at[rows].set(y, mode="drop"),
+        mask=observations.mask.at[rows].set(jnp.isfinite(y), mode="drop"),
+        count=observations.count + jnp.int32(X.shape[0]),
+    )
+
+
+def resize(observations: Observations, capacity: int) -> Observations:
+    """The same observations in a buffer of another capacity; the caller keeps it at `count` or more."""
+    old = observations.capacity
+    if capacity <= old:
+        return observations._replace(
+            X=observations.X[:capacity], y=observations.y[:capacity], mask=observations.mask[:capacity]
+        )
+    grown = empty(observations.X.shape[-1], capacity, observations.X.dtype)
+    return Observations(
+        X=grown.X.at[:old].set(observations.X),
+        y=grown.y.at[:old].set(observations.y),
+        mask=grown.mask.at[:old].set(observations.mask),
+        count=observations.count,
+    )
+
+
+def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype) -> Observations:
+    """A buffer filled on the host, without compiling anything. X: [n, d]; y: [n], NaN where failed."""
+    count, num_dims = X.shape
+    padded_X = np.full((capacity, num_dims), 0.5, dtype)
+    padded_y = np.zeros(capacity, dtype)
+    padded_X[:count] = X
+    padded_y[:count] = y
+    mask = np.zeros(capacity, bool)
+    mask[:count] = np.isfinite(y)
+    return jax.tree.map(jnp.asarray, Observations(padded_X, padded_y, mask, np.int32(count)))
+
+
+def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
+    """A pending buffer filled on the host. X: [k, d] with k at most `capacity`."""
+    padded = np.full((capacity, X.shape[1]), 0.5, dtype)
+    padded[: len(X)] = X
+    return jax.tree.map(jnp.asarray, Pending(padded, np.arange(capacity) < len(X)))
+
+
+def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"]) -> Pending:
+    """Remember q points in the free slots; when there are none left, the first slots are used again."""
+    order = jnp.argsort(pending.mask, stable=True)  # free slots first
+    if pending.X.shape[0] < X.shape[0]:
+        raise ValueError(f"`pending` must have room for {X.shape[0]} points, got {pending.X.shape[0]} slots.")
+    slots = order[: X.shape[0]]
+    return Pending(
+        X=pending.X.at[slots].set(X.astype(pending.X.dtype)),
+        mask=pending.mask.at[slots].set(valid),
+    )
+
+
+def remove_pending(pending: Pending, X: Float[Array, "k d"]) -> Pending:
+    """Forget the points that are told now; each told row clears at most one equal pending row."""
+
+    def clear(mask, x):
+        hit = mask & jnp.all(pending.X == x, axis=-1)
+        first = jnp.argmax(hit)
+        return mask.at[first].set(jnp.where(jnp.any(hit), False, mask[first])), None
+
+    mask, _ = jax.lax.scan(clear, pending.mask, X.astype(pending.X.dtype))
+    return Pending(X=pending.X, mask=mask)

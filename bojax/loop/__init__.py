@@ -1,0 +1,20 @@
+"""Algorithms: whole studies as pure functions."""
+
+from bojax.loop._algorithm import Algorithm, Info, grow, restore
+from bojax.loop._bayesopt import BayesoptInfo, BayesoptState, bayesopt
+from bojax.loop._random_search import RandomSearchState, random_search
+from bojax.loop._run import run, run_many
+
+__all__ = [
+    "Algorithm",
+    "BayesoptInfo",
+    "BayesoptState",
+    "Info",
+    "RandomSearchState",
+    "bayesopt",
+    "grow",
+    "random_search",
+    "restore",
+    "run",
+    "run_many",
+]

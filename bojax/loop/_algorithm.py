@@ -1,0 +1,132 @@
+"""The shape of every algorithm: three pure functions, and the states they pass on.
+
+    state = algorithm.init(key)
+    X, state, info = algorithm.ask(key, state)      # X [q, d] in the unit cube
+    state = algorithm.tell(state, X, y)             # y [q], larger is better
+
+`init`, `ask` and `tell` hold no state of their own: they can be jitted, scanned and vmapped. A State is a NamedTuple
+with at least the fields `observations` and `pending`, so that `restore` can rebuild it from told data alone; anything
+else in it (hyperparameters of the last fit, the shift of a quasi-random sequence) must be safe to start over. An Info
+is a NamedTuple of diagnostics with at least `status` (a `Status` code, int32) and `valid` ([q] bool: which rows of X
+are suggestions; all of them, unless a finite space is exhausted).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax import data
+from bojax._errors import BojaxError
+from bojax._types import Array, Bool, Float, Int
+from bojax.optim import Lattice
+from bojax.space import Space
+
+StateT = TypeVar("StateT", bound=Any)
+
+
+class Algorithm(NamedTuple):
+    """A way of tuning a space, as three pure functions.
+
+    Attributes:
+        init: `init(key) -> state`.
+        ask: `ask(key, state) -> (X [q, d], state, info)`; the points are remembered as pending.
+        tell: `tell(state, X [k, d], y [k]) -> state`; y is maximised, non-finite y means a failed evaluation.
+        space: what is searched; its `decode` turns X into native values.
+    """
+
+    init: Callable[..., Any]
+    ask: Callable[..., Any]
+    tell: Callable[..., Any]
+    space: Space
+
+
+class Info(NamedTuple):
+    """The diagnostics every algorithm gives.
+
+    Attributes:
+        status: a `bojax._errors.Status` code.
+        valid: [q] which rows of X are suggestions.
+    """
+
+    status: Int[Array, ""]
+    valid: Bool[Array, "q"]
+
+
+def lattice_of(space: Space) -> Lattice:
+    """The discrete columns of a space, as candidate optimizers want them."""
+    return Lattice(space.num_values, space.is_categorical, space.positions, space.coordinates)
+
+
+def tell_state(space: Space, state: StateT, X: Float[Array, "k d"], y: Float[Array, "k"]) -> StateT:
+    """Store what was told in the buffers of any state; the `tell` of every algorithm here.
+
+    Points are rounded to the space first, so that the objective, the buffer and the surrogate see the same point.
+
+    Raises:
+        ValueError: when the shapes of X and y do not fit the space or each other.
+        BojaxError: when the buffer is full (outside of compiled code; inside, `Info.status` says so).
+    """
+    dtype = state.observations.X.dtype
+    X, y = jnp.asarray(X, dtype), jnp.asarray(y, dtype)
+    if X.ndim != 2 or X.shape[-1] != space.num_dims:
+        raise ValueError(f"`X` must have the shape [k, {space.num_dims}], got {list(X.shape)}.")
+    if y.shape != X.shape[:1]:
+        raise ValueError(f"`y` must have the shape [{X.shape[0]}], one value a row of `X`, got {list(y.shape)}.")
+    count, capacity = state.observations.count, state.observations.capacity
+    if not isinstance(count, jax.core.Tracer) and int(count) + X.shape[0] > capacity:
+        raise BojaxError(
+            f"the state holds {int(count)} of at most {capacity} observations and cannot take {X.shape[0]} more. "
+            f"Enlarge it first: state = bojax.loop.grow(state, {data.next_capacity(int(count) + X.shape[0])})."
+        )
+    return _store(space, state, X, y)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _store(space, state, X, y):
+    X = space.round(X)
+    return state._replace(
+        observations=data.append(state.observations, X, y),
+        pending=data.remove_pending(state.pending, X),
+    )
+
+
+def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray) -> StateT:
+    """A fresh state filled with all that was told, on the host and without compiling anything.
+
+    Capacities are powers of two, so over n told observations a program compiles O(log n) times.
+
+    Args:
+        state: what `algorithm.init` gave.
+        X: [n, d] told points in the unit cube.
+        y: [n] told values (maximised), NaN where failed.
+        pending_X: [p, d] points asked for and not told.
+
+    Returns:
+        The state with its buffers replaced.
+    """
+    dtype = state.observations.X.dtype
+    num_dims = state.observations.X.shape[-1]
+    X = np.asarray(X, dtype).reshape(-1, num_dims)
+    y = np.asarray(y, dtype).reshape(-1)
+    pending_X = np.asarray(pending_X, dtype).reshape(-1, num_dims)
+    slots = state.pending.X.shape[-2]
+    if len(pending_X):
+        slots = data.next_capacity(len(pending_X) + slots, 8)
+    return state._replace(
+        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype),
+        pending=data.pending_from_numpy(pending_X, slots, dtype),
+    )
+
+
+def grow(state: StateT, capacity: int) -> StateT:
+    """The state with room for `capacity` observations (compiled functions accept it and compile once for its shape)."""
+    if capacity < state.observations.capacity:
+        raise ValueError(
+            f"`capacity` must be at least the present {state.observations.capacity}, got {capacity}: "
+            "a smaller buffer could lose observations."
+        )
+    return state._replace(observations=data.resize(state.observations, capacity))

@@ -1,0 +1,221 @@
+"""Bayesian optimization as one compiled `ask`.
+
+    observations --fit--> hyperparameters --condition--> posterior --maximise acquisition--> x --fantasise--> next x
+
+The first `num_initial` points fill the space evenly. After that each `ask` fits the surrogate, conditions it on what is
+pending (imagined at its mean: the kriging believer of Ginsbourger, Le Riche and Carraro 2010) and chooses its q points
+one after another, each with those before it imagined in the same way.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax import data
+from bojax._errors import Status
+from bojax._types import Array, Bool, Float, Int
+from bojax.acquisition import AcquisitionFn, log_ei
+from bojax.loop._algorithm import Algorithm, lattice_of, tell_state
+from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
+from bojax.optim import CandidateOptimizer, Lattice, multistart
+from bojax.optim._qmc import random_shift
+from bojax.space import Space
+from bojax.surrogates import Surrogate, gp, matern52
+
+
+class BayesoptState(NamedTuple):
+    """What the next `ask` needs.
+
+    Attributes:
+        observations: what was seen.
+        pending: what was asked for and not yet told.
+        params: the surrogate's hyperparameters, where the next fit starts.
+        shift: [d] the random shift of the initial design.
+    """
+
+    observations: data.Observations
+    pending: data.Pending
+    params: Any
+    shift: Int[Array, "d"]
+
+
+class BayesoptInfo(NamedTuple):
+    """How an `ask` went.
+
+    Attributes:
+        status: a `Status` code.
+        valid: [q] which points are suggestions; all of them unless a finite space is exhausted.
+        acquisition: [q] the acquisition at each point when it was chosen; NaN in the initial design.
+        fit_loss: negative log posterior of the hyperparameters; NaN in the initial design.
+        fit_evals: evaluations the fit took.
+    """
+
+    status: Int[Array, ""]
+    valid: Bool[Array, "q"]
+    acquisition: Float[Array, "q"]
+    fit_loss: Float[Array, ""]
+    fit_evals: Int[Array, ""]
+
+
+def default_num_initial(num_dims: int) -> int:
+    """Size of the initial design when none is given: enough to see every dimension move, and never many."""
+    return min(max(4, num_dims + 2), 16)
+
+
+def bayesopt(
+    space: Space,
+    *,
+    q: int = 1,
+    capacity: int = 64,
+    num_initial: int | None = None,
+    surrogate: Surrogate | None = None,
+    acquisition: AcquisitionFn = log_ei,
+    optimizer: CandidateOptimizer | None = None,
+    num_restarts: int = 10,
+    raw_samples: int = 512,
+    max_pending: int | None = None,
+) -> Algorithm:
+    """Bayesian optimization of a space.
+
+    Args:
+        space: what to search.
+        q: how many points each `ask` gives, >= 1.
+        capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
+        num_initial: points of the quasi-random initial design, >= 1; by default d + 2, between 4 and 16.
+        surrogate: the statistical model; a Gaussian process with a Matern-5/2 kernel by default.
+        acquisition: what the next point should maximise, `(posterior, X, best_f) -> [k]`, in standardised units of y.
+        optimizer: how it is maximised; `multistart` by default.
+        num_restarts: starts of the default optimizer.
+        raw_samples: raw samples of the default optimizer.
+        max_pending: room for so many points asked for and not yet told; q by default.
+
+    Returns:
+        An `Algorithm` whose `ask` gives a `BayesoptInfo`. It works in the float type that JAX has when `init` is
+        called: float64 inside `bojax.run` and `Study`, or in a scope `with jax.enable_x64(True)`.
+
+    Raises:
+        ValueError: when a number is out of range.
+
+    Example:
+        >>> import jax, bojax
+        >>> algorithm = bojax.bayesopt(bojax.Space(x=bojax.Float(0.0, 1.0)))
+        >>> state = algorithm.init(jax.random.key(0))
+        >>> X, state, info = algorithm.ask(jax.random.key(1), state)
+        >>> X.shape
+        (1, 1)
+    """
+    if num_initial is None:
+        num_initial = default_num_initial(space.num_dims)
+    max_pending = q if max_pending is None else max_pending
+    for name, value, least in (("q", q, 1), ("capacity", capacity, 1), ("num_initial", num_initial, 1)):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    if max_pending < q:
+        raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
+    lattice = lattice_of(space)
+    if surrogate is None:
+        surrogate = default_surrogate(space)
+    if optimizer is None:
+        optimizer = multistart(lattice, num_restarts=num_restarts, raw_samples=raw_samples)
+
+    def init(key):
+        observations = data.empty(space.num_dims, capacity)
+        dtype = observations.X.dtype
+        return BayesoptState(
+            observations=observations,
+            pending=data.empty_pending(space.num_dims, max_pending, dtype),
+            params=surrogate.init(space.num_dims, dtype),
+            shift=random_shift(key, space.num_dims),
+        )
+
+    @jax.jit
+    def ask(key, state):
+        observations, pending = state.observations, state.pending
+        num_told = observations.count + jnp.sum(pending.mask, dtype=jnp.int32)
+        too_few = jnp.sum(observations.mask) < min(2, num_initial)
+
+        def initial(_):
+            X, valid = _design(lattice, state, state.shift, num_told, q)
+            nan = jnp.full(q, jnp.nan, X.dtype)
+            info = BayesoptInfo(jnp.int32(Status.INITIAL), valid, nan, nan[0], jnp.int32(0))
+            return X, state.params, info
+
+        def model_based(_):
+            return _suggest(key, lattice, surrogate, acquisition, optimizer, state, num_told, q)
+
+        X, params, info = jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, None)
+        status = jnp.where(jnp.all(info.valid), info.status, Status.EXHAUSTED)
+        status = jnp.where(observations.count > observations.capacity, Status.OVERFLOW, status)
+        state = state._replace(params=params, pending=data.add_pending(pending, X, info.valid))
+        return X, state, info._replace(status=status.astype(jnp.int32))
+
+    def tell(state, X, y):
+        return tell_state(space, state, X, y)
+
+    return Algorithm(init=init, ask=ask, tell=tell, space=space)
+
+
+def default_surrogate(space: Space) -> Surrogate:
+    """A Gaussian process with a Matern-5/2 kernel; categories are compared by equality."""
+    return gp(matern52(categorical_dims=tuple(i for i, c in enumerate(space.is_categorical) if c)))
+
+
+def _design(lattice: Lattice, state: BayesoptState, shift, first, q):
+    X = design_points(lattice, shift, first, q, state.observations.X.dtype)
+    return replace_seen(lattice, X, seen_points(state.observations, state.pending, q))
+
+
+def _suggest(key, lattice, surrogate, acquisition, optimizer, state, num_told, q):
+    """Fit, condition, and choose q points one after another."""
+    key_fit, key_candidates, key_fallback = jax.random.split(key, 3)
+    observations, pending = state.observations, state.pending
+    params, fit = surrogate.fit(key_fit, observations, state.params)
+    num_slots = pending.X.shape[0]
+    posterior = surrogate.posterior(params, observations, num_slots + q - 1).standardized()
+    best_f, center = _incumbent(posterior, observations)
+    posterior = _imagine_pending(posterior, pending)
+    seen = seen_points(observations, pending, q)
+    first_spare = seen.X.shape[0] - q
+
+    def choose(carry, item):
+        posterior, seen = carry
+        i, key = item
+        x, candidate = optimizer(key, lambda X: acquisition(posterior, X, best_f), seen, center)
+        x = lattice.snap(x)
+        posterior = posterior.append(x, posterior.mean(x[None])[0])
+        return (posterior, mark_seen(seen, first_spare + i, x)), (x, candidate.value, candidate.valid)
+
+    items = (jnp.arange(q, dtype=jnp.int32), jax.random.split(key_candidates, q))
+    _, (X, values, valid) = jax.lax.scan(choose, (posterior, seen), items)
+
+    ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.isfinite(best_f)
+    safe_X, safe_valid = _design(lattice, state, random_shift(key_fallback, lattice.num_dims), num_told, q)
+    info = BayesoptInfo(
+        status=jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32),
+        valid=jnp.where(ok, valid, safe_valid),
+        acquisition=values,
+        fit_loss=fit.loss,
+        fit_evals=fit.num_evals,
+    )
+    return jnp.where(ok, X, safe_X), params, info
+
+
+def _incumbent(posterior, observations):
+    """The largest posterior mean among the observed points, and where it is.
+
+    The mean rather than the observed value: with noise the largest observation is mostly a lucky one.
+    """
+    means = jnp.where(observations.mask, posterior.mean(observations.X), -jnp.inf)
+    return jnp.max(means), observations.X[jnp.argmax(means)]
+
+
+def _imagine_pending(posterior, pending):
+    """Condition on every pending point as if its mean had been observed."""
+
+    def imagine(posterior, item):
+        x, real = item
+        imagined = posterior.append(x, posterior.mean(x[None])[0])
+        return jax.tree.map(lambda new, old: jnp.where(real, new, old), imagined, posterior), None
+
+    return jax.lax.scan(imagine, posterior, (pending.X, pending.mask))[0]

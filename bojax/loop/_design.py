@@ -1,0 +1,60 @@
+"""Space-filling suggestions: the initial design of every algorithm, and its fallback."""
+
+import jax
+import jax.numpy as jnp
+
+from bojax import data
+from bojax._types import Array, Bool, Float, Int
+from bojax.optim import Lattice, Seen
+from bojax.optim._lattice import is_seen, nearby_unseen
+from bojax.optim._qmc import shifted, sobol_integers
+
+DESIGN_SIZE = 1024
+"""Points of the sequence at hand; a longer design starts over from the first one."""
+
+
+def design_points(lattice: Lattice, shift: Array, first: Int[Array, ""], q: int, dtype) -> Float[Array, "q d"]:
+    """Points `first` to `first + q` of a shifted Sobol sequence, snapped to the lattice."""
+    table = jnp.asarray(sobol_integers(DESIGN_SIZE, lattice.num_dims))
+    rows = (first + jnp.arange(q, dtype=jnp.int32)) % DESIGN_SIZE
+    return lattice.snap(shifted(table[rows], shift, dtype))
+
+
+def seen_points(observations: data.Observations, pending: data.Pending, num_spare: int) -> Seen:
+    """Everything told (failed evaluations too) or pending, with spare rows at the end."""
+    num_dims = observations.X.shape[-1]
+    return Seen(
+        X=jnp.concatenate([observations.X, pending.X, jnp.full((num_spare, num_dims), 0.5, observations.X.dtype)]),
+        mask=jnp.concatenate([observations.told, pending.mask, jnp.zeros(num_spare, bool)]),
+    )
+
+
+def mark_seen(seen: Seen, row: Int[Array, ""], x: Float[Array, "d"]) -> Seen:
+    """Write one more point into a spare row."""
+    return Seen(X=seen.X.at[row].set(x), mask=seen.mask.at[row].set(True))
+
+
+def replace_seen(lattice: Lattice, X: Float[Array, "q d"], seen: Seen) -> tuple[Float[Array, "q d"], Bool[Array, "q"]]:
+    """On a finite space, replace what was seen before (or stands twice in X) by unseen neighbours.
+
+    Args:
+        lattice: the columns of the cube.
+        X: [q, d] points.
+        seen: points not to repeat; its last q rows are spare.
+
+    Returns:
+        The points, and which of them are new; all are, unless the space is exhausted.
+    """
+    q = X.shape[0]
+    if lattice.cardinality is None:
+        return X, jnp.ones(q, bool)
+    first_spare = seen.X.shape[0] - q
+
+    def place(seen, item):
+        i, x = item
+        other, any_left = nearby_unseen(lattice, x, seen.X, seen.mask)
+        x = jnp.where(is_seen(lattice, x[None], seen.X, seen.mask)[0], other, x)
+        return mark_seen(seen, first_spare + i, x), (x, any_left)
+
+    _, (X, valid) = jax.lax.scan(place, seen, (jnp.arange(q, dtype=jnp.int32), X))
+    return X, valid

@@ -1,0 +1,59 @@
+"""Random search: independent uniform points, the baseline of every comparison (Bergstra and Bengio 2012)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax import data
+from bojax._errors import Status
+from bojax.loop._algorithm import Algorithm, Info, lattice_of, tell_state
+from bojax.loop._design import replace_seen, seen_points
+from bojax.space import Space
+
+
+class RandomSearchState(NamedTuple):
+    """What was seen, and what is pending."""
+
+    observations: data.Observations
+    pending: data.Pending
+
+
+def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
+    """Uniformly random points; on a finite space without repetition.
+
+    Args:
+        space: what to search.
+        q: how many points each `ask` gives, >= 1.
+        capacity: room for so many observations.
+
+    Returns:
+        An `Algorithm` whose `ask` gives an `Info`.
+
+    Raises:
+        ValueError: when `q` or `capacity` is below 1.
+    """
+    if q < 1 or capacity < 1:
+        raise ValueError(f"`q` and `capacity` must be at least 1, got {q} and {capacity}.")
+    lattice = lattice_of(space)
+
+    def init(key):
+        del key
+        return RandomSearchState(
+            observations=data.empty(space.num_dims, capacity),
+            pending=data.empty_pending(space.num_dims, q),
+        )
+
+    @jax.jit
+    def ask(key, state):
+        seen = seen_points(state.observations, state.pending, q)
+        X = space.sample(key, q, state.observations.X.dtype)
+        X, valid = replace_seen(lattice, X, seen)
+        status = jnp.where(jnp.all(valid), Status.OK, Status.EXHAUSTED).astype(jnp.int32)
+        pending = data.add_pending(state.pending, X, valid)
+        return X, state._replace(pending=pending), Info(status=status, valid=valid)
+
+    def tell(state, X, y):
+        return tell_state(space, state, X, y)
+
+    return Algorithm(init=init, ask=ask, tell=tell, space=space)

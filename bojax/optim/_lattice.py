@@ -1,0 +1,142 @@
+"""Discrete dimensions: snapping, neighbours, and points not seen before.
+
+A `Lattice` says which columns of the cube hold discrete values, and maps between coordinates and positions (value
+numbers). Positions are integers, so two points are the same exactly when their positions are.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._types import Array, Bool, Float, Int, Key
+
+MAX_MOVES = 128
+"""Most neighbours looked at in one step; beyond that a random part of them."""
+LONG_STEP = 8
+"""Ordered columns of more than twice so many values also move by an eighth of their range."""
+
+
+class Lattice(NamedTuple):
+    """The discrete columns of the unit cube. Static: all of it is known before compiling.
+
+    Attributes:
+        num_values: [d] how many values each column has; 0 for a continuous one.
+        is_categorical: [d] which columns have no order.
+        positions: `positions(X [..., d]) -> int32 [..., d]`, 0 in continuous columns.
+        coordinates: `coordinates(P [..., d], X [..., d]) -> X`, the discrete columns of X replaced by positions P.
+    """
+
+    num_values: tuple[int, ...]
+    is_categorical: tuple[bool, ...]
+    positions: Callable[..., Int[Array, "*b d"]]
+    coordinates: Callable[..., Float[Array, "*b d"]]
+
+    @property
+    def num_dims(self) -> int:
+        """Number of columns."""
+        return len(self.num_values)
+
+    @property
+    def discrete(self) -> tuple[int, ...]:
+        """The discrete columns."""
+        return tuple(i for i, k in enumerate(self.num_values) if k)
+
+    @property
+    def cardinality(self) -> int | None:
+        """How many points there are; None when a column is continuous."""
+        return math.prod(self.num_values) if all(self.num_values) else None
+
+    def snap(self, X: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        """The nearest points of the lattice; continuous columns are kept."""
+        return self.coordinates(self.positions(X), X) if self.discrete else X
+
+
+def all_points(lattice: Lattice, dtype) -> Float[Array, "n d"]:
+    """Every point of a finite lattice, [cardinality, d]."""
+    grid = np.indices(lattice.num_values).reshape(lattice.num_dims, -1).T
+    return lattice.coordinates(jnp.asarray(grid, jnp.int32), jnp.full(grid.shape, 0.5, dtype))
+
+
+def is_seen(
+    lattice: Lattice, X: Float[Array, "r d"], seen_X: Float[Array, "n d"], seen_mask: Bool[Array, "n"]
+) -> Bool[Array, "r"]:
+    """Which points of a finite lattice are among the seen ones. Always false where a column is continuous."""
+    if lattice.cardinality is None:
+        return jnp.zeros(X.shape[0], bool)
+    P, seen_P = lattice.positions(X), lattice.positions(seen_X)
+    same = jnp.all(P[:, None, :] == seen_P[None, :, :], axis=-1)
+    return jnp.any(same & seen_mask[None, :], axis=-1)
+
+
+def nearby_unseen(
+    lattice: Lattice, x: Float[Array, "d"], seen_X: Float[Array, "n d"], seen_mask: Bool[Array, "n"]
+) -> tuple[Float[Array, "d"], Bool[Array, ""]]:
+    """A point of a finite lattice that was not seen, and whether there is one.
+
+    Counts through the lattice from x, the last columns turning fastest. Among n + 1 different points at most n are
+    seen, so n + 1 points decide it.
+    """
+    needed = seen_X.shape[0] + 1
+    columns, total = [], 1
+    for column in reversed(lattice.discrete):
+        if total >= needed:
+            break
+        columns.append(column)
+        total *= lattice.num_values[column]
+    count = min(total, needed)
+    digits = np.zeros((count, lattice.num_dims), np.int32)
+    rest = np.arange(count)
+    for column in columns:
+        digits[:, column] = rest % lattice.num_values[column]
+        rest = rest // lattice.num_values[column]
+    sizes = np.maximum(np.asarray(lattice.num_values, np.int32), 1)
+    P = (lattice.positions(x)[None, :] + jnp.asarray(digits)) % jnp.asarray(sizes)[None, :]
+    X = lattice.coordinates(P, jnp.broadcast_to(x, (count, x.shape[-1])))
+    fresh = ~is_seen(lattice, X, seen_X, seen_mask)
+    return X[jnp.argmax(fresh)], jnp.any(fresh)
+
+
+class Moves(NamedTuple):
+    """Steps to neighbours: in `column`, by `delta` positions, around the end or not. The first one stays."""
+
+    column: np.ndarray
+    delta: np.ndarray
+    wraps: np.ndarray
+
+
+def moves(lattice: Lattice) -> Moves:
+    """All steps to neighbours: every other category, and the next values (and a long step) of ordered columns."""
+    rows = [(0, 0, False)]
+    for column in lattice.discrete:
+        k = lattice.num_values[column]
+        if lattice.is_categorical[column]:
+            rows += [(column, delta, True) for delta in range(1, k)]
+        else:
+            steps = {1, max(1, k // LONG_STEP)} if k > 2 * LONG_STEP else {1}
+            rows += [(column, sign * step, False) for step in sorted(steps) for sign in (-1, 1)]
+    column, delta, wraps = zip(*rows, strict=True)
+    return Moves(np.array(column, np.int32), np.array(delta, np.int32), np.array(wraps, bool))
+
+
+def neighbours(key: Key, lattice: Lattice, steps: Moves, X: Float[Array, "r d"]) -> Float[Array, "r m d"]:
+    """The neighbours of each point, the point itself first; a random part of them when there are very many."""
+    count = len(steps.column)
+    chosen = jnp.arange(count)
+    if count > MAX_MOVES:
+        others = 1 + jax.random.permutation(key, count - 1)[: MAX_MOVES - 1]
+        chosen = jnp.concatenate([jnp.zeros(1, others.dtype), others])
+    column = jnp.asarray(steps.column)[chosen]
+    delta = jnp.asarray(steps.delta)[chosen]
+    wraps = jnp.asarray(steps.wraps)[chosen]
+
+    P = lattice.positions(X)
+    size = jnp.maximum(jnp.asarray(np.asarray(lattice.num_values, np.int32)), 1)[column][None, :]
+    moved = P[:, column] + delta[None, :]
+    moved = jnp.where(wraps[None, :], moved % size, jnp.clip(moved, 0, size - 1))
+    hit = column[:, None] == jnp.arange(lattice.num_dims)[None, :]
+    new_P = jnp.where(hit[None, :, :], moved[:, :, None], P[:, None, :])
+    return lattice.coordinates(new_P, jnp.broadcast_to(X[:, None, :], new_P.shape))

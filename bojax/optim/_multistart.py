@@ -1,0 +1,225 @@
+"""Maximise a function on the unit cube: many quasi-random samples, the best as starts of a batched quasi-Newton search.
+
+    raw samples --values--> starts --BFGS (all lanes in one batch)--> best lane
+
+With discrete columns the search alternates. First ordered columns are relaxed (treated as continuous) and only
+categories stay fixed; the result is snapped to the lattice, improved by greedy moves to neighbours, and the continuous
+columns are polished with all discrete ones fixed; the last two steps repeat. A small finite space is enumerated.
+
+On a finite space no point that was seen is proposed, and the answer says when none is left. All of it is one compiled
+program in which the function stands two or three times.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._bfgs import minimize_lanes
+from bojax._types import Array, Bool, Float, Key
+from bojax.optim._lattice import Lattice, all_points, is_seen, moves, nearby_unseen, neighbours
+from bojax.optim._qmc import sobol
+
+ENUMERATE = 1024
+"""Finite spaces up to this size are evaluated whole: it costs no more than the raw samples and the search."""
+SWEEPS = 3
+"""Rounds of snapping, greedy moves and polishing in mixed spaces."""
+MAX_HOPS = 8
+"""Most greedy moves in one round."""
+LOCAL_SHARE = 4
+"""One in so many raw samples is drawn near `center`, where a late acquisition has its narrow peaks."""
+
+BatchFn = Callable[[Float[Array, "k d"]], Float[Array, "k"]]
+
+
+class CandidateInfo(NamedTuple):
+    """How the search went.
+
+    Attributes:
+        value: the function at the candidate.
+        valid: whether the candidate is a new point; false only when a finite space is exhausted.
+        raw_value: the best value among the raw samples (of all points, where the space was enumerated).
+    """
+
+    value: Float[Array, ""]
+    valid: Bool[Array, ""]
+    raw_value: Float[Array, ""]
+
+
+class Seen(NamedTuple):
+    """Points not to be proposed again in a finite space: X [n, d] where mask [n]."""
+
+    X: Float[Array, "n d"]
+    mask: Bool[Array, "n"]
+
+
+class CandidateOptimizer(Protocol):
+    """Finds the point of the unit cube where a function is largest."""
+
+    def __call__(
+        self, key: Key, fn: BatchFn, seen: Seen, center: Float[Array, "d"]
+    ) -> tuple[Float[Array, "d"], CandidateInfo]:
+        """The candidate and how it was found.
+
+        Args:
+            key: random key.
+            fn: maps [k, d] points to [k] values, each row by itself; larger is better.
+            seen: points not to propose again where the space is finite.
+            center: a good point to look around, such as the best one observed.
+        """
+        ...
+
+
+def multistart(
+    lattice: Lattice,
+    *,
+    num_restarts: int = 10,
+    raw_samples: int = 512,
+    max_evals: int = 100,
+) -> CandidateOptimizer:
+    """The standard candidate optimizer.
+
+    Args:
+        lattice: the columns of the cube, discrete ones described.
+        num_restarts: lanes of the quasi-Newton search, >= 1 and at most `raw_samples`.
+        raw_samples: points evaluated to choose the starts from.
+        max_evals: most batched evaluations in one run of the search.
+
+    Returns:
+        A `CandidateOptimizer`.
+
+    Raises:
+        ValueError: when a number is out of range.
+    """
+    if not 1 <= num_restarts <= raw_samples:
+        raise ValueError(
+            f"`num_restarts` must be at least 1 and at most `raw_samples`, got {num_restarts} of {raw_samples}."
+        )
+    if max_evals < 1:
+        raise ValueError(f"`max_evals` must be at least 1, got {max_evals}.")
+
+    def maximize(key, fn, seen, center):
+        def safe(X):
+            value = fn(X)
+            return jnp.where(jnp.isnan(value), -jnp.inf, value)
+
+        if lattice.cardinality is not None and lattice.cardinality <= ENUMERATE:
+            return _enumerate(lattice, safe, seen, center.dtype)
+        key_raw, key_starts, key_moves = jax.random.split(key, 3)
+        raw = raw_points(key_raw, lattice, raw_samples, center)
+        values = safe(raw)
+        starts = raw[choose_starts(key_starts, values, num_restarts)]
+        scale = _scale(values)
+        X, lane_values = _search(key_moves, lattice, fn, starts, scale, max_evals)
+        return _best_unseen(lattice, X, lane_values, seen, jnp.max(values))
+
+    return maximize
+
+
+def raw_points(key: Key, lattice: Lattice, num_points: int, center: Float[Array, "d"]) -> Float[Array, "n d"]:
+    """Quasi-random points of the whole cube, and some around a centre, snapped to the lattice."""
+    key_global, key_scale, key_local = jax.random.split(key, 3)
+    num_local = num_points // LOCAL_SHARE
+    dtype = center.dtype
+    spread = sobol(key_global, num_points - num_local, lattice.num_dims, dtype)
+    # Distances from 0.3 down to 0.001 of the cube's side, evenly on the log scale.
+    radius = 10.0 ** jax.random.uniform(key_scale, (num_local, 1), dtype, -3.0, -0.5)
+    local = center + radius * jax.random.normal(key_local, (num_local, lattice.num_dims), dtype)
+    return lattice.snap(jnp.concatenate([spread, jnp.clip(local, 0.0, 1.0)]))
+
+
+def choose_starts(key: Key, values: Float[Array, "n"], num_starts: int):
+    """Indices of the starts: the best sample, and others with a probability falling as 1 / rank.
+
+    Ranks make the choice independent of the function's scale; the spread keeps all starts from one hill.
+    """
+    order = jnp.argsort(-values)
+    log_weight = -jnp.log(jnp.arange(1, values.shape[0] + 1, dtype=values.dtype))
+    score = log_weight + jax.random.gumbel(key, values.shape, values.dtype)
+    score = jnp.where(jnp.isfinite(values[order]), score, -jnp.inf).at[0].set(jnp.inf)
+    return order[jax.lax.top_k(score, num_starts)[1]]
+
+
+def _scale(values):
+    """What the function is divided by: its spread where that is below one, so that tolerances fit tiny functions."""
+    finite = jnp.isfinite(values)
+    best = jnp.max(jnp.where(finite, values, -jnp.inf))
+    worst = jnp.min(jnp.where(finite, values, jnp.inf))
+    spread = best - worst
+    return jnp.where(jnp.isfinite(spread) & (spread > 0), jnp.minimum(spread, 1.0), 1.0)
+
+
+def _search(key, lattice, fn, starts, scale, max_evals):
+    """Local search from every start; returns the end points [r, d] and their values [r]."""
+    discrete = np.zeros(lattice.num_dims, bool)
+    discrete[list(lattice.discrete)] = True
+
+    def value_and_grad(X):
+        value, pullback = jax.vjp(fn, X)
+        return -value / scale, -pullback(jnp.ones_like(value))[0] / scale
+
+    def polish(X, fixed):
+        lower = jnp.where(fixed[None, :], X, 0.0)
+        upper = jnp.where(fixed[None, :], X, 1.0)
+        float64 = jnp.finfo(X.dtype).bits >= 64
+        gtol, ftol = (1e-6, 1e-10) if float64 else (1e-4, 1e-6)
+        result = minimize_lanes(value_and_grad, X, lower, upper, max_evals=max_evals, gtol=gtol, ftol=ftol)
+        return result.x, -result.f * scale
+
+    if not discrete.any():
+        return polish(starts, jnp.zeros(lattice.num_dims, bool))
+
+    categorical = np.asarray(lattice.is_categorical)
+    steps = moves(lattice)
+
+    def sweep(i, carry):
+        X, _ = carry
+        X, _ = polish(X, jnp.where(i == 0, categorical, discrete))
+        return _hop(jax.random.fold_in(key, i), lattice, steps, fn, lattice.snap(X))
+
+    return jax.lax.fori_loop(0, SWEEPS, sweep, (starts, jnp.full(starts.shape[0], -jnp.inf, starts.dtype)))
+
+
+def _hop(key, lattice, steps, fn, X):
+    """Greedy moves of every lane to its best neighbour, until no lane improves."""
+
+    def improving(carry):
+        hops, _, _, improved = carry
+        return (hops < MAX_HOPS) & improved
+
+    def hop(carry):
+        hops, X, values, _ = carry
+        around = neighbours(jax.random.fold_in(key, hops), lattice, steps, X)
+        found = fn(around.reshape(-1, X.shape[-1])).reshape(around.shape[:2])
+        found = jnp.where(jnp.isnan(found), -jnp.inf, found)
+        best = jnp.argmax(found, axis=1)
+        X = jnp.take_along_axis(around, best[:, None, None], axis=1)[:, 0]
+        new_values = jnp.max(found, axis=1)
+        return hops + 1, X, new_values, jnp.any(new_values > values)
+
+    start = (jnp.int32(0), X, jnp.full(X.shape[0], -jnp.inf, X.dtype), jnp.bool_(True))
+    _, X, values, _ = jax.lax.while_loop(improving, hop, start)
+    return X, values
+
+
+def _best_unseen(lattice, X, values, seen, raw_value):
+    """The best lane; on a finite space the best one not seen, or else an unseen point near it."""
+    values = jnp.where(jnp.isnan(values), -jnp.inf, values)
+    best = jnp.argmax(values)
+    if lattice.cardinality is None:
+        return X[best], CandidateInfo(values[best], jnp.bool_(True), raw_value)
+    old = is_seen(lattice, X, seen.X, seen.mask)
+    best_new = jnp.argmax(jnp.where(old, -jnp.inf, values))
+    other, any_left = nearby_unseen(lattice, X[best], seen.X, seen.mask)
+    x = jnp.where(old[best_new], other, X[best_new])
+    return x, CandidateInfo(values[best_new], any_left, raw_value)
+
+
+def _enumerate(lattice, fn, seen, dtype):
+    X = all_points(lattice, dtype)
+    values = fn(X)
+    old = is_seen(lattice, X, seen.X, seen.mask)
+    best = jnp.argmax(jnp.where(old, -jnp.inf, jnp.where(values == -jnp.inf, jnp.finfo(dtype).min, values)))
+    return X[best], CandidateInfo(values[best], ~jnp.all(old), jnp.max(values))

@@ -1,0 +1,50 @@
+"""Quasi-random points of the unit cube, drawn inside compiled code.
+
+Sobol's sequence comes from SciPy once on the host, as 32-bit integers. In compiled code a random digital shift (an
+exclusive-or with one random integer a dimension) makes each draw a fresh, uniformly distributed copy that keeps the
+even spread of the sequence (Owen 2003, "Variance with alternative scramblings of digital nets").
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._types import Array, Float, Key
+
+MAX_DIMS = 21201
+"""As far as SciPy's direction numbers reach (Joe and Kuo 2008)."""
+
+
+@functools.lru_cache(maxsize=64)
+def sobol_integers(num_points: int, num_dims: int) -> np.ndarray:
+    """The first points of the unscrambled sequence as uint32 [num_points, num_dims]; do not write to it."""
+    if num_dims > MAX_DIMS:
+        raise ValueError(f"`num_dims` must be at most {MAX_DIMS}, got {num_dims}.")
+    from scipy.stats import qmc  # takes half a second to import, so only when points are needed
+
+    sampler = qmc.Sobol(num_dims, scramble=False, bits=32)
+    power = max(num_points - 1, 0).bit_length()
+    points = (sampler.random_base2(power)[:num_points] * 2.0**32).astype(np.uint32)
+    points.setflags(write=False)
+    return points
+
+
+def random_shift(key: Key, num_dims: int) -> Array:
+    """A random digital shift, uint32 [num_dims]."""
+    return jax.random.bits(key, (num_dims,), jnp.uint32)
+
+
+def shifted(integers: Array, shift: Array, dtype) -> Float[Array, "n d"]:
+    """Points in the open unit cube from integers [n, d] and a shift [d]."""
+    bits = jnp.bitwise_xor(jnp.asarray(integers), shift[None, :])
+    if jnp.finfo(dtype).bits >= 64:
+        return (bits.astype(dtype) + 0.5) * 2.0**-32
+    return ((bits >> 9).astype(dtype) + 0.5) * 2.0**-23
+
+
+def sobol(key: Key, num_points: int, num_dims: int, dtype=None) -> Float[Array, "n d"]:
+    """Randomly shifted Sobol points in the open unit cube; `num_points` is best a power of two."""
+    dtype = jnp.zeros((), dtype).dtype
+    return shifted(sobol_integers(num_points, num_dims), random_shift(key, num_dims), dtype)

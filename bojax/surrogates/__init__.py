@@ -1,0 +1,28 @@
+"""Surrogates: statistical models of the objective on the unit cube."""
+
+from bojax.surrogates._base import FitInfo, Posterior, Surrogate
+from bojax.surrogates._gp import GPParams, gp
+from bojax.surrogates._kernels import Kernel, matern52, rbf
+from bojax.surrogates._leave_one_out import leave_one_out
+from bojax.surrogates._means import Mean, constant_mean, zero_mean
+from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise
+from bojax.surrogates._posterior import GPPosterior
+
+__all__ = [
+    "FitInfo",
+    "GPParams",
+    "GPPosterior",
+    "Kernel",
+    "Mean",
+    "Noise",
+    "Posterior",
+    "Surrogate",
+    "constant_mean",
+    "fixed_noise",
+    "known_noise",
+    "learned_noise",
+    "leave_one_out",
+    "matern52",
+    "rbf",
+    "zero_mean",
+]

@@ -1,0 +1,80 @@
+"""What every surrogate and every posterior offers.
+
+A surrogate is three functions around hyperparameters `params` (any pytree of arrays):
+
+    params = surrogate.init(num_dims, dtype)
+    params, fit_info = surrogate.fit(key, observations, params)      # params in: the last fit, a start of the next one
+    posterior = surrogate.posterior(params, observations)
+
+A posterior answers questions about points X in the unit cube, in the units of y as it was told. It is a pytree, so it
+passes through jit and vmap.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from bojax._types import Array, Bool, Float, Int, Key
+
+PosteriorT = TypeVar("PosteriorT", bound="Posterior")
+
+
+class Posterior(Protocol):
+    """The belief about the objective after some observations."""
+
+    def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
+        """Mean and variance of the noise-free objective at each of k points."""
+        ...
+
+    def mean(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
+        """Mean at each of k points."""
+        ...
+
+    def var(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
+        """Variance at each of k points."""
+        ...
+
+    def joint(self, X: Float[Array, "q d"]) -> tuple[Float[Array, "q"], Float[Array, "q q"]]:
+        """Mean and covariance of q points together."""
+        ...
+
+    def sample(self, key: Key, X: Float[Array, "q d"], num_samples: int) -> Float[Array, "s q"]:
+        """Joint samples of the noise-free objective at q points."""
+        ...
+
+    def append(self: PosteriorT, x: Float[Array, "d"], y: Float[Array, ""]) -> PosteriorT:
+        """The posterior after one more (imagined) observation, hyperparameters unchanged."""
+        ...
+
+    def standardized(self: PosteriorT) -> PosteriorT:
+        """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
+        ...
+
+
+class FitInfo(NamedTuple):
+    """How a fit went.
+
+    Attributes:
+        loss: negative log posterior density of the hyperparameters, at the best start.
+        losses: [r] the same for every start.
+        num_evals: batched evaluations of the loss.
+        ok: whether the loss is finite; when not, the hyperparameters are those that came in.
+    """
+
+    loss: Float[Array, ""]
+    losses: Float[Array, "r"]
+    num_evals: Int[Array, ""]
+    ok: Bool[Array, ""]
+
+
+class Surrogate(NamedTuple):
+    """A statistical model of the objective, as three pure functions.
+
+    Attributes:
+        init: `init(num_dims, dtype) -> params`, where a fit starts when nothing is known.
+        fit: `fit(key, observations, params) -> (params, FitInfo)`.
+        posterior: `posterior(params, observations, num_spare=0) -> Posterior`; `num_spare` rows are kept free for `append`.
+    """
+
+    init: Callable[..., Any]
+    fit: Callable[..., Any]
+    posterior: Callable[..., Any]

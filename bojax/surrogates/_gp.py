@@ -1,0 +1,212 @@
+"""The exact Gaussian process: hyperparameters by maximum a posteriori, in one compiled program.
+
+The fit maximises log p(y | params) + log p(params) over kernel, mean and noise hyperparameters together, from several
+starts at once: the hyperparameters that came in (the last fit, as a rule), the mode of the prior, and random moves away
+from it. All starts share one batched quasi-Newton run.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from bojax._bfgs import minimize_lanes
+from bojax._linalg import stable_factor
+from bojax._types import Array, Float
+from bojax.data import Observations
+from bojax.surrogates._base import FitInfo, Surrogate
+from bojax.surrogates._kernels import Kernel, matern52
+from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
+from bojax.surrogates._means import Mean, constant_mean
+from bojax.surrogates._noise import Noise, learned_noise
+from bojax.surrogates._posterior import GPPosterior, first_jitter
+from bojax.surrogates._standardize import standardize
+
+START_SPREAD = 1.0
+"""Standard deviation of the random starts around the prior's mode, in logarithms."""
+
+
+class GPParams(NamedTuple):
+    """Hyperparameters of a Gaussian process, unconstrained.
+
+    Attributes:
+        kernel: the kernel's pytree (`KernelParams` for the kernels here).
+        mean: the mean function's pytree (one number for a constant).
+        log_noise_var: logarithm of the noise variance in standardised units, or () when it is not learned.
+    """
+
+    kernel: Any
+    mean: Any
+    log_noise_var: Any
+
+
+class GPModel(NamedTuple):
+    """The parts a Gaussian process is put together from."""
+
+    kernel: Kernel
+    mean: Mean
+    noise: Noise
+
+
+def gp(
+    kernel: Any = None,
+    mean: Any = None,
+    noise: Noise | None = None,
+    *,
+    num_restarts: int = 4,
+    max_evals: int = 100,
+) -> Surrogate:
+    """A Gaussian process surrogate.
+
+    Args:
+        kernel: a `Kernel` (Matern-5/2 with one lengthscale a dimension by default) or any GPJax kernel.
+        mean: a `Mean` (a learned constant by default) or any GPJax mean function.
+        noise: `learned_noise()` (default), `known_noise(variance)` or `fixed_noise(variance)`.
+        num_restarts: starts of the fit, >= 1: the last fit, the prior's mode, then random ones.
+        max_evals: most evaluations of all starts together in one fit.
+
+    Returns:
+        A `Surrogate`.
+
+    Raises:
+        ValueError: when `num_restarts` or `max_evals` is below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> surrogate = gp()
+        >>> seen = data.append(data.empty(1, 4), jnp.array([[0.1], [0.5], [0.9]]), jnp.array([0.0, 1.0, 0.0]))
+        >>> params, info = surrogate.fit(jax.random.key(0), seen, surrogate.init(1, seen.X.dtype))
+        >>> surrogate.posterior(params, seen).mean(jnp.array([[0.5]])).shape
+        (1,)
+    """
+    if num_restarts < 1 or max_evals < 1:
+        raise ValueError(f"`num_restarts` and `max_evals` must be at least 1, got {num_restarts} and {max_evals}.")
+    model = gp_model(kernel, mean, noise)
+
+    def init(num_dims, dtype):
+        return initial_params(model, num_dims, dtype)
+
+    def fit(key, observations, params):
+        return _fit(model, key, observations, params, num_restarts=num_restarts, max_evals=max_evals)
+
+    def posterior(params, observations, num_spare=0):
+        return condition(model, params, observations, num_spare)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+
+
+def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -> GPModel:
+    """The parts of a Gaussian process, GPJax objects adapted; arguments as in `gp`."""
+    if kernel is None:
+        kernel = matern52()
+    if mean is None:
+        mean = constant_mean()
+    if not isinstance(kernel, Kernel):
+        from bojax.surrogates._gpjax import adapt_kernel
+
+        kernel = adapt_kernel(kernel)
+    if not isinstance(mean, Mean):
+        from bojax.surrogates._gpjax import adapt_mean
+
+        mean = adapt_mean(mean)
+    return GPModel(kernel, mean, learned_noise() if noise is None else noise)
+
+
+def initial_params(model: GPModel, num_dims: int, dtype) -> GPParams:
+    """Hyperparameters at the mode of their prior."""
+    return GPParams(
+        kernel=model.kernel.init(num_dims, dtype),
+        mean=model.mean.init(num_dims, dtype),
+        log_noise_var=model.noise.init(dtype),
+    )
+
+
+def log_posterior(model: GPModel, params: GPParams, observations: Observations) -> Float[Array, ""]:
+    """log p(y | params) + log p(params) of the standardised observations, up to the priors' constants."""
+    X, mask = observations.X, observations.mask
+    y, scale = standardize(observations.y, mask)
+    noise_var = model.noise.variance(params.log_noise_var, scale)
+    K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var, mask)
+    residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
+    prior = (
+        model.kernel.log_prior(params.kernel)
+        + model.mean.log_prior(params.mean)
+        + model.noise.log_prior(params.log_noise_var)
+    )
+    return log_marginal_likelihood(K, residual, mask) + prior.astype(X.dtype)
+
+
+def condition(model: GPModel, params: GPParams, observations: Observations, num_spare: int = 0) -> GPPosterior:
+    """The posterior given hyperparameters, with `num_spare` rows kept free for `append`."""
+    X, mask = observations.X, observations.mask
+    y, scale = standardize(observations.y, mask)
+    noise_var = model.noise.variance(params.log_noise_var, scale)
+    K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var, mask)
+    residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
+    _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(X.dtype))
+    alpha = L_inv.T @ (L_inv @ residual)
+
+    n = X.shape[0]
+    padding = (0, num_spare)
+    spare = jnp.eye(n + num_spare, dtype=X.dtype).at[:n, :n].set(L_inv)
+    return GPPosterior(
+        X=jnp.pad(X, (padding, (0, 0)), constant_values=0.5),
+        mask=jnp.pad(mask, padding),
+        residual=jnp.pad(residual, padding),
+        L_inv=spare,
+        alpha=jnp.pad(alpha, padding),
+        kernel_params=params.kernel,
+        mean_params=params.mean,
+        noise_var=noise_var,
+        scale=scale,
+        num_used=jnp.int32(n),
+        ok=ok,
+        kernel=model.kernel,
+        mean_function=model.mean,
+    )
+
+
+def bounds(model: GPModel, params: GPParams) -> tuple[GPParams, GPParams]:
+    """The box in which hyperparameters are sought."""
+    parts = (
+        model.kernel.bounds(params.kernel),
+        model.mean.bounds(params.mean),
+        model.noise.bounds(params.log_noise_var),
+    )
+    return GPParams(*(low for low, _ in parts)), GPParams(*(high for _, high in parts))
+
+
+def starts(model: GPModel, key, params: GPParams, num_dims: int, num_restarts: int) -> Float[Array, "r p"]:
+    """Flat starts of a fit: the given hyperparameters, the prior's mode, and random moves away from it."""
+    flat, _ = ravel_pytree(params)
+    mode, _ = ravel_pytree(initial_params(model, num_dims, flat.dtype))
+    moves = START_SPREAD * jax.random.normal(key, (num_restarts, flat.shape[0]), flat.dtype)
+    return jnp.concatenate([flat[None], mode[None], mode + moves])[:num_restarts]
+
+
+def _fit(model, key, observations, params, *, num_restarts, max_evals):
+    flat, unravel = ravel_pytree(params)
+    if flat.size == 0:  # everything is fixed
+        loss = -log_posterior(model, params, observations)
+        return params, FitInfo(loss, loss[None], jnp.int32(1), jnp.isfinite(loss))
+    lower, upper = (ravel_pytree(b)[0] for b in bounds(model, params))
+
+    def loss(theta):
+        return -log_posterior(model, unravel(theta), observations)
+
+    float64 = jnp.finfo(flat.dtype).bits >= 64
+    result = minimize_lanes(
+        jax.vmap(jax.value_and_grad(loss)),
+        starts(model, key, params, observations.X.shape[-1], num_restarts),
+        lower,
+        upper,
+        max_evals=max_evals,
+        gtol=1e-4 if float64 else 1e-2,
+        ftol=1e-8 if float64 else 1e-6,
+    )
+    losses = jnp.where(jnp.isfinite(result.f), result.f, jnp.inf)
+    best = jnp.argmin(losses)
+    ok = jnp.isfinite(losses[best])
+    return unravel(jnp.where(ok, result.x[best], flat)), FitInfo(losses[best], losses, result.num_evals, ok)

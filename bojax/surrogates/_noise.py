@@ -1,0 +1,108 @@
+"""The variance of observation noise: learned, known, or fixed."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from bojax._types import Array, Float
+from bojax.surrogates._standardize import Scale
+
+NOISE_FLOOR_64 = 1e-6
+NOISE_FLOOR_32 = 1e-4
+"""Smallest relative noise variance. In float32 a Matern matrix loses all digits of small posterior deviations below 1e-4."""
+
+
+class Noise(NamedTuple):
+    """A model of the noise variance.
+
+    Attributes:
+        init: `init(dtype) -> params`.
+        variance: `variance(params, scale) -> scalar`, in standardised units; `scale` is the data's `Scale`.
+        log_prior: `log_prior(params) -> scalar`, up to a constant.
+        bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
+    """
+
+    init: Callable[..., Any]
+    variance: Callable[[Any, Scale], Float[Array, ""]]
+    log_prior: Callable[[Any], Float[Array, ""]]
+    bounds: Callable[[Any], tuple[Any, Any]]
+
+
+def noise_floor(dtype) -> float:
+    """The smallest relative noise variance that a dtype can carry."""
+    return NOISE_FLOOR_64 if jnp.finfo(dtype).bits >= 64 else NOISE_FLOOR_32
+
+
+def learned_noise(*, loc: float = -4.0, std: float = 1.0, upper: float = 1.0) -> Noise:
+    """A learned noise variance with a log-normal prior.
+
+    Args:
+        loc: mean of the logarithm of the variance, in standardised units.
+        std: standard deviation of that logarithm, > 0.
+        upper: largest variance, relative to the variance of the data.
+    """
+    if not std > 0:
+        raise ValueError(f"`std` must be positive, got {std}.")
+
+    def init(dtype):
+        return jnp.asarray(max(loc - std**2, math.log(noise_floor(dtype))), dtype)
+
+    def variance(params, scale):
+        del scale
+        return jnp.exp(params)
+
+    def log_prior(params):
+        return -0.5 * ((params - loc) / std) ** 2 - params
+
+    def bounds(params):
+        low = math.log(noise_floor(params.dtype))
+        return jnp.full_like(params, low), jnp.full_like(params, math.log(upper))
+
+    return Noise(init=init, variance=variance, log_prior=log_prior, bounds=bounds)
+
+
+def known_noise(noise_var: float) -> Noise:
+    """A noise variance known in the units of y, such as the squared standard error of each evaluation.
+
+    Args:
+        noise_var: variance of one observation, >= 0, in squared units of y.
+
+    Raises:
+        ValueError: when `noise_var` is negative or not finite.
+    """
+    return _constant_noise(_check_variance(noise_var), lambda scale: scale.scale)
+
+
+def fixed_noise(noise_var: float = NOISE_FLOOR_64) -> Noise:
+    """A noise variance fixed relative to the variance of the observed values.
+
+    Args:
+        noise_var: variance in standardised units, >= 0.
+
+    Raises:
+        ValueError: when `noise_var` is negative or not finite.
+    """
+    return _constant_noise(_check_variance(noise_var), lambda scale: jnp.ones_like(scale.scale))
+
+
+def _constant_noise(noise_var: float, unit: Callable) -> Noise:
+    def variance(params, scale):
+        del params
+        # Divided twice, since the square of a large scale may overflow.
+        relative = noise_var / unit(scale) / unit(scale)
+        return jnp.maximum(relative, noise_floor(scale.scale.dtype)).astype(scale.scale.dtype)
+
+    return Noise(
+        init=lambda dtype: (),
+        variance=variance,
+        log_prior=lambda params: jnp.zeros(()),
+        bounds=lambda params: ((), ()),
+    )
+
+
+def _check_variance(noise_var: float) -> float:
+    if not (math.isfinite(noise_var) and noise_var >= 0):
+        raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
+    return float(noise_var)
