@@ -27,8 +27,5 @@ def to_dataframe(trials: Sequence[Trial], names: Sequence[str]) -> Any:
     # Columns of mixed types stay Python objects: pandas would turn None and 3 into NaN and 3.0.
     mixed = {name: len({type(value) for value in column}) > 1 for name, column in columns.items()}
     return pandas.DataFrame(
-        {
-            name: pandas.Series(column, dtype=object if mixed[name] else None)
-            for name, column in columns.items()
-        }
+        {name: pandas.Series(column, dtype=object if mixed[name] else None) for name, column in columns.items()}
     )

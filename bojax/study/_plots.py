@@ -27,9 +27,7 @@ def plot_trajectory(study: Study, target: Any = None) -> Any:
     failed = [t.number for t in trials if t.state in ("fail", "pruned")]
     numbers, values = [t.number for t in complete], np.array([t.value for t in complete], float)
     if len(values):
-        best = (
-            np.maximum.accumulate(values) if study.direction == "maximize" else np.minimum.accumulate(values)
-        )
+        best = np.maximum.accumulate(values) if study.direction == "maximize" else np.minimum.accumulate(values)
         axes.plot(numbers, values, "o", color="tab:blue", alpha=0.5, label="value")
         axes.step(numbers, best, where="post", color="tab:orange", label="best so far")
     if failed:

@@ -54,9 +54,7 @@ class StudySampler(BaseSampler):
         if trial.state == TrialState.RUNNING:
             _storage.set_trial_attr(study, trial, _storage.WORKER, _storage.worker(self.asking))
 
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole space."""
         return dict(self._distributions)
 

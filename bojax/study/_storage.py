@@ -113,14 +113,10 @@ def open_storage(storage: str | optuna.storages.BaseStorage | None) -> optuna.st
     try:
         return _open_url(storage)
     except Exception as error:
-        raise StudyError(
-            f"the storage {hide_password(storage)} cannot be opened: {_first_line(error)}"
-        ) from error
+        raise StudyError(f"the storage {hide_password(storage)} cannot be opened: {_first_line(error)}") from error
 
 
-def create_or_open(
-    storage: optuna.storages.BaseStorage, name: str, direction: str
-) -> tuple[optuna.Study, bool]:
+def create_or_open(storage: optuna.storages.BaseStorage, name: str, direction: str) -> tuple[optuna.Study, bool]:
     """The Optuna study of that name and whether this call created it."""
     with quiet():
         for _ in range(_RETRIES):

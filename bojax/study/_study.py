@@ -10,6 +10,7 @@ chooses waits until all trials created earlier have their parameters, so no two 
 data.
 """
 
+import functools
 import json
 import math
 import numbers
@@ -17,7 +18,7 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,6 @@ class Study:
         self._space = Space.from_spec(attrs[_storage.SPACE])
         self._seed = int(attrs[_storage.SEED])
         self._algorithm = _bayesopt if algorithm is None else algorithm
-        self._programs: dict[int, tuple[Callable, Callable]] = {}
         self._rows: dict[int, np.ndarray | None] = {}
         self._lock = threading.RLock()
         self._warned: set[str] = set()
@@ -207,9 +207,7 @@ class Study:
         if state not in (None, "complete", "fail"):
             raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
         if state == "fail" and value is not None:
-            raise ValueError(
-                f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.'
-            )
+            raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
         number = None if state == "fail" else _to_float(value)
         _check_attrs(user_attrs or {})
         frozen = self._running(trial)
@@ -301,9 +299,7 @@ class Study:
             waiting = sum(t.state == TrialState.WAITING for t in _storage.trials_of(self._optuna))
             q = min(q, waiting + self._num_left())
             if q == 0:
-                raise SpaceExhaustedError(
-                    f"all {self._space.cardinality} points of the space are told or pending."
-                )
+                raise SpaceExhaustedError(f"all {self._space.cardinality} points of the space are told or pending.")
             self._sampler.asking = True
             try:
                 for _ in range(q):
@@ -360,17 +356,13 @@ class Study:
         with self._lock:
             self._wait_for_earlier(number)
             if self._num_left() == 0:
-                raise SpaceExhaustedError(
-                    f"all {self._space.cardinality} points of the space are told or pending."
-                )
+                raise SpaceExhaustedError(f"all {self._space.cardinality} points of the space are told or pending.")
             suggested = self._suggest(number, {number}, [], 1)
             if not suggested:
                 raise SpaceExhaustedError("every point of the space is told or pending.")
             return suggested[0]
 
-    def _suggest(
-        self, first: int, own: set[int], more_pending: list[np.ndarray], q: int
-    ) -> list[dict[str, Any]]:
+    def _suggest(self, first: int, own: set[int], more_pending: list[np.ndarray], q: int) -> list[dict[str, Any]]:
         """Up to q suggestions: the pure function of seed, ordinal, told data and pending points.
 
         Args:
@@ -388,7 +380,7 @@ class Study:
         X, y, pending = self._data(trials, own)
         pending = np.concatenate([pending, np.reshape(more_pending, (-1, self._space.num_dims))])
         with host_scope():
-            init, ask = self._program(q)
+            init, ask = _program(self._algorithm, self._space, q)
             key = jax.random.key(self._seed, impl="threefry2x32")
             state = restore(init(key), X, y, pending)
             rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
@@ -399,19 +391,8 @@ class Study:
                     "asked for. `algorithm` must be a function of (space, q)."
                 )
             if status in (Status.FALLBACK, Status.OVERFLOW):
-                self._warn_once(
-                    f"trial {first}: {STATUS_TEXT[status]}. Further warnings of this kind are left out."
-                )
+                self._warn_once(f"trial {first}: {STATUS_TEXT[status]}. Further warnings of this kind are left out.")
             return [self._space.to_params(row) for row in rows[valid]]
-
-    def _program(self, q: int) -> tuple[Callable, Callable]:
-        """The compiled `init` and `ask` of the algorithm for q points."""
-        import jax
-
-        if q not in self._programs:
-            algorithm = self._algorithm(self._space, q)
-            self._programs[q] = (jax.jit(algorithm.init), jax.jit(algorithm.ask))
-        return self._programs[q]
 
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Told points [n, d] and values [n] (maximised, NaN where failed), and pending points [p, d]."""
@@ -493,9 +474,7 @@ class Study:
         if isinstance(trial, Trial) and any(
             frozen.params.get(name, value) != value for name, value in trial.params.items()
         ):
-            raise StudyError(
-                f"trial {trial.number} of the study {self.name!r} has other parameters: wrong study?"
-            )
+            raise StudyError(f"trial {trial.number} of the study {self.name!r} has other parameters: wrong study?")
         if frozen.state in _FINISHED:
             raise _told_before(frozen)
         if frozen.state == TrialState.WAITING:
@@ -551,6 +530,15 @@ def _bayesopt(space: Space, q: int) -> Any:
     return loop.bayesopt(space, q=q)
 
 
+@functools.lru_cache(maxsize=32)
+def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
+    """The compiled `init` and `ask` for q points, shared by all studies of this process."""
+    import jax
+
+    functions = algorithm(space, q)
+    return jax.jit(functions.init), jax.jit(functions.ask)
+
+
 def _check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> None:
     if direction is not None and direction not in DIRECTIONS:
         raise ValueError(f'`direction` must be "minimize" or "maximize", got {direction!r}.')
@@ -560,7 +548,9 @@ def _check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> No
         raise TypeError(f"`seed` must be an integer or None, got {seed!r}.")
     if seed is not None and not 0 <= int(seed) < MAX_SEED:
         raise ValueError(f"`seed` must be at least 0 and below 2**32, got {seed}.")
-    if algorithm is not None and (not callable(algorithm) or hasattr(algorithm, "ask")):
+    if algorithm is not None and (
+        not isinstance(algorithm, Hashable) or not callable(algorithm) or hasattr(algorithm, "ask")
+    ):
         raise TypeError(
             f"`algorithm` must be a function of (space, q), got {algorithm!r}. "
             "For example: algorithm=lambda space, q: bojax.random_search(space, q=q)."
@@ -580,9 +570,7 @@ def _open(
             with _storage.quiet():
                 study, created = optuna.load_study(study_name=name, storage=backend), False
         except KeyError:
-            raise StudyError(
-                f"there is no study {name!r} in the storage. To make one, give a `space`."
-            ) from None
+            raise StudyError(f"there is no study {name!r} in the storage. To make one, give a `space`.") from None
     else:
         study, created = _storage.create_or_open(backend, name, direction or DIRECTIONS[0])
     if len(study.directions) != 1:
@@ -615,9 +603,7 @@ def _differs(name: str, what: str, stored: Any, given: Any) -> StudyError:
 
 def _told_before(trial: FrozenTrial) -> StudyError:
     if trial.user_attrs.get(_storage.STALE):
-        return StudyError(
-            f"trial {trial.number} was given up, because the process that asked for it had ended."
-        )
+        return StudyError(f"trial {trial.number} was given up, because the process that asked for it had ended.")
     what = repr(trial.value) if trial.state == TrialState.COMPLETE else f'state="{trial.state.name.lower()}"'
     return StudyError(f"trial {trial.number} was told before: {what}.")
 
@@ -636,18 +622,10 @@ def _to_float(value: Any) -> float:
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     is_array = kind is not None
     if is_array and shape != ():
-        raise TypeError(
-            f"`value` must be one number, got an array of shape {shape}. Reduce it, e.g. with mean()."
-        )
+        raise TypeError(f"`value` must be one number, got an array of shape {shape}. Reduce it, e.g. with mean().")
     if value is None:
-        raise TypeError(
-            '`value` must be a number, got None. For a failed evaluation write tell(trial, state="fail").'
-        )
-    if (
-        isinstance(value, bool)
-        or not (isinstance(value, numbers.Real) or is_array)
-        or kind in tuple("bcUSOMm")
-    ):
+        raise TypeError('`value` must be a number, got None. For a failed evaluation write tell(trial, state="fail").')
+    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or is_array) or kind in tuple("bcUSOMm"):
         raise TypeError(f"`value` must be a number, got {value!r}. Convert it with float(...).")
     try:
         return float(value)
