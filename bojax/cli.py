@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORAGE = "sqlite:///bojax.db"
 DEFAULT_SEED = 0
+ALGORITHMS = ("bayesopt", "random_search")
 
 TARGET_ATTR = "bojax:target"
 """Attribute of the Optuna study: what it tunes, so that no study mixes two objectives."""
@@ -127,12 +128,17 @@ def tune(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Gradient steps of a run, for an objective of the zoo.")
     ] = None,
+    algorithm: Annotated[str, typer.Option(help=f"How candidates are chosen: {' or '.join(ALGORITHMS)}.")] = ALGORITHMS[
+        0
+    ],
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep compiled programs on disk.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Tune an objective. The same command again goes on where the study stands."""
     if direction not in (None, "minimize", "maximize"):
         raise typer.BadParameter(f"must be minimize or maximize, got {direction!r}.", param_hint="--direction")
+    if algorithm not in ALGORITHMS:
+        raise typer.BadParameter(f"must be {' or '.join(ALGORITHMS)}, got {algorithm!r}.", param_hint="--algorithm")
     found = find_target(target, steps)
     found = found._replace(space=_read_space(space) if space is not None else found.space)
     if direction is not None and found.train is not None and direction != found.direction:
@@ -149,7 +155,7 @@ def tune(
 
         enable_compilation_cache()
     url = _to_url(storage)
-    opened = _open_study(found, url, study, direction, seed)
+    opened = _open_study(found, url, study, direction, seed, algorithm)
     try:
         _tune(opened, found, trials, batch_size)
     except KeyboardInterrupt:
@@ -279,9 +285,12 @@ def _read_space(path: pathlib.Path) -> Any:
         raise typer.BadParameter(f"{path}: {_one_line(error)}", param_hint="--space") from None
 
 
-def _open_study(target: Target, url: str, name: str | None, direction: str | None, seed: int | None) -> "Study":
+def _open_study(
+    target: Target, url: str, name: str | None, direction: str | None, seed: int | None, algorithm: str
+) -> "Study":
     import optuna
 
+    from bojax import loop
     from bojax._errors import StudyError
     from bojax.study import Study
     from bojax.study._storage import open_storage
@@ -295,7 +304,10 @@ def _open_study(target: Target, url: str, name: str | None, direction: str | Non
     backend = open_storage(url)
     if seed is None and name not in optuna.get_all_study_names(backend):
         seed = DEFAULT_SEED
-    study = Study(space, direction or target.direction, backend, name, seed)
+    make = getattr(loop, algorithm)
+    study = Study(
+        space, direction or target.direction, backend, name, seed, algorithm=lambda space, q: make(space, q=q)
+    )
     known = study.optuna.user_attrs.get(TARGET_ATTR)
     if known is None:
         study.optuna.set_user_attr(TARGET_ATTR, target.name)
@@ -448,7 +460,7 @@ def _bojax_warning() -> type[Warning]:
 def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
     from tqdm import tqdm
 
-    tqdm.write(f"bojax: warning: {message}", file=sys.stderr)
+    tqdm.write(f"bojax: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 @contextlib.contextmanager
