@@ -1,0 +1,154 @@
+"""Several processes on one study, and processes that are killed."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from study_probe import SPACE, probe, value_of
+
+from bojax.study import Study, _storage
+
+HERE = pathlib.Path(__file__).parent
+TIMEOUT = 100
+
+PLAY = """
+import json, sys
+from bojax.study import Study
+from study_probe import SPACE, probe, value_of
+storage, name, steps, wait = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4:]
+study = Study(SPACE, storage=storage, name=name, seed=0, algorithm=probe)
+for q in steps:
+    trials = study.ask(q)
+    print(json.dumps([[trial.number, trial.params] for trial in trials]), flush=True)
+    if wait:
+        sys.stdin.read()
+    for trial in reversed(trials):
+        study.tell(trial, value_of(trial.params))
+"""
+
+
+def start(*args, **kwargs):
+    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    environ = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", PLAY, *args], stdout=subprocess.PIPE, text=True, env=environ, **kwargs
+    )
+
+
+def play(*args):
+    """What another process is asked, by trial number."""
+    process = start(*args)
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    return {number: params for line in output.splitlines() for number, params in json.loads(line)}
+
+
+def asked(study, q):
+    trials = study.ask(q)
+    for trial in trials:
+        study.tell(trial, value_of(trial.params))
+    return {trial.number: trial.params for trial in trials}
+
+
+def make(storage, name="bojax", **kwargs):
+    return Study(SPACE, storage=storage, name=name, seed=0, algorithm=probe, **kwargs)
+
+
+def test_another_process_suggests_the_same_and_goes_on_the_same(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    here = make(None)
+    expected = asked(here, 2) | asked(here, 1) | asked(here, 3)
+    assert play(storage, "there", "[2, 1, 3]") == expected
+    start_here = asked(make(storage, "both"), 2)
+    assert start_here | play(storage, "both", "[1, 3]") == expected
+
+
+def test_three_processes_on_one_sqlite_file_lose_and_repeat_nothing(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    processes = [start(storage, "bojax", "[1, 2, 1, 3, 1]") for _ in range(3)]
+    try:
+        outputs = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    told = [entry for output in outputs for line in output.splitlines() for entry in json.loads(line)]
+    assert sorted(number for number, _ in told) == list(range(24))
+    trials = make(storage).trials
+    assert [trial.state for trial in trials] == ["complete"] * 24
+    assert {trial.number: trial.params for trial in trials} == {number: params for number, params in told}
+    assert len({json.dumps(trial.params) for trial in trials}) == 24
+    assert all(trial.value == value_of(trial.params) for trial in trials)
+
+
+def test_trials_of_a_killed_process_are_suggested_again(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    expected = asked(make(storage), 2)
+    process = start(storage, "bojax", "[3]", "wait", stdin=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        lost = dict(json.loads(process.stdout.readline()))
+        meanwhile = make(storage)
+        assert [trial.state for trial in meanwhile.trials] == ["complete"] * 2 + ["running"] * 3
+        process.send_signal(signal.SIGKILL)
+        process.wait(TIMEOUT)
+    finally:
+        process.kill()
+    study = make(storage)
+    assert [trial.params for trial in study.trials] == list(expected.values())  # the lost ones do not count
+    assert [trial.user_attrs.get(_storage.STALE) for trial in study.optuna.trials] == [None] * 2 + [True] * 3
+    again = study.ask(3)
+    assert [trial.number for trial in again] == [5, 6, 7]
+    assert [trial.params for trial in again] == list(lost.values())
+
+
+def test_workers_of_other_hosts_and_living_ones_are_not_taken_for_dead():
+    me = _storage.worker()
+    assert not _storage.is_dead(me)
+    assert not _storage.is_dead(me | {"host": "elsewhere"})
+    assert not _storage.is_dead(None) and not _storage.is_dead({})
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(TIMEOUT)
+    assert _storage.is_dead(me | {"pid": ended.pid, "start": 1})
+    if me["start"] is not None:
+        assert _storage.is_dead(me | {"start": me["start"] + 1})  # the process id was given away again
+
+
+def test_asking_waits_for_the_parameters_of_earlier_trials(tmp_path):
+    import threading
+
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    first, second = make(storage), make(storage)
+    second.tell(second.ask()[0], 1.0)  # compiles
+    first._sampler.asking = True
+    earlier = first.optuna.ask()  # created, parameters not chosen yet
+    done = []
+    thread = threading.Thread(target=lambda: done.append(second.ask()[0]))
+    thread.start()
+    time.sleep(0.5)
+    assert not done
+    first._sampler.prepared[earlier.number] = first._suggest(earlier.number, {earlier.number}, [], 1)[0]
+    params = first._fill(earlier).params
+    thread.join(TIMEOUT)
+    assert done and done[0].params != params
+
+
+def test_a_slow_creator_of_a_study_is_waited_for(tmp_path):
+    import threading
+
+    import optuna
+
+    storage = _storage.open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    created = optuna.create_study(storage=storage, study_name="bojax", direction="minimize")
+    timer = threading.Timer(0.5, lambda: _storage.write_attrs(created, SPACE.to_spec(), 11))
+    timer.start()
+    study = Study(SPACE, storage=storage, algorithm=probe)
+    timer.join()
+    assert study.seed == 11
