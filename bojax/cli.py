@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError, StudyError
+
 if TYPE_CHECKING:
     from bojax.study import Study, Trial
 
@@ -70,7 +72,7 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(), _interrupt_as_exit():
             warnings.showwarning = _show_warning
-            warnings.simplefilter("always", _bojax_warning())
+            warnings.simplefilter("always", BojaxWarning)
             code = command.main(args=None if args is None else list(args), prog_name="bojax", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Exit as error:
@@ -179,7 +181,6 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a study: its best trial, its state, and with --plot how it went."""
-    from bojax._errors import StudyError
     from bojax.study import Study
     from bojax.study._storage import VERSION, open_storage
 
@@ -260,8 +261,6 @@ def _find_in_zoo(name: str, steps: int | None) -> Target:
 
 
 def _import(name: str) -> Any:
-    from bojax._errors import BojaxError
-
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -291,7 +290,6 @@ def _open_study(
     import optuna
 
     from bojax import loop
-    from bojax._errors import StudyError
     from bojax.study import Study
     from bojax.study._storage import open_storage
     from bojax.study._study import to_space
@@ -343,7 +341,6 @@ def _tune_training(
     import jax
     import numpy as np
 
-    from bojax._errors import BojaxWarning, SpaceExhaustedError
     from bojax.study._optimize import giving_up_rest
 
     assert target.train is not None
@@ -370,8 +367,6 @@ def _num_finished(study: "Study") -> int:
 
 
 def _summary(study: "Study", url: str) -> dict[str, Any]:
-    from bojax._errors import StudyError
-
     trials = study.trials
     best = None
     with contextlib.suppress(StudyError):
@@ -422,8 +417,6 @@ def _to_url(storage: str) -> str:
 
 def _must_exist(url: str) -> None:
     """Opening a SQLite file that does not exist would make an empty one."""
-    from bojax._errors import StudyError
-
     scheme, _, path = url.partition(":///")
     if scheme in ("sqlite", "journal") and path != ":memory:" and not pathlib.Path(path).is_file():
         raise StudyError(f"there is no file {path!r}.")
@@ -449,12 +442,6 @@ def _one_line(error: BaseException) -> str:
 def _complain(message: str, code: int) -> int:
     typer.echo(f"bojax: error: {message}", err=True)
     return code
-
-
-def _bojax_warning() -> type[Warning]:
-    from bojax._errors import BojaxWarning
-
-    return BojaxWarning
 
 
 def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
