@@ -32,13 +32,14 @@ class Columns(NamedTuple):
     is_float: np.ndarray  # Float
     is_log: np.ndarray  # Float or Int on the log scale
     is_snapped: np.ndarray  # discrete, and its cells are wide enough for the dtype to hit their centres
-    low: np.ndarray  # Float: bounds inside [low, high] as real numbers; others 0 and 1
-    high: np.ndarray
+    low: np.ndarray  # the value at coordinate 0: Float: within its bounds; log Int: low - 0.5; others 0
+    high: np.ndarray  # the value at coordinate 1: Float: within its bounds; log Int: high + 0.5; others 1
     offset: np.ndarray  # log of the value at coordinate 0 (log columns; others 0)
     log_span: np.ndarray  # log of the ratio of the values at coordinates 1 and 0 (log columns; others 0)
     span: np.ndarray  # high - low, or log_span for log columns
     size: np.ndarray  # k as a float (Float: 1)
     cell: np.ndarray  # 1 / k
+    top: np.ndarray  # the largest number of the dtype up to k - 1, so that a cast to int32 is safe (Float: 0)
     first: np.ndarray  # Int: `low`, int32 (others 0)
     step: np.ndarray  # Int: `step`, int32 (others 1)
     last: np.ndarray  # k - 1, int32 (Float: 0)
@@ -55,7 +56,7 @@ class Columns(NamedTuple):
 def make_columns(parameters: tuple[Parameter, ...], dtype: np.dtype) -> Columns:
     """Returns the constants of `parameters` for arrays of `dtype`."""
     rows = [_row(parameter, dtype) for parameter in parameters]
-    kinds = (bool, bool, bool) + (dtype,) * 7 + (np.int32,) * 3
+    kinds = (bool, bool, bool) + (dtype,) * 8 + (np.int32,) * 3
     constants = [np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
     start, table = [], np.zeros(0)
     for parameter in parameters:
@@ -74,12 +75,9 @@ def to_cube(X: Any, xp: ModuleType) -> Any:
 def positions(columns: Columns, X: Any, xp: ModuleType) -> Any:
     """Returns the value numbers int32 [..., d] of the cells that X lies in; 0 for Float columns."""
     c, X = columns.against(X), to_cube(X, xp)
-    number = xp.where(
-        c.is_log, xp.rint(xp.exp(c.offset + X * c.log_span)) - c.first.astype(X.dtype), xp.floor(X * c.size)
-    )
-    # Clipped as floats so that the cast is safe, and as ints because a float32 may not hold `last`.
-    number = xp.clip(number, 0, c.last.astype(X.dtype))
-    return xp.where(c.is_float, 0, xp.clip(number.astype(np.int32), 0, c.last))
+    log_number = xp.rint(_log_values(c, X, xp) - c.low - 0.5)
+    number = xp.where(c.is_log, log_number, xp.floor(X * c.size))
+    return xp.where(c.is_float, 0, xp.clip(number, 0, c.top).astype(np.int32))
 
 
 def coordinates(columns: Columns, P: Any, X: Any, xp: ModuleType) -> Any:
@@ -91,7 +89,7 @@ def coordinates(columns: Columns, P: Any, X: Any, xp: ModuleType) -> Any:
     even = (P.astype(X.dtype) + X.dtype.type(0.5)) * c.cell
     log_centre = xp.where(
         c.start < 0,
-        (xp.log(value) - c.offset) / c.span,
+        to_cube((xp.log(value) - c.offset) / c.span, xp),
         xp.asarray(c.table)[xp.where(c.start < 0, 0, c.start + P)],
     )
     return xp.where(c.is_float, X, xp.where(c.is_log, log_centre, even))
@@ -106,14 +104,10 @@ def round_to_cells(columns: Columns, X: Any, xp: ModuleType) -> Any:
 def float_values(columns: Columns, X: Any, xp: ModuleType) -> Any:
     """Returns the native values [..., d] of the Float columns, within their bounds; others are meaningless.
 
-    Both formulas start from the nearer bound, so they meet the bounds exactly, with the right derivative
-    there.
+    Both formulas meet the bounds exactly, with the right derivative there.
     """
     c, X = columns.against(X), to_cube(X, xp)
-    lower = X < 0.5
-    scale = xp.exp(xp.where(lower, X, X - 1) * c.log_span)
-    log_value = xp.where(lower, c.low, c.high) * scale
-    value = xp.where(c.is_log, log_value, c.low * (1 - X) + c.high * X)
+    value = xp.where(c.is_log, _log_values(c, X, xp), c.low * (1 - X) + c.high * X)
     return xp.where(value < c.low, c.low, xp.where(value > c.high, c.high, value))
 
 
@@ -126,6 +120,12 @@ def float_coordinates(columns: Columns, V: Any, xp: ModuleType) -> Any:
     return xp.where(V <= c.low, xp.zeros_like(V), xp.where(V >= c.high, xp.ones_like(V), x))
 
 
+def _log_values(c: Columns, X: Any, xp: ModuleType) -> Any:
+    """Returns low (high / low)^X, from the nearer end, which is more exact than exp(log low + X log_span)."""
+    lower = X < 0.5
+    return xp.where(lower, c.low, c.high) * xp.exp(xp.where(lower, X, X - 1) * c.log_span)
+
+
 def _row(parameter: Parameter, dtype: np.dtype) -> tuple[Any, ...]:
     eps = float(finfo(dtype).eps)  # of jax.numpy, which knows bfloat16
     if isinstance(parameter, Float):
@@ -135,17 +135,19 @@ def _row(parameter: Parameter, dtype: np.dtype) -> tuple[Any, ...]:
             offset = math.log(parameter.low)
             log_span = math.log(parameter.high) - offset
         span = log_span if parameter.log else parameter.high - parameter.low
-        return True, parameter.log, False, low, high, offset, log_span, span, 1.0, 1.0, 0, 1, 0
+        return True, parameter.log, False, low, high, offset, log_span, span, 1, 1, 0, 0, 1, 0
     k = parameter.num_values
+    counts = min(k, float(finfo(dtype).max)), 1 / k, _inward(0, k - 1, dtype)[1]
     first, step = (parameter.low, parameter.step) if isinstance(parameter, Int) else (0, 1)
     if isinstance(parameter, Int) and parameter.log:
         offset = math.log(parameter.low - 0.5)
         span = math.log(parameter.high + 0.5) - offset
         # The error of a coordinate, as log v, against half of the narrowest cell, 1 / (2 high).
         snapped = eps * (4 * math.log(parameter.high) + 4) * parameter.high < 1
-        return False, True, snapped, 0.0, 1.0, offset, span, span, k, 1 / k, first, step, k - 1
+        low, high = _inward(parameter.low - 0.5, parameter.high + 0.5, dtype)
+        return False, True, snapped, low, high, offset, span, span, *counts, first, step, k - 1
     snapped = eps * k <= 0.25
-    return False, False, snapped, 0.0, 1.0, 0.0, 0.0, 1.0, k, 1 / k, first, step, k - 1
+    return False, False, snapped, 0, 1, 0, 0, 1, *counts, first, step, k - 1
 
 
 def _tabled_centres(parameter: Parameter) -> np.ndarray:

@@ -63,9 +63,7 @@ class Float:
         """Returns `value` as a float, or raises an error that calls the parameter `name`."""
         value = plain(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(
-                f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}."
-            )
+            raise TypeError(f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}.")
         if not self.low <= value <= self.high:
             raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
         return float(value)
@@ -184,9 +182,7 @@ class _Listed:
             for i, choice in enumerate(listed):
                 if choice == value and isinstance(choice, bool) == isinstance(value, bool):
                     return i
-        raise ValueError(
-            f"`{name}` must be one of {list(listed)}, got {value!r}.{did_you_mean(value, listed)}"
-        )
+        raise ValueError(f"`{name}` must be one of {list(listed)}, got {value!r}.{did_you_mean(value, listed)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,18 +283,14 @@ def _real(value: Any, argument: str) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(
-            f"`{argument}` must be finite, got {value!r}. Give the widest range worth searching."
-        )
+        raise ValueError(f"`{argument}` must be finite, got {value!r}. Give the widest range worth searching.")
     return number
 
 
 def _whole(value: Any, argument: str) -> int:
     value = plain(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(
-            f"`{argument}` must be a finite int, got {value!r}. Give the widest range worth searching."
-        )
+        raise ValueError(f"`{argument}` must be a finite int, got {value!r}. Give the widest range worth searching.")
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"`{argument}` must be an int, got {_shown(value)}. For real numbers use Float.")
     return operator.index(value)  # pyright: ignore[reportArgumentType]
@@ -316,9 +308,7 @@ def _distinct(values: Any, argument: str) -> tuple[Choice, ...]:
     if isinstance(values, np.ndarray) and values.ndim == 1:
         values = values.tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
-        raise TypeError(
-            f"`{argument}` must be a list or tuple, got {_shown(values)}. Its order must be fixed."
-        )
+        raise TypeError(f"`{argument}` must be a list or tuple, got {_shown(values)}. Its order must be fixed.")
     if not values:
         raise ValueError(f"`{argument}` must not be empty, got {values!r}. Give at least one value.")
     seen: dict[Choice, Choice] = {}

@@ -47,8 +47,8 @@ class Space(Mapping[str, Parameter]):
 
     Example:
         >>> space = Space({"learning_rate": Float(1e-5, 1e-1, log=True), "layers": Int(1, 4)})
-        >>> space.to_params([0.5, 0.9])
-        {'learning_rate': 0.001, 'layers': 4}
+        >>> space.to_params([1.0, 0.9])
+        {'learning_rate': 0.1, 'layers': 4}
     """
 
     __slots__ = ("names", "parameters", "num_dims", "num_values", "is_categorical", "cardinality", "_hash")
@@ -62,18 +62,12 @@ class Space(Mapping[str, Parameter]):
 
     def __init__(self, parameters: Mapping[str, Parameter] | None = None, /, **named: Parameter) -> None:
         if parameters is not None and named:
-            raise TypeError(
-                f"Space must be given a mapping or keywords, not both, got a mapping and {list(named)}."
-            )
+            raise TypeError(f"Space must be given a mapping or keywords, not both, got a mapping and {list(named)}.")
         given = named if parameters is None else parameters
         if not isinstance(given, Mapping):
-            raise TypeError(
-                f"`parameters` must map names to parameters, got {given!r} ({type(given).__name__})."
-            )
+            raise TypeError(f"`parameters` must map names to parameters, got {given!r} ({type(given).__name__}).")
         if not given:
-            raise ValueError(
-                "`parameters` must not be empty, got none. Give at least one name and parameter."
-            )
+            raise ValueError("`parameters` must not be empty, got none. Give at least one name and parameter.")
         for name, parameter in given.items():
             _check_entry(name, parameter)
         sizes = tuple(parameter.num_values for parameter in given.values())
@@ -99,9 +93,7 @@ class Space(Mapping[str, Parameter]):
         try:
             return self.parameters[self.names.index(name)]
         except ValueError:
-            raise KeyError(
-                f"no parameter {name!r} in {list(self.names)}.{did_you_mean(name, self.names)}"
-            ) from None
+            raise KeyError(f"no parameter {name!r} in {list(self.names)}.{did_you_mean(name, self.names)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -195,9 +187,7 @@ class Space(Mapping[str, Parameter]):
         X, columns = self._points(X)
         return encoding.positions(columns, X, jnp)
 
-    def coordinates(
-        self, P: IntArray[Array, "... d"], X: FloatArray[Array, "... d"]
-    ) -> FloatArray[Array, "... d"]:
+    def coordinates(self, P: IntArray[Array, "... d"], X: FloatArray[Array, "... d"]) -> FloatArray[Array, "... d"]:
         """Returns X with discrete columns replaced by the cell centres of positions P, Float columns kept.
 
         Args:
@@ -238,9 +228,7 @@ class Space(Mapping[str, Parameter]):
         """
         x = np.asarray(x, np.float64)
         if x.shape != (self.num_dims,):
-            raise ValueError(
-                f"`x` must have shape ({self.num_dims},), got {x.shape}. Pass one point at a time."
-            )
+            raise ValueError(f"`x` must have shape ({self.num_dims},), got {x.shape}. Pass one point at a time.")
         if not np.isfinite(x).all():
             raise ValueError(f"`x` must be finite, got {x}.")
         columns = encoding.make_columns(self.parameters, x.dtype)
@@ -284,9 +272,7 @@ class Space(Mapping[str, Parameter]):
                     columns[name].append(parameter.check(value, name=name))
                 else:
                     position = parameter.position(value, name=name)
-                    columns[name].append(
-                        parameter.value(position) if isinstance(parameter, Int) else position
-                    )
+                    columns[name].append(parameter.value(position) if isinstance(parameter, Int) else position)
         kinds = {name: np.float64 if isinstance(p, Float) else np.int32 for name, p in self.items()}
         return {name: np.array(column, kinds[name]) for name, column in columns.items()}
 
@@ -331,9 +317,7 @@ class Space(Mapping[str, Parameter]):
                 raise ValueError(f"`params` must have no names but {list(self.names)}, got {name!r}.{hint}")
         missing = [name for name in self.names if name not in params]
         if missing:
-            raise ValueError(
-                f"`params` must have all names of the space, got {list(params)}. Missing: {missing}."
-            )
+            raise ValueError(f"`params` must have all names of the space, got {list(params)}. Missing: {missing}.")
 
 
 def _check_entry(name: Any, parameter: Any) -> None:

@@ -35,9 +35,7 @@ def parameter_from_spec(name: str, spec: Any) -> Parameter:
         raise ValueError(f"The spec of `{name}` must have a field 'type', one of {kinds}, got {dict(spec)}.")
     kind = spec["type"]
     if not isinstance(kind, str) or kind not in _CLASSES:
-        raise ValueError(
-            f"The type of `{name}` must be one of {kinds}, got {kind!r}.{did_you_mean(kind, kinds)}"
-        )
+        raise ValueError(f"The type of `{name}` must be one of {kinds}, got {kind!r}.{did_you_mean(kind, kinds)}")
     fields = _FIELDS[kind]
     for field in spec:
         if field != "type" and field not in fields:
@@ -47,9 +45,7 @@ def parameter_from_spec(name: str, spec: Any) -> Parameter:
             )
     for field in fields:
         if field not in spec and field not in _OPTIONAL:
-            raise ValueError(
-                f"The spec of `{name}` (type {kind!r}) must have a field {field!r}, got {dict(spec)}."
-            )
+            raise ValueError(f"The spec of `{name}` (type {kind!r}) must have a field {field!r}, got {dict(spec)}.")
     try:
         return _CLASSES[kind](**{field: value for field, value in spec.items() if field != "type"})
     except (TypeError, ValueError) as error:
