@@ -177,7 +177,10 @@ def tune(
 def show(
     storage: Annotated[str, typer.Argument(help="URL of an Optuna storage, or the path of a SQLite file.")],
     study: Annotated[str | None, typer.Option(help="Name of the study, where the storage has several.")] = None,
-    plot: Annotated[pathlib.Path | None, typer.Option(help="Draw the values into this file.")] = None,
+    plot: Annotated[pathlib.Path | None, typer.Option(help="Draw the values over the trials into this file.")] = None,
+    slices: Annotated[
+        pathlib.Path | None, typer.Option(help="Draw the surrogate along each parameter into this file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a study: its best trial, its state, and with --plot how it went."""
@@ -202,6 +205,10 @@ def show(
         from bojax.study import plot_trajectory
 
         plot_trajectory(opened, plot)
+    if slices is not None:
+        from bojax.study import plot_slices
+
+        plot_slices(opened, slices)
     summary = _summary(opened, url)
     if not as_json:
         return _print_summary(summary)

@@ -205,6 +205,8 @@ def test_errors_about_existing_studies(folder, capsys):
     assert "name one of the studies: s, t" in capsys.readouterr().err
     assert cli.run(["show", "bojax.db", "--study", "t", "--plot", "t.png"]) == 0
     assert pathlib.Path("t.png").is_file()
+    assert cli.run(["show", "bojax.db", "--study", "t", "--slices", "u.png"]) == 1
+    assert "fewer than two complete trials" in capsys.readouterr().err
 
 
 def test_show_before_anything_was_told(folder, capsys):

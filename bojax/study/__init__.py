@@ -1,8 +1,8 @@
 """The host: studies that are stored, resumed and shared; `minimize` and `maximize` in one call."""
 
 from bojax.study._optimize import Result, maximize, minimize
-from bojax.study._plots import plot_trajectory
+from bojax.study._plots import plot_slices, plot_trajectory
 from bojax.study._study import Study
 from bojax.study._trial import Trial
 
-__all__ = ["Result", "Study", "Trial", "maximize", "minimize", "plot_trajectory"]
+__all__ = ["Result", "Study", "Trial", "maximize", "minimize", "plot_slices", "plot_trajectory"]

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import math
+import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,20 +183,32 @@ def progress_bar(study: Study, total: int, show: bool, initial: int = 0) -> Iter
     """A progress bar on stderr with the best value so far; gives a function to call after each told trial."""
     import tqdm
 
-    trials = study.trials
-    best = [t.value for t in trials if t.state == "complete" and t.value is not None]
     choose = max if study.direction == "maximize" else min
-    with tqdm.tqdm(total=total, initial=initial, disable=None if show else True, desc=study.name) as bar:
+    best = [t.value for t in study.trials if t.state == "complete" and t.value is not None]
+    options: dict[str, Any] = {"desc": study.name, "initial": initial, "ncols": _num_columns()}
+    with tqdm.tqdm(total=total, disable=None if show else True, **options) as bar:
+
+        def note_best() -> None:
+            best[:] = [choose(best)] if best else []
+            if best:
+                bar.set_postfix_str(f"best {best[0]:.6g}", refresh=False)
 
         def advance(trial: Trial) -> None:
             if trial.state == "complete" and trial.value is not None:
-                best[:] = [choose([*best, trial.value])]
-            if best:
-                bar.set_postfix_str(f"best {best[0]:.6g}", refresh=False)
+                best.append(trial.value)
+            note_best()
             bar.update()
 
-        best[:] = [choose(best)] if best else []
+        note_best()
         yield advance
+
+
+def _num_columns() -> int | None:
+    """Width of the terminal; 80 for terminals that claim to have none, on which tqdm would draw nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 class _FirstFailures:

@@ -5,7 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from bojax._errors import StudyError
+from bojax.space import Categorical, Float, Int, Ordinal
+from bojax.study import _storage
 from bojax.study._study import Study
+
+_MAX_POINTS = 101
+"""Points of a slice along one parameter."""
 
 
 def plot_trajectory(study: Study, target: Any = None) -> Any:
@@ -21,7 +27,8 @@ def plot_trajectory(study: Study, target: Any = None) -> Any:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    axes, finish = _open_target(target)
+    is_file = target is None or isinstance(target, str | os.PathLike)
+    axes: Any = _new_figure(6.4, 4.0).subplots() if is_file else target
     trials = study.trials
     complete = [t for t in trials if t.state == "complete"]
     failed = [t.number for t in trials if t.state in ("fail", "pruned")]
@@ -32,36 +39,129 @@ def plot_trajectory(study: Study, target: Any = None) -> Any:
         axes.step(numbers, best, where="post", color="tab:orange", label="best so far")
     if failed:
         # On the lower edge of the axes: a failed evaluation has no value.
-        axes.plot(
-            failed,
-            np.zeros(len(failed)),
-            "x",
-            color="tab:red",
-            label="failed",
-            transform=axes.get_xaxis_transform(),
-            clip_on=False,
-        )
+        style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+        axes.plot(failed, np.zeros(len(failed)), "x", color="tab:red", label="failed", **style)
     axes.set_xlabel("trial")
     axes.set_ylabel(f"value ({study.direction})")
     axes.set_title(study.name)
     if len(values) or failed:
         axes.legend()
-    finish()
+    if is_file and target is not None:
+        axes.figure.savefig(target, dpi=150)
     return axes
 
 
-def _pyplot() -> Any:
+def plot_slices(study: Study, target: Any = None, *, surrogate: Any = None) -> Any:
+    """Draws what the surrogate believes along each parameter, all others held at the best trial.
+
+    The line is the posterior mean of the noise-free objective, the band two standard deviations around it. Dots are the
+    trials told, wherever their other parameters were; so they need not lie in the band.
+
+    Args:
+        study: a study with two complete trials or more.
+        target: a file to write, or None.
+        surrogate: a `bojax.surrogates.Surrogate`; by default that of `bojax.bayesopt`.
+
+    Returns:
+        An array of axes [d].
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        StudyError: fewer than two trials are complete.
+    """
+    columns = [_slice_points(study, name) for name in study.space.names]
+    means, stds = _believe(study, np.concatenate([points for points, _ in columns]), surrogate)
+    num_dims, edges = len(columns), np.cumsum([len(points) for points, _ in columns])[:-1]
+    num_columns = min(num_dims, 3)
+    num_rows = -(-num_dims // num_columns)
+    figure = _new_figure(3.6 * num_columns, 2.8 * num_rows)
+    grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False)
+    for axes in grid.flat[num_dims:]:
+        axes.set_visible(False)
+    complete = [t for t in study.trials if t.state == "complete" and set(study.space.names) <= set(t.params)]
+    for axes, name, (_, at), mean, std in zip(
+        grid.flat, study.space.names, columns, np.split(means, edges), np.split(stds, edges), strict=False
+    ):
+        _draw_slice(axes, study, name, at, mean, std)
+        places = [_place(study, name, trial.params[name]) for trial in complete]
+        axes.plot(places, [trial.value for trial in complete], ".", color="tab:gray", alpha=0.6, zorder=1)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"value ({study.direction})")
+    figure.suptitle(f"{study.name}: slices through trial {study.best_trial.number}")
+    if target is not None:
+        figure.savefig(target, dpi=150)
+    return grid.flat[:num_dims]
+
+
+def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior mean and standard deviation [k] of the objective, in its own direction, at points [k, d]."""
+    import jax
+
+    from bojax import data
+    from bojax._runtime import host_scope
+    from bojax.loop._bayesopt import default_surrogate
+
+    X, y, _ = study._data(_storage.trials_of(study.optuna), set())
+    if np.isfinite(y).sum() < 2:
+        raise StudyError(f"the study {study.name!r} has fewer than two complete trials: nothing to fit.")
+    surrogate = default_surrogate(study.space) if surrogate is None else surrogate
+
+    @jax.jit
+    def mean_var(key, observations, points):
+        params = surrogate.init(study.space.num_dims, points.dtype)
+        params, _ = surrogate.fit(key, observations, params)
+        return surrogate.posterior(params, observations).mean_var(points)
+
+    with host_scope():
+        dtype = jax.numpy.zeros(()).dtype  # float64, but on TPU
+        observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype)
+        key = jax.random.key(study.seed, impl="threefry2x32")
+        mean, var = mean_var(key, observations, points.astype(dtype))
+        return study._sign * np.asarray(mean), np.sqrt(np.maximum(np.asarray(var), 0.0))
+
+
+def _slice_points(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Points [k, d] through the best trial along one parameter, and where they stand on its axis [k]."""
+    space, best = study.space, study.best_params
+    parameter, column = space[name], space.names.index(name)
+    base = space.from_params({key: best[key] for key in space.names})
+    if isinstance(parameter, Float):
+        points = np.tile(base, (_MAX_POINTS, 1))
+        points[:, column] = np.linspace(0.0, 1.0, _MAX_POINTS)
+        return points, np.array([space.to_params(point)[name] for point in points])
+    num_values = space.num_values[column]
+    positions = np.unique(np.linspace(0, num_values - 1, min(num_values, _MAX_POINTS)).round().astype(int))
+    values = [parameter.value(int(position)) for position in positions]
+    points = np.array([space.from_params({**best, name: value}) for value in values])
+    return points, np.array([_place(study, name, value) for value in values], float)
+
+
+def _place(study: Study, name: str, value: Any) -> float:
+    """Where a value stands on its axis: numbers at themselves, choices and ordinal values at their position."""
+    parameter = study.space[name]
+    if isinstance(parameter, Categorical):
+        return parameter.choices.index(value)
+    return parameter.values.index(value) if isinstance(parameter, Ordinal) else value
+
+
+def _draw_slice(axes: Any, study: Study, name: str, at: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
+    parameter = study.space[name]
+    if isinstance(parameter, Float | Int):
+        axes.plot(at, mean, color="tab:blue")
+        axes.fill_between(at, mean - 2.0 * std, mean + 2.0 * std, color="tab:blue", alpha=0.2, linewidth=0.0)
+        axes.set_xscale("log" if parameter.log else "linear")
+    else:
+        axes.errorbar(at, mean, yerr=2.0 * std, fmt="o", color="tab:blue", capsize=3.0)
+        labels = parameter.choices if isinstance(parameter, Categorical) else parameter.values
+        axes.set_xticks(range(len(labels)), [str(label) for label in labels])
+    axes.axvline(_place(study, name, study.best_params[name]), color="tab:orange", linewidth=1.0)
+    axes.set_xlabel(name)
+
+
+def _new_figure(width: float, height: float) -> Any:
+    """A figure outside of pyplot, which would need a display and keep it alive."""
     try:
-        from matplotlib import figure
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("matplotlib is needed: pip install matplotlib") from error
-    return figure
-
-
-def _open_target(target: Any) -> tuple[Any, Any]:
-    """Axes to draw on and what to call when the drawing is done."""
-    if target is not None and not isinstance(target, str | os.PathLike):
-        return target, lambda: None
-    figure = _pyplot().Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    return axes, (lambda: None) if target is None else lambda: figure.savefig(target, dpi=150)
+    return Figure(figsize=(width, height), layout="constrained")

@@ -412,3 +412,22 @@ def test_plot_trajectory(tmp_path):
     best = next(line for line in axes.get_lines() if line.get_label() == "best so far")
     np.testing.assert_array_equal(best.get_ydata(), [0.0, -1.0, -3.0])
     assert plot_trajectory(study, axes) is axes
+
+
+def test_plot_slices(tmp_path):
+    from bojax.study import plot_slices
+
+    study = make()
+    with pytest.raises(StudyError, match="no complete trial"):
+        plot_slices(study)
+    trials = study.ask(9)
+    study.tell(trials[0], 1.0)
+    with pytest.raises(StudyError, match="fewer than two complete trials"):
+        plot_slices(study)
+    for trial in trials[1:]:
+        study.tell(trial, math.log10(trial.params["learning_rate"]))
+    axes = plot_slices(study, tmp_path / "slices.png")
+    assert (tmp_path / "slices.png").read_bytes()[:4] == b"\x89PNG"
+    assert [a.get_xlabel() for a in axes] == list(SPACE.names)
+    line = axes[0].get_lines()[0]
+    assert axes[0].get_xscale() == "log" and line.get_ydata()[0] < line.get_ydata()[-1]
