@@ -63,11 +63,12 @@ def load_digits() -> Dataset:
     """
     from sklearn import datasets  # slow to import, and needed by nobody who only lists the zoo
 
-    pixels, labels = datasets.load_digits(return_X_y=True)
-    images = np.asarray(pixels, np.float64).reshape(-1, 8, 8)
+    pixels, targets = datasets.load_digits(return_X_y=True)
+    images, labels = np.asarray(pixels, np.float64).reshape(-1, 8, 8), np.asarray(targets, np.int32)
     indices = split_indices(labels)
     mean, std = images[indices[0]].mean(), images[indices[0]].std()
     images = ((images - mean) / std).astype(np.float32)
-    labels = np.asarray(labels, np.int32)
-    images.flags.writeable = labels.flags.writeable = False
-    return Dataset(*(Split(images[index], labels[index]) for index in indices))
+    splits = [Split(images[index], labels[index]) for index in indices]
+    for array in (array for split in splits for array in split):
+        array.flags.writeable = False  # every caller gets the same arrays
+    return Dataset(*splits)

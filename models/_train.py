@@ -22,9 +22,7 @@ from ._data import Dataset, Split
 from ._objective import Spec, TrainFn
 from ._optimizers import selectable, warmup_cosine
 
-WORST_LOSS = (
-    1e6  # what a diverged run reports, and the ceiling of every loss, so that diverging never looks better
-)
+WORST_LOSS = 1e6  # what a diverged run reports, and the ceiling of every loss, so that diverging never looks better
 _EVALUATION_BATCH = 128  # examples evaluated at once: bounds the memory of a vmapped evaluation
 
 
@@ -59,9 +57,7 @@ def make_train(module: nn.Module, space: Spec, load: Callable[[], Dataset], num_
         init_key, batch_key, dropout_key = jax.random.split(key, 3)
         images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
         live = (jnp.arange(max(batch_sizes), dtype=jnp.int32) < batch_size).astype(jnp.float32)
-        optimizer = selectable(
-            h["optimizer"], warmup_cosine(h["learning_rate"], num_steps), h["weight_decay"]
-        )
+        optimizer = selectable(h["optimizer"], warmup_cosine(h["learning_rate"], num_steps), h["weight_decay"])
 
         def predict(params: Any, x: Array, step_key: Array | None = None) -> Array:
             return cast(Array, module.apply({"params": params}, x, h, step_key))

@@ -49,9 +49,7 @@ class CNN(nn.Module):
     num_classes: int = NUM_CLASSES
 
     @nn.compact
-    def __call__(
-        self, images: Array, hparams: Mapping[str, Array], dropout_key: Array | None = None
-    ) -> Array:
+    def __call__(self, images: Array, hparams: Mapping[str, Array], dropout_key: Array | None = None) -> Array:
         """Maps ``images`` [n, 8, 8] to logits [n, num_classes]; drops features only if a key is given."""
         width = hparams["channels"]
         x = MaskedConv3x3(self.max_channels, gain=1.0, name="stem")(images[..., None], fan_in=1, width=width)
@@ -66,9 +64,7 @@ class CNN(nn.Module):
         x = x.reshape(x.shape[0], -1)
         if dropout_key is not None:
             x = dropout(dropout_key, x, hparams["dropout"])
-        return MaskedDense(self.num_classes, gain=1.0, name="head")(
-            x, fan_in=4 * width, width=self.num_classes
-        )
+        return MaskedDense(self.num_classes, gain=1.0, name="head")(x, fan_in=4 * width, width=self.num_classes)
 
 
 def make_digits_cnn(num_steps: int = 300) -> Objective:

@@ -39,9 +39,7 @@ class MLP(nn.Module):
     num_classes: int = NUM_CLASSES
 
     @nn.compact
-    def __call__(
-        self, images: Array, hparams: Mapping[str, Array], dropout_key: Array | None = None
-    ) -> Array:
+    def __call__(self, images: Array, hparams: Mapping[str, Array], dropout_key: Array | None = None) -> Array:
         """Maps ``images`` [n, 8, 8] to logits [n, num_classes]; drops units only if a key is given."""
         width = hparams["width"]
         x = images.reshape(images.shape[0], -1)
