@@ -300,7 +300,8 @@ class Study:
             q = min(q, waiting + self._num_left())
             if q == 0:
                 raise SpaceExhaustedError(f"all {self._space.cardinality} points of the space are told or pending.")
-            self._sampler.asking = True
+            sampler = self._optuna.sampler  # the user may have put in another one for Optuna's own loop
+            self._optuna.sampler, self._sampler.asking = self._sampler, True
             try:
                 for _ in range(q):
                     created.append(self._optuna.ask())
@@ -312,7 +313,7 @@ class Study:
                     _storage.mark_stale(self._optuna, trial)
                 raise
             finally:
-                self._sampler.asking = False
+                self._optuna.sampler, self._sampler.asking = sampler, False
                 for trial in created:
                     self._sampler.prepared.pop(trial.number, None)
 

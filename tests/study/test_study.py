@@ -10,7 +10,7 @@ import pytest
 from study_probe import SPACE, probe, value_of
 
 from bojax import loop
-from bojax._errors import BojaxWarning, SpaceExhaustedError, StudyError
+from bojax._errors import BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 from bojax.study import Study
 from bojax.study import _storage as storage_module
@@ -261,6 +261,45 @@ def test_an_algorithm_of_the_wrong_shape_is_named():
     with pytest.raises(ValueError, match=r"function of \(space, q\)"):
         study.ask(2)
     assert study.trials == []  # what had been created was given up
+
+
+def altered(**changes):
+    """The probe with another Info."""
+
+    def algorithm(space, q):
+        inner = probe(space, q)
+
+        def ask(key, state):
+            X, state, info = inner.ask(key, state)
+            return X, state, info._replace(**{name: jnp.asarray(value) for name, value in changes.items()})
+
+        return inner._replace(ask=ask)
+
+    return algorithm
+
+
+def test_only_valid_points_are_given_and_none_is_an_error():
+    study = make(algorithm=altered(status=int(Status.EXHAUSTED), valid=[True, False, True]))
+    trials = study.ask(3)
+    assert len(trials) == len(study.trials) == 2 and trials[0].params != trials[1].params
+    study = make(algorithm=altered(status=int(Status.EXHAUSTED), valid=[False, False]))
+    with pytest.raises(SpaceExhaustedError):
+        study.ask(2)
+    assert study.trials == []
+
+
+def test_a_fallback_is_one_warning():
+    study = make(algorithm=altered(status=int(Status.FALLBACK)))
+    with pytest.warns(BojaxWarning, match="the surrogate was not finite") as caught:
+        study.ask(), study.ask()
+    assert len(caught) == 1
+
+
+def test_another_sampler_on_the_optuna_study_changes_nothing_for_ask():
+    study, plain = make(), make()
+    study.optuna.sampler = optuna.samplers.RandomSampler()
+    assert study.ask(2) == plain.ask(2)
+    assert isinstance(study.optuna.sampler, optuna.samplers.RandomSampler)
 
 
 def test_the_space_may_be_plain_data_or_a_mapping():

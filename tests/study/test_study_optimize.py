@@ -8,7 +8,7 @@ from study_probe import SPACE, probe, value_of
 
 from bojax import loop
 from bojax._errors import BojaxError, BojaxWarning, StudyError
-from bojax.space import Categorical, Int, Space
+from bojax.space import Categorical, Float, Int, Space
 from bojax.study import Study, maximize, minimize
 
 
@@ -166,3 +166,8 @@ def test_the_objective_may_change_its_params():
     study = make()
     study.optimize(lambda params: params.pop("width"), 3, progress=False)
     assert all("width" in trial.params for trial in study.trials)
+
+
+def test_the_default_algorithm_finds_the_optimum():
+    result = minimize(lambda params: (params["x"] - 0.3) ** 2, {"x": Float(-1.0, 1.0)}, num_trials=12, seed=0)
+    assert result.best_value < 1e-3

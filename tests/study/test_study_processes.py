@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from study_probe import SPACE, probe, value_of
 
 from bojax.study import Study, _storage
@@ -19,12 +20,13 @@ PLAY = """
 import json, sys
 from bojax.study import Study
 from study_probe import SPACE, probe, value_of
-storage, name, steps, wait = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4:]
-study = Study(SPACE, storage=storage, name=name, seed=0, algorithm=probe)
-for q in steps:
+storage, name, steps, mode = sys.argv[1:]
+algorithm = None if mode == "bayesopt" else probe
+study = Study(SPACE, storage=storage, name=name, seed=0, algorithm=algorithm)
+for q in json.loads(steps):
     trials = study.ask(q)
     print(json.dumps([[trial.number, trial.params] for trial in trials]), flush=True)
-    if wait:
+    if mode == "wait":
         sys.stdin.read()
     for trial in reversed(trials):
         study.tell(trial, value_of(trial.params))
@@ -57,22 +59,33 @@ def asked(study, q):
     return {trial.number: trial.params for trial in trials}
 
 
-def make(storage, name="bojax", **kwargs):
-    return Study(SPACE, storage=storage, name=name, seed=0, algorithm=probe, **kwargs)
+def make(storage, name="bojax", algorithm=probe):
+    return Study(SPACE, storage=storage, name=name, seed=0, algorithm=algorithm)
 
 
 def test_another_process_suggests_the_same_and_goes_on_the_same(tmp_path):
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     here = make(None)
-    expected = asked(here, 2) | asked(here, 1) | asked(here, 3)
-    assert play(storage, "there", "[2, 1, 3]") == expected
-    start_here = asked(make(storage, "both"), 2)
-    assert start_here | play(storage, "both", "[1, 3]") == expected
+    expected = asked(here, 2) | asked(here, 2) | asked(here, 2)
+    assert play(storage, "there", "[2, 2, 2]", "") == expected
+    assert asked(make(storage, "both"), 2) | play(storage, "both", "[2, 2]", "") == expected
+
+
+@pytest.mark.slow
+def test_bayesopt_is_the_same_in_another_process_and_after_a_resume(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    here = make(None, algorithm=None)
+    expected = {}
+    for _ in range(6):
+        expected |= asked(here, 3)
+    assert play(storage, "there", "[3, 3, 3, 3, 3, 3]", "bayesopt") == expected
+    first = play(storage, "parts", "[3, 3, 3, 3]", "bayesopt")
+    assert first | play(storage, "parts", "[3, 3]", "bayesopt") == expected
 
 
 def test_three_processes_on_one_sqlite_file_lose_and_repeat_nothing(tmp_path):
     storage = f"sqlite:///{tmp_path / 'study.db'}"
-    processes = [start(storage, "bojax", "[1, 2, 1, 3, 1]") for _ in range(3)]
+    processes = [start(storage, "bojax", "[2, 2, 2, 2]", "") for _ in range(3)]
     try:
         outputs = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
     finally:
