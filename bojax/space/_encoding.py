@@ -77,7 +77,8 @@ def positions(columns: Columns, X: Any, xp: ModuleType) -> Any:
     c, X = columns.against(X), to_cube(X, xp)
     log_number = xp.rint(_log_values(c, X, xp) - c.low - 0.5)
     number = xp.where(c.is_log, log_number, xp.floor(X * c.size))
-    return xp.where(c.is_float, 0, xp.clip(number, 0, c.top).astype(np.int32))
+    inner = xp.clip(number, 0, c.top).astype(np.int32)
+    return xp.where(X < 1, inner, c.last)
 
 
 def coordinates(columns: Columns, P: Any, X: Any, xp: ModuleType) -> Any:
