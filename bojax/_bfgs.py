@@ -23,7 +23,7 @@ MAX_BACKTRACKS = 12
 FIRST_STEP = 0.1
 """Length of the first move. The unit cube and log hyperparameters both live on a scale of one."""
 
-ValueAndGrad = Callable[[Float[Array, "r d"]], tuple[Float[Array, "r"], Float[Array, "r d"]]]
+ValueAndGrad = Callable[[Float[Array, "r d"], Bool[Array, "r"]], tuple[Float[Array, "r"], Float[Array, "r d"]]]
 
 
 class BfgsResult(NamedTuple):
@@ -73,7 +73,8 @@ def minimize_lanes(
 
     Args:
         value_and_grad: maps [r, d] points to [r] values and [r, d] gradients, row by row. A row that is not finite is
-            treated as a rejected step.
+            treated as a rejected step. Its second argument [r] says which lanes still run; the others need not be
+            evaluated (see `each_lane`).
         x0: [r, d] starts; they are projected onto the box.
         lower: [d] or [r, d] lower bounds. A coordinate with lower == upper stays fixed.
         upper: [d] or [r, d] upper bounds.
@@ -110,11 +111,37 @@ def minimize_lanes(
     def step(lanes):
         # The one evaluation in the program text; the first round evaluates the starts themselves (p = 0).
         x_new = jnp.clip(lanes.x + lanes.t[:, None] * lanes.p, lower, upper)
-        f_new, g_new = value_and_grad(x_new)
+        f_new, g_new = value_and_grad(x_new, ~lanes.done)
         return _advance(lanes, x_new, f_new, g_new, lower, upper, gtol, ftol)
 
     lanes = jax.lax.while_loop(running, step, start)
     return BfgsResult(lanes.x, lanes.f, lanes.g, lanes.converged, lanes.num_evals)
+
+
+def each_lane(value_and_grad: Callable) -> ValueAndGrad:
+    """The batched form of an expensive function of one point.
+
+    On CPU the lanes are evaluated one after another and those that have ended are left out; on an accelerator all are
+    evaluated in one batch.
+
+    Args:
+        value_and_grad: maps a point [d] to its value and gradient.
+    """
+
+    def skip(x):
+        return jnp.full(x.shape[:-1], jnp.nan, x.dtype), jnp.zeros_like(x)
+
+    def one_after_another(X, active):
+        return jax.lax.map(lambda lane: jax.lax.cond(lane[1], value_and_grad, skip, lane[0]), (X, active))
+
+    def together(X, active):
+        del active
+        return jax.vmap(value_and_grad)(X)
+
+    def evaluate(X, active):
+        return jax.lax.platform_dependent(X, active, cpu=one_after_another, default=together)
+
+    return evaluate
 
 
 def _advance(lanes, x_new, f_new, g_new, lower, upper, gtol, ftol) -> _Lanes:

@@ -156,7 +156,8 @@ def _search(key, lattice, fn, starts, scale, max_evals):
     discrete = np.zeros(lattice.num_dims, bool)
     discrete[list(lattice.discrete)] = True
 
-    def value_and_grad(X):
+    def value_and_grad(X, active):
+        del active
         value, pullback = jax.vjp(fn, X)
         return -value / scale, -pullback(jnp.ones_like(value))[0] / scale
 

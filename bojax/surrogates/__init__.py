@@ -2,6 +2,7 @@
 
 from bojax.surrogates._base import FitInfo, Posterior, Surrogate
 from bojax.surrogates._gp import GPParams, gp
+from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
@@ -19,10 +20,13 @@ __all__ = [
     "Surrogate",
     "constant_mean",
     "fixed_noise",
+    "from_gpjax",
+    "gp",
     "known_noise",
     "learned_noise",
     "leave_one_out",
     "matern52",
     "rbf",
+    "to_gpjax",
     "zero_mean",
 ]

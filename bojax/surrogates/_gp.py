@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from bojax._bfgs import minimize_lanes
+from bojax._bfgs import each_lane, minimize_lanes
 from bojax._linalg import stable_factor
 from bojax._types import Array, Float
 from bojax.data import Observations
@@ -21,7 +21,7 @@ from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, maske
 from bojax.surrogates._means import Mean, constant_mean
 from bojax.surrogates._noise import Noise, learned_noise
 from bojax.surrogates._posterior import GPPosterior, first_jitter
-from bojax.surrogates._standardize import standardize
+from bojax.surrogates._standardize import Scale, standardize
 
 START_SPREAD = 1.0
 """Standard deviation of the random starts around the prior's mode, in logarithms."""
@@ -138,10 +138,15 @@ def log_posterior(model: GPModel, params: GPParams, observations: Observations) 
     return log_marginal_likelihood(K, residual, mask) + prior.astype(X.dtype)
 
 
-def condition(model: GPModel, params: GPParams, observations: Observations, num_spare: int = 0) -> GPPosterior:
+def condition(
+    model: GPModel, params: GPParams, observations: Observations, num_spare: int = 0, *, standardise: bool = True
+) -> GPPosterior:
     """The posterior given hyperparameters, with `num_spare` rows kept free for `append`."""
     X, mask = observations.X, observations.mask
-    y, scale = standardize(observations.y, mask)
+    if standardise:
+        y, scale = standardize(observations.y, mask)
+    else:
+        y, scale = observations.y, Scale(jnp.zeros((), X.dtype), jnp.ones((), X.dtype))
     noise_var = model.noise.variance(params.log_noise_var, scale)
     K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var, mask)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
@@ -198,7 +203,7 @@ def _fit(model, key, observations, params, *, num_restarts, max_evals):
 
     float64 = jnp.finfo(flat.dtype).bits >= 64
     result = minimize_lanes(
-        jax.vmap(jax.value_and_grad(loss)),
+        each_lane(jax.value_and_grad(loss)),
         starts(model, key, params, observations.X.shape[-1], num_restarts),
         lower,
         upper,

@@ -43,6 +43,7 @@ class Kernel(NamedTuple):
         diagonal: `diagonal(params, X [n, d]) -> [n]`.
         log_prior: `log_prior(params) -> scalar`, up to a constant.
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
+        to_gpjax: `to_gpjax(params) -> GPJax kernel`, or None where there is no equal one.
     """
 
     init: Callable[..., Any]
@@ -50,6 +51,7 @@ class Kernel(NamedTuple):
     diagonal: Callable[..., Float[Array, "n"]]
     log_prior: Callable[[Any], Float[Array, ""]]
     bounds: Callable[[Any], tuple[Any, Any]]
+    to_gpjax: Callable[[Any], Any] | None = None
 
 
 class KernelParams(NamedTuple):
@@ -70,7 +72,7 @@ def matern52(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
         >>> kernel.matrix(kernel.init(2, jnp.float32), jnp.zeros((1, 2)), jnp.ones((3, 2))).shape
         (1, 3)
     """
-    return _stationary(matern52_of_r2, categorical_dims)
+    return _stationary("Matern52", matern52_of_r2, categorical_dims)
 
 
 def rbf(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
@@ -80,7 +82,7 @@ def rbf(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
     Args:
         categorical_dims: columns that hold categories, compared by equality only.
     """
-    return _stationary(rbf_of_r2, categorical_dims)
+    return _stationary("RBF", rbf_of_r2, categorical_dims)
 
 
 @jax.custom_jvp
@@ -120,7 +122,7 @@ def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Ar
     return jnp.maximum(squares - 2.0 * product, 0.0)
 
 
-def _stationary(of_r2: Callable, categorical_dims: tuple[int, ...]) -> Kernel:
+def _stationary(name: str, of_r2: Callable, categorical_dims: tuple[int, ...]) -> Kernel:
     categorical_dims = tuple(sorted(categorical_dims))
 
     def log_lengthscale_loc(num_dims):
@@ -158,4 +160,9 @@ def _stationary(of_r2: Callable, categorical_dims: tuple[int, ...]) -> Kernel:
         low, high = (jnp.full_like(params.log_lengthscale, math.log(b)) for b in LENGTHSCALE_BOUNDS)
         return KernelParams(low), KernelParams(high)
 
-    return Kernel(init=init, matrix=matrix, diagonal=diagonal, log_prior=log_prior, bounds=bounds)
+    def to_gpjax(params):
+        from bojax.surrogates._gpjax import stationary_to_gpjax
+
+        return stationary_to_gpjax(name, categorical_dims, params)
+
+    return Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax)

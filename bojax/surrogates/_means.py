@@ -16,12 +16,14 @@ class Mean(NamedTuple):
         value: `value(params, X [n, d]) -> [n]`.
         log_prior: `log_prior(params) -> scalar`, up to a constant.
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
+        to_gpjax: `to_gpjax(params) -> GPJax mean function`, or None where there is no equal one.
     """
 
     init: Callable[..., Any]
     value: Callable[..., Float[Array, "n"]]
     log_prior: Callable[[Any], Float[Array, ""]]
     bounds: Callable[[Any], tuple[Any, Any]]
+    to_gpjax: Callable[[Any], Any] | None = None
 
 
 def constant_mean() -> Mean:
@@ -40,19 +42,27 @@ def constant_mean() -> Mean:
     def bounds(params):
         return jnp.full_like(params, -10.0), jnp.full_like(params, 10.0)
 
-    return Mean(init=init, value=value, log_prior=log_prior, bounds=bounds)
+    def to_gpjax(params):
+        from gpjax.mean_functions import Constant
+
+        return Constant(params)
+
+    return Mean(init, value, log_prior, bounds, to_gpjax)
 
 
 def zero_mean() -> Mean:
     """The mean of the observed values, with nothing to learn."""
 
-    def nothing(params):
+    def to_gpjax(params):
+        from gpjax.mean_functions import Zero
+
         del params
-        return jnp.zeros(())
+        return Zero()
 
     return Mean(
         init=lambda num_dims, dtype: (),
         value=lambda params, X: jnp.zeros(X.shape[0], X.dtype),
-        log_prior=nothing,
+        log_prior=lambda params: jnp.zeros(()),
         bounds=lambda params: ((), ()),
+        to_gpjax=to_gpjax,
     )
