@@ -142,15 +142,15 @@ def stationary_to_gpjax(name: str, categorical_dims: tuple[int, ...], params: An
     """The GPJax kernel equal to a stationary kernel of `_kernels`."""
     import gpjax.kernels
 
-    lengthscale = jnp.exp(params.log_lengthscale)
+    lengthscale, variance = jnp.exp(params.log_lengthscale), jnp.exp(params.log_outputscale)
     numeric = [i for i in range(lengthscale.shape[0]) if i not in categorical_dims]
-    kernels = []
+    kernel = gpjax.kernels.Constant(constant=variance)
     if numeric:
         stationary = getattr(gpjax.kernels, name)
-        kernels.append(stationary(active_dims=numeric, lengthscale=lengthscale[np.asarray(numeric)]))
+        kernel = stationary(active_dims=numeric, lengthscale=lengthscale[np.asarray(numeric)], variance=variance)
     if categorical_dims:
-        kernels.append(_equality_kernel(list(categorical_dims), lengthscale[np.asarray(categorical_dims)]))
-    return kernels[0] if len(kernels) == 1 else kernels[0] * kernels[1]
+        kernel = kernel * _equality_kernel(list(categorical_dims), lengthscale[np.asarray(categorical_dims)])
+    return kernel
 
 
 def _equality_kernel(active_dims: list[int], lengthscale: Float[Array, "c"]) -> Any:
