@@ -392,7 +392,7 @@ class Study:
                     "asked for. `algorithm` must be a function of (space, q)."
                 )
             if status in (Status.FALLBACK, Status.OVERFLOW):
-                self._warn_once(f"trial {first}: {STATUS_TEXT[status]}. Further warnings of this kind are left out.")
+                self._warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
             return [self._space.to_params(row) for row in rows[valid]]
 
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -415,11 +415,12 @@ class Study:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
         if trial.number in self._rows:
             return self._rows[trial.number]
-        if not set(self._space.names) <= set(trial.params):
+        complete = set(self._space.names) <= set(trial.params)
+        if not complete and trial.state != TrialState.COMPLETE:
             return None
-        row = self._to_row(trial.params)
+        row = self._to_row(trial.params) if complete else None
         if row is None:
-            self._warn_once(f"trial {trial.number} is left out: its parameters do not belong to the space.")
+            self._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
         if trial.state in _FINISHED:
             self._rows[trial.number] = row
         return row
@@ -507,11 +508,10 @@ class Study:
             user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in hidden},
         )
 
-    def _warn_once(self, text: str) -> None:
-        kind = text.split(":" if ":" in text else " is ", 1)[-1]
+    def _warn_once(self, kind: str, text: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(text, BojaxWarning, stacklevel=2)
+            warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
 
 
 def to_space(space: Any) -> Space:
