@@ -1,0 +1,85 @@
+"""Does an acquisition function keep the contract of `bojax.acquisition`?"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax.acquisition import AcquisitionFn
+from bojax.testing import _checks as checks
+from bojax.testing._checks import expect
+from bojax.testing._mock import MockPosterior
+
+MEANS = (0.0, 1e-3, 1.0, 30.0, 1e3)
+STDS = (1e-5, 1e-2, 1.0, 1e2)
+"""Standardised beliefs from certain to vague, near the incumbent and far from it."""
+
+
+def check_acquisition(acquisition: AcquisitionFn, *, dtypes: Sequence[str] = checks.DTYPES) -> None:
+    """Checks that an acquisition function is pure, works row by row, and has finite values and gradients.
+
+    In each dtype: shape and dtype kept; each row by itself; jit as without, vmap as in a loop, scan too; traced once;
+    values and gradients with respect to X finite for means within 1000 of the incumbent (in standardised units) and
+    standard deviations from 1e-5 to 100.
+
+    Args:
+        acquisition: `(posterior, X [k, d], best_f) -> [k]`.
+        dtypes: which of "float32" and "float64" to check.
+
+    Raises:
+        AssertionError: saying what is wrong.
+    """
+    for dtype in dtypes:
+        with checks.dtype_scope(dtype) as scope_dtype:
+            _check(acquisition, scope_dtype)
+
+
+def _check(acquisition, dtype):
+    rounding = 100 * float(jnp.finfo(dtype).eps)
+    posterior = MockPosterior(lambda X: jnp.sin(5.0 * X).sum(axis=-1), lambda X: 0.1 + (X**2).sum(axis=-1))
+    X = jax.random.uniform(jax.random.key(0), (6, 2), dtype)
+    best_f = jnp.asarray(1.2, dtype)
+
+    def value(X, best_f):
+        return acquisition(posterior, X, best_f)
+
+    values = value(X, best_f)
+    expect(values.shape == (6,), f"{_name(acquisition)} must give one value a row, [6], got {values.shape}.")
+    expect(values.dtype == dtype, f"{_name(acquisition)} must keep the dtype {dtype}, got {values.dtype}.")
+    compiled = checks.Traced(value)
+    checks.expect_close(values, compiled(X, best_f), "values without and with jit", tolerance=rounding)
+    compiled(X + 0.01, best_f + 1.0)
+    expect(compiled.count == 1, f"{_name(acquisition)} was traced {compiled.count} times for one shape.")
+
+    rows = jnp.concatenate([value(X[i : i + 1], best_f) for i in range(6)])
+    checks.expect_close(values, rows, "values of many rows and of each row alone", tolerance=rounding)
+    incumbents = best_f + jnp.arange(3, dtype=dtype)
+    loop = jnp.stack([value(X, b) for b in incumbents])
+    checks.expect_close(
+        jax.vmap(value, (None, 0))(X, incumbents), loop, "values vmapped and looped", tolerance=rounding
+    )
+    scanned = jax.lax.scan(lambda c, b: (c, value(X, b)), None, incumbents)[1]
+    checks.expect_close(scanned, loop, "values scanned and looped", tolerance=rounding)
+    _check_range(acquisition, dtype)
+
+
+def _check_range(acquisition, dtype):
+    """A mean and a deviation for each row, written on the points themselves; gradients reach them through X."""
+    offsets = [sign * mean for mean in MEANS for sign in (-1.0, 1.0)]
+    table = jnp.asarray([(offset, np.log(std)) for offset in offsets for std in STDS], dtype)
+    posterior = MockPosterior(lambda X: X[:, 0], lambda X: jnp.exp(2.0 * X[:, 1]))
+
+    def value(X):
+        return acquisition(posterior, X, jnp.zeros((), dtype))
+
+    values, pullback = jax.vjp(value, table)
+    gradients = pullback(jnp.ones_like(values))[0]
+    for row, v, g in zip(np.asarray(table), np.asarray(values), np.asarray(gradients), strict=True):
+        where = f"{_name(acquisition)} at mean - best_f = {row[0]}, standard deviation {np.exp(row[1]):.3g}, {dtype}"
+        expect(np.isfinite(v), f"the value of {where} is {v}.")
+        expect(np.isfinite(g).all(), f"the gradient of {where} is {g}.")
+
+
+def _name(acquisition) -> str:
+    return getattr(acquisition, "__name__", repr(acquisition))

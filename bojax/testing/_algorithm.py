@@ -1,0 +1,184 @@
+"""Does an algorithm keep the contract of `bojax.loop`?"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._errors import Status
+from bojax._types import Array
+from bojax.loop import Algorithm
+from bojax.testing import _checks as checks
+from bojax.testing._checks import expect
+
+
+def check_algorithm(
+    algorithm: Algorithm,
+    objective: Callable[[Array], Array] | None = None,
+    *,
+    num_rounds: int = 6,
+    num_keys: int = 2,
+    dtypes: Sequence[str] = checks.DTYPES,
+    tolerance: float = 1e-3,
+) -> None:
+    """Checks that an algorithm is a triple of pure functions that can be compiled, scanned and vmapped.
+
+    In each dtype: State and Info have their fields; points lie in the unit cube and are representable; what is asked is
+    pending until it is told; everything depends on the key alone; `ask` and `tell` are traced once for all rounds, give
+    under jit what they give without, and in a vmapped `lax.scan` what they give in a loop; failed observations (NaN,
+    infinite) are masked and do not break the next `ask`.
+
+    Args:
+        algorithm: the algorithm; its buffers must hold `(num_rounds + 1) * q` observations.
+        objective: maps points [q, d] to values [q], traceable; a smooth bowl by default.
+        num_rounds: rounds of ask and tell, enough to leave the initial design.
+        num_keys: studies run side by side.
+        dtypes: which of "float32" and "float64" to check.
+        tolerance: how far the values of compiled and vmapped studies may differ: different programs round differently,
+            and an inner optimizer stops a little apart.
+
+    Raises:
+        AssertionError: saying what is wrong.
+    """
+    for dtype in dtypes:
+        with checks.dtype_scope(dtype) as scope_dtype:
+            _check(algorithm, objective or _bowl, num_rounds, num_keys, scope_dtype, tolerance)
+
+
+def _bowl(X):
+    return -jnp.sum((X - 0.3) ** 2, axis=-1)
+
+
+def _check(algorithm, objective, num_rounds, num_keys, dtype, tolerance):
+    keys = jax.random.split(jax.random.key(0), num_keys)
+    first = algorithm.init(keys[0])
+    _check_init(algorithm, first, keys[0], dtype)
+
+    ask, tell = checks.Traced(algorithm.ask), checks.Traced(algorithm.tell)
+    value = jax.jit(lambda X: objective(X).astype(dtype))
+
+    def study(key):
+        key_init, key_steps = jax.random.split(key)
+        state = algorithm.init(key_init)
+        rows = []
+        for step_key in jax.random.split(key_steps, num_rounds):
+            before = state
+            X, state, info = ask(step_key, before)
+            _check_ask(algorithm, before, X, state, info, dtype)
+            rows.append((X, info))
+            state = tell(state, X, value(X))
+            _check_told(before, state, X)
+        return state, rows[-1]
+
+    finals = [study(key) for key in keys]
+    expect(
+        ask.count == 1, f"`ask` was traced {ask.count} times for one shape: a State changes shape, dtype or statics."
+    )
+    expect(tell.count == 1, f"`tell` was traced {tell.count} times for one shape.")
+    checks.expect_equal(finals[0], study(keys[0]), "a study run twice with the same key")
+
+    state = finals[0][0]
+    compiled = ask(keys[1], state)
+    checks.expect_equal(compiled, ask(keys[1], state), "`ask` called twice with the same key")
+    checks.expect_close(algorithm.ask(keys[1], state), compiled, "`ask` without and with jit", tolerance=tolerance)
+    X, asked, _ = compiled
+    told = tell(asked, X, value(X))
+    checks.expect_close(algorithm.tell(asked, X, value(X)), told, "`tell` without and with jit", tolerance=0.0)
+
+    _check_scan(algorithm, value, keys, [final for final, _ in finals], num_rounds, tolerance)
+    _check_failures(algorithm, ask, tell, state, X.shape[0], keys)
+
+
+def _check_init(algorithm, state, key, dtype):
+    checks.expect_fields(state, ("observations", "pending"), "the State")
+    checks.expect_fields(state.observations, ("X", "y", "mask", "count"), "`State.observations`")
+    checks.expect_fields(state.pending, ("X", "mask"), "`State.pending`")
+    expect(int(state.observations.count) == 0, "`init` must give a State without observations.")
+    expect(not np.any(state.observations.mask), "`init` must give a State whose observation mask is off.")
+    expect(not np.any(state.pending.mask), "`init` must give a State with nothing pending.")
+    checks.expect_dtype(state.observations, dtype, "`State.observations`")
+    checks.expect_round_trip(state, "the State")
+    checks.expect_equal(state, algorithm.init(key), "`init` called twice with the same key")
+
+
+def _check_ask(algorithm, before, X, state, info, dtype):
+    space = algorithm.space
+    checks.expect_same_type(before, state, "the State before and after `ask`")
+    checks.expect_fields(info, ("status", "valid"), "the Info")
+    status, valid = np.asarray(info.status), np.asarray(info.valid)
+    expect(status.shape == () and status.dtype == np.int32, f"`Info.status` must be one int32, got {status!r}.")
+    expect(int(status) in set(Status), f"`Info.status` must be a `Status` code, got {int(status)}.")
+    expect(X.ndim == 2 and X.shape[1] == space.num_dims, f"`ask` must give X [q, {space.num_dims}], got {X.shape}.")
+    expect(valid.shape == X.shape[:1] and valid.dtype == bool, f"`Info.valid` must be bool [q], got {valid!r}.")
+    checks.expect_dtype(X, dtype, "`X` from `ask`")
+    checks.expect_finite(X, "`X` from `ask`")
+    expect(np.all((X >= 0) & (X <= 1)), f"`X` from `ask` must lie in the unit cube, got\n{X}")
+    checks.expect_equal(space.round(X), X, "`X` from `ask` against `space.round(X)`")
+    expect(
+        valid.all() == (int(status) != Status.EXHAUSTED) or int(status) == Status.OVERFLOW,
+        f"`Info.valid` {valid} does not fit the status {Status(int(status)).name}.",
+    )
+    checks.expect_equal(before.observations, state.observations, "the observations before and after `ask`")
+    for x in np.asarray(X)[valid]:
+        pending = np.asarray(state.pending.X)[np.asarray(state.pending.mask)]
+        expect((pending == x).all(axis=1).any(), f"the point {x} from `ask` is not among the pending ones:\n{pending}")
+
+
+def _check_told(before, state, X):
+    count = int(before.observations.count)
+    checks.expect_same_type(before, state, "the State before `ask` and after `tell`")
+    expect(int(state.observations.count) == count + X.shape[0], "`tell` must count every row it is told.")
+    expect(
+        not np.any(state.pending.mask & ~before.pending.mask),
+        "what was asked and told must not stay pending after `tell`.",
+    )
+    stored = state.observations.X[count : count + X.shape[0]]
+    checks.expect_equal(stored, X, "the rows that `tell` stored")
+
+
+def _check_scan(algorithm, value, keys, finals, num_rounds, tolerance):
+    def study(key):
+        key_init, key_steps = jax.random.split(key)
+
+        def step(state, key):
+            X, state, _ = algorithm.ask(key, state)
+            return algorithm.tell(state, X, value(X)), None
+
+        return jax.lax.scan(step, algorithm.init(key_init), jax.random.split(key_steps, num_rounds))[0]
+
+    together = jax.jit(jax.vmap(study))(keys)
+    for i, final in enumerate(finals):
+        checks.expect_same_type(checks.take(together, i), final, "the State of a vmapped scan and of a loop")
+        checks.expect_equal(
+            together.observations.mask[i], final.observations.mask, "the masks of a vmapped scan and of a loop"
+        )
+        best = [
+            np.max(np.where(o.mask, o.y, -np.inf)) for o in (checks.take(together, i).observations, final.observations)
+        ]
+        expect(
+            np.isclose(*best, rtol=tolerance, atol=tolerance),
+            f"a vmapped scan and a loop of the same study end apart: best {best[0]} against {best[1]}.",
+        )
+        # Studies may part once a rounding difference turns a decision, but not at the start.
+        checks.expect_close(
+            together.observations.X[i, 0], final.observations.X[0], "the first points", tolerance=tolerance
+        )
+
+
+def _check_failures(algorithm, ask, tell, state, q, keys):
+    for bad in (np.nan, np.inf, -np.inf):
+        X, asked, _ = ask(keys[0], state)
+        failed = tell(asked, X, jnp.full(q, bad, X.dtype))
+        expect(
+            int(np.sum(failed.observations.mask)) == int(np.sum(state.observations.mask)),
+            f"an observation of {bad} must be masked, or it becomes the incumbent.",
+        )
+        X, _, info = ask(keys[1], failed)
+        _check_ask(algorithm, failed, X, ask(keys[1], failed)[1], info, X.dtype)
+    fresh = algorithm.init(keys[0])
+    for key in jax.random.split(keys[0], 3):  # nothing but failures, past the initial design where that is short
+        X, asked, info = ask(key, fresh)
+        _check_ask(algorithm, fresh, X, asked, info, X.dtype)
+        fresh = tell(asked, X, jnp.full(q, jnp.nan, X.dtype))
+    expect(not np.any(fresh.observations.mask), "failed observations must be masked.")
