@@ -283,7 +283,7 @@ def _import(name: str) -> Any:
 
 
 def _read_space(path: pathlib.Path) -> Any:
-    from bojax.study._study import to_space
+    from bojax.study._checks import to_space
 
     try:
         return to_space(json.loads(path.read_text()))
@@ -298,8 +298,8 @@ def _open_study(
 
     from bojax import loop
     from bojax.study import Study
+    from bojax.study._checks import to_space
     from bojax.study._storage import open_storage
-    from bojax.study._study import to_space
 
     try:
         space = to_space(target.space)

@@ -16,7 +16,8 @@ import optuna
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
 from bojax.space import Space
 from bojax.study import _storage
-from bojax.study._study import AlgorithmFactory, Study
+from bojax.study._study import Study
+from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
 
 Callback = Callable[[Study, Trial], Any]

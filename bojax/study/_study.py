@@ -10,15 +10,12 @@ chooses waits until all trials created earlier have their parameters, so no two 
 data.
 """
 
-import functools
-import json
 import math
 import numbers
-import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,15 +29,13 @@ from optuna.trial import Trial as OptunaTrial
 from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax.space import Space
 from bojax.study import _storage
+from bojax.study._checks import check_arguments, check_attrs, to_float, to_space
+from bojax.study._open import open_study
 from bojax.study._sampler import StudySampler, to_distributions
+from bojax.study._suggest import AlgorithmFactory, bayesopt, suggest
 from bojax.study._trial import Trial
 
-AlgorithmFactory = Callable[[Space, int], Any]
-"""From a space and a batch size q to a `bojax.loop.Algorithm` that asks for q points."""
-
-DIRECTIONS = ("minimize", "maximize")
 DEFAULT_NAME = "bojax"
-MAX_SEED = 2**32
 
 _ASK_TIMEOUT = 120.0
 """Seconds to wait for the parameters of earlier trials, which another process may be compiling for."""
@@ -88,12 +83,12 @@ class Study:
     ):
         space = None if space is None else to_space(space)
         name = DEFAULT_NAME if name is None else name
-        _check_arguments(direction, name, seed, algorithm)
+        check_arguments(direction, name, seed, algorithm)
         backend = _storage.open_storage(storage)
-        self._optuna, attrs = _open(backend, name, space, direction, seed)
+        self._optuna, attrs = open_study(backend, name, space, direction, seed)
         self._space = Space.from_spec(attrs[_storage.SPACE])
         self._seed = int(attrs[_storage.SEED])
-        self._algorithm = _bayesopt if algorithm is None else algorithm
+        self._algorithm = bayesopt if algorithm is None else algorithm
         self._rows: dict[int, np.ndarray | None] = {}
         self._lock = threading.RLock()
         self._warned: set[str] = set()
@@ -208,8 +203,8 @@ class Study:
             raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
         if state == "fail" and value is not None:
             raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
-        number = None if state == "fail" else _to_float(value)
-        _check_attrs(user_attrs or {})
+        number = None if state == "fail" else to_float(value)
+        check_attrs(user_attrs or {})
         frozen = self._running(trial)
         for key, attr in (user_attrs or {}).items():
             _storage.set_trial_attr(self._optuna, frozen, key, attr)
@@ -371,29 +366,21 @@ class Study:
             more_pending: points that are about to become pending.
             q: how many points the algorithm chooses.
         """
-        import jax
-
-        from bojax._runtime import host_scope
-        from bojax.loop import restore
-
         trials = _storage.trials_of(self._optuna)
-        ordinal = sum(t.number < first for t in trials)
         X, y, pending = self._data(trials, own)
-        pending = np.concatenate([pending, np.reshape(more_pending, (-1, self._space.num_dims))])
-        with host_scope():
-            init, ask = _program(self._algorithm, self._space, q)
-            key = jax.random.key(self._seed, impl="threefry2x32")
-            state = restore(init(key), X, y, pending)
-            rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
-            rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
-            if rows.shape != (q, self._space.num_dims):
-                raise ValueError(
-                    f"the algorithm gave points of shape {rows.shape}, but ({q}, {self._space.num_dims}) was "
-                    "asked for. `algorithm` must be a function of (space, q)."
-                )
-            if status in (Status.FALLBACK, Status.OVERFLOW):
-                self._warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
-            return [self._space.to_params(row) for row in rows[valid]]
+        suggested, status = suggest(
+            self._algorithm,
+            self._space,
+            q,
+            seed=self._seed,
+            ordinal=sum(t.number < first for t in trials),
+            X=X,
+            y=y,
+            pending=np.concatenate([pending, np.reshape(more_pending, (-1, self._space.num_dims))]),
+        )
+        if status in (Status.FALLBACK, Status.OVERFLOW):
+            self._warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
+        return suggested
 
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Told points [n, d] and values [n] (maximised, NaN where failed), and pending points [p, d]."""
@@ -514,126 +501,11 @@ class Study:
             warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
 
 
-def to_space(space: Any) -> Space:
-    """A `Space` from a `Space`, a mapping of names to parameters, or a plain specification."""
-    if isinstance(space, Space):
-        return space
-    if not isinstance(space, Mapping):
-        raise TypeError(f"`space` must be a bojax.Space or a mapping of names to parameters, got {space!r}.")
-    is_spec = bool(space) and all(isinstance(entry, Mapping) for entry in space.values())
-    return Space.from_spec(space) if is_spec else Space(space)
-
-
-def _bayesopt(space: Space, q: int) -> Any:
-    """The default algorithm."""
-    from bojax import loop
-
-    return loop.bayesopt(space, q=q)
-
-
-@functools.lru_cache(maxsize=32)
-def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
-    """The compiled `init` and `ask` for q points, shared by all studies of this process."""
-    import jax
-
-    functions = algorithm(space, q)
-    return jax.jit(functions.init), jax.jit(functions.ask)
-
-
-def _check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> None:
-    if direction is not None and direction not in DIRECTIONS:
-        raise ValueError(f'`direction` must be "minimize" or "maximize", got {direction!r}.')
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"`name` must be a text that is not empty, got {name!r}.")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
-        raise TypeError(f"`seed` must be an integer or None, got {seed!r}.")
-    if seed is not None and not 0 <= int(seed) < MAX_SEED:
-        raise ValueError(f"`seed` must be at least 0 and below 2**32, got {seed}.")
-    if algorithm is not None and (
-        not isinstance(algorithm, Hashable) or not callable(algorithm) or hasattr(algorithm, "ask")
-    ):
-        raise TypeError(
-            f"`algorithm` must be a function of (space, q), got {algorithm!r}. "
-            "For example: algorithm=lambda space, q: bojax.random_search(space, q=q)."
-        )
-
-
-def _open(
-    backend: BaseStorage,
-    name: str,
-    space: Space | None,
-    direction: str | None,
-    seed: int | None,
-) -> tuple[OptunaStudy, dict[str, Any]]:
-    """Opens or creates the Optuna study and returns it with the attributes that hold for it."""
-    if space is None:
-        try:
-            with _storage.quiet():
-                study, created = optuna.load_study(study_name=name, storage=backend), False
-        except KeyError:
-            raise StudyError(f"there is no study {name!r} in the storage. To make one, give a `space`.") from None
-    else:
-        study, created = _storage.create_or_open(backend, name, direction or DIRECTIONS[0])
-    if len(study.directions) != 1:
-        raise StudyError(f"the study {name!r} has several objectives; bojax needs one.")
-    stored_direction = study.direction.name.lower()
-    if direction is not None and stored_direction != direction:
-        raise _differs(name, "direction", stored_direction, direction)
-    attrs = {} if created else _storage.read_attrs(study, wait=True)
-    if not attrs:
-        if space is None:
-            raise StudyError(f"the study {name!r} was not made by bojax. To go on with it, give a `space`.")
-        seed = secrets.randbits(31) if seed is None else int(seed)
-        _storage.write_attrs(study, space.to_spec(), seed)
-        return study, {_storage.SPACE: space.to_spec(), _storage.SEED: seed}
-    if attrs[_storage.VERSION] > _storage.FORMAT_VERSION:
-        raise StudyError(f"the study {name!r} was made by a newer bojax: update bojax to open it.")
-    if space is not None and Space.from_spec(attrs[_storage.SPACE]) != space:
-        raise _differs(name, "space", Space.from_spec(attrs[_storage.SPACE]), space)
-    if seed is not None and attrs[_storage.SEED] != seed:
-        raise _differs(name, "seed", attrs[_storage.SEED], seed)
-    return study, attrs
-
-
-def _differs(name: str, what: str, stored: Any, given: Any) -> StudyError:
-    return StudyError(
-        f"the study {name!r} exists with another {what}: stored {stored!r}, given {given!r}. "
-        f"Leave `{what}` out to go on with it, or choose another `name`."
-    )
-
-
 def _told_before(trial: FrozenTrial) -> StudyError:
     if trial.user_attrs.get(_storage.STALE):
         return StudyError(f"trial {trial.number} was given up, because the process that asked for it had ended.")
     what = repr(trial.value) if trial.state == TrialState.COMPLETE else f'state="{trial.state.name.lower()}"'
     return StudyError(f"trial {trial.number} was told before: {what}.")
-
-
-def _check_attrs(attrs: Mapping[str, Any]) -> None:
-    for key, attr in attrs.items():
-        try:
-            json.dumps(attr)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"`user_attrs[{key!r}]` must fit into JSON, got {attr!r}: {error}.") from None
-
-
-def _to_float(value: Any) -> float:
-    """A number as a float; everything else is an error that names the way out."""
-    shape = getattr(value, "shape", ())
-    kind = getattr(getattr(value, "dtype", None), "kind", None)
-    is_array = kind is not None
-    if is_array and shape != ():
-        raise TypeError(f"`value` must be one number, got an array of shape {shape}. Reduce it, e.g. with mean().")
-    if value is None:
-        raise TypeError('`value` must be a number, got None. For a failed evaluation write tell(trial, state="fail").')
-    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or is_array) or kind in tuple("bcUSOMm"):
-        raise TypeError(f"`value` must be a number, got {value!r}. Convert it with float(...).")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
-    except Exception as error:
-        raise TypeError(f"`value` must be a number, got {value!r}. Convert it with float(...).") from error
 
 
 def _suggest_value(trial: OptunaTrial, name: str, distribution: Any) -> Any:

@@ -354,6 +354,9 @@ def test_optuna_code_on_the_same_study():
 
     def objective(trial):
         x = trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
+        trial.suggest_int("width", 16, 512, log=True)
+        trial.suggest_categorical("activation", ["relu", None, 3])
+        trial.suggest_categorical("quality", [1, 2, 4, 8])
         extra = trial.suggest_float("not in the space", 0.0, 1.0)
         if trial.number == 2:
             raise optuna.TrialPruned

@@ -1,0 +1,73 @@
+"""A suggestion as a pure function of seed, ordinal, told data and pending points."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from bojax._errors import Status
+from bojax._runtime import host_scope
+from bojax.loop import restore
+from bojax.space import Space
+
+AlgorithmFactory = Callable[[Space, int], Any]
+"""From a space and a batch size q to a `bojax.loop.Algorithm` that asks for q points."""
+
+
+def suggest(
+    algorithm: AlgorithmFactory,
+    space: Space,
+    q: int,
+    *,
+    seed: int,
+    ordinal: int,
+    X: np.ndarray,
+    y: np.ndarray,
+    pending: np.ndarray,
+) -> tuple[list[dict[str, Any]], Status]:
+    """Up to q suggestions, fewer only where a finite space is exhausted, and how they came about.
+
+    The initial design follows from the seed alone, so it goes on where it stands; what is random in a suggestion
+    follows from seed and ordinal.
+
+    Args:
+        algorithm: makes the algorithm for (space, q).
+        space: what is tuned.
+        q: how many points are chosen jointly.
+        seed: of the study.
+        ordinal: how many trials come before.
+        X: [n, d] told points, in the order of their trials.
+        y: [n] their values, maximised, NaN where failed.
+        pending: [p, d] points being evaluated.
+
+    Raises:
+        ValueError: the algorithm gives points of another shape.
+    """
+    with host_scope():
+        init, ask = _program(algorithm, space, q)
+        key = jax.random.key(seed, impl="threefry2x32")
+        state = restore(init(key), X, y, pending)
+        rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
+        rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
+    if rows.shape != (q, space.num_dims):
+        raise ValueError(
+            f"the algorithm gave points of shape {rows.shape}, but ({q}, {space.num_dims}) was asked for. "
+            "`algorithm` must be a function of (space, q)."
+        )
+    return [space.to_params(row) for row in rows[valid]], status
+
+
+def bayesopt(space: Space, q: int) -> Any:
+    """The default algorithm."""
+    from bojax import loop
+
+    return loop.bayesopt(space, q=q)
+
+
+@functools.lru_cache(maxsize=32)
+def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
+    """The compiled `init` and `ask` for q points, shared by all studies of this process."""
+    functions = algorithm(space, q)
+    return jax.jit(functions.init), jax.jit(functions.ask)
