@@ -36,12 +36,14 @@ class Algorithm(NamedTuple):
         ask: `ask(key, state) -> (X [q, d], state, info)`; the points are remembered as pending.
         tell: `tell(state, X [k, d], y [k]) -> state`; y is maximised, non-finite y means a failed evaluation.
         space: what is searched; its `decode` turns X into native values.
+        q: how many points each `ask` gives.
     """
 
     init: Callable[..., Any]
     ask: Callable[..., Any]
     tell: Callable[..., Any]
     space: Space
+    q: int = 1
 
 
 class Info(NamedTuple):
@@ -97,7 +99,8 @@ def _store(space, state, X, y):
 def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray) -> StateT:
     """A fresh state filled with all that was told, on the host and without compiling anything.
 
-    Capacities are powers of two, so over n told observations a program compiles O(log n) times.
+    Capacities are powers of two, so over n told observations a program compiles O(log n) times. The pending buffer holds
+    what is given and has no slots if that is nothing, which spares the program that part: restore before every `ask`.
 
     Args:
         state: what `algorithm.init` gave.
@@ -113,9 +116,8 @@ def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray) 
     X = np.asarray(X, dtype).reshape(-1, num_dims)
     y = np.asarray(y, dtype).reshape(-1)
     pending_X = np.asarray(pending_X, dtype).reshape(-1, num_dims)
-    slots = state.pending.X.shape[-2]
-    if len(pending_X):
-        slots = data.next_capacity(len(pending_X) + slots, 8)
+    # The state is asked once, so nothing need be remembered beyond what is pending already.
+    slots = data.next_capacity(len(pending_X) + state.pending.X.shape[-2], 8) if len(pending_X) else 0
     return state._replace(
         observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype),
         pending=data.pending_from_numpy(pending_X, slots, dtype),

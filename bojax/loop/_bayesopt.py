@@ -135,14 +135,15 @@ def bayesopt(
         num_told = observations.count + jnp.sum(pending.mask, dtype=jnp.int32)
         too_few = jnp.sum(observations.mask) < min(2, num_initial)
 
+        design = _design(lattice, state, num_told, q)
+
         def initial(_):
-            X, valid = _design(lattice, state, state.shift, num_told, q)
-            nan = jnp.full(q, jnp.nan, X.dtype)
-            info = BayesoptInfo(jnp.int32(Status.INITIAL), valid, nan, nan[0], jnp.int32(0))
-            return X, state.params, info
+            nan = jnp.full(q, jnp.nan, observations.X.dtype)
+            info = BayesoptInfo(jnp.int32(Status.INITIAL), design[1], nan, nan[0], jnp.int32(0))
+            return design[0], state.params, info
 
         def model_based(_):
-            return _suggest(key, lattice, surrogate, acquisition, optimizer, state, num_told, q)
+            return _suggest(key, lattice, surrogate, acquisition, optimizer, state, design)
 
         X, params, info = jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, None)
         status = jnp.where(jnp.all(info.valid), info.status, Status.EXHAUSTED)
@@ -153,7 +154,7 @@ def bayesopt(
     def tell(state, X, y):
         return tell_state(space, state, X, y)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space)
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
 
 
 def default_surrogate(space: Space) -> Surrogate:
@@ -161,44 +162,58 @@ def default_surrogate(space: Space) -> Surrogate:
     return gp(matern52(categorical_dims=tuple(i for i, c in enumerate(space.is_categorical) if c)))
 
 
-def _design(lattice: Lattice, state: BayesoptState, shift, first, q):
-    X = design_points(lattice, shift, first, q, state.observations.X.dtype)
+def _design(lattice: Lattice, state: BayesoptState, first, q):
+    """The next points of the space-filling sequence: the initial design, and the fallback after it."""
+    X = design_points(lattice, state.shift, first, q, state.observations.X.dtype)
     return replace_seen(lattice, X, seen_points(state.observations, state.pending, q))
 
 
-def _suggest(key, lattice, surrogate, acquisition, optimizer, state, num_told, q):
-    """Fit, condition, and choose q points one after another."""
-    key_fit, key_candidates, key_fallback = jax.random.split(key, 3)
+def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design):
+    """Fit, condition, and choose q points one after another; the design's where that is not finite."""
+    q = design[0].shape[0]
+    keys = jax.random.split(key, q + 1)
     observations, pending = state.observations, state.pending
-    params, fit = surrogate.fit(key_fit, observations, state.params)
+    params, fit = surrogate.fit(keys[q], observations, state.params)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, observations, num_slots + q - 1).standardized()
     best_f, center = _incumbent(posterior, observations)
-    posterior = _imagine_pending(posterior, pending)
+    if num_slots:
+        posterior = _imagine_pending(posterior, pending)
     seen = seen_points(observations, pending, q)
-    first_spare = seen.X.shape[0] - q
 
-    def choose(carry, item):
-        posterior, seen = carry
-        i, key = item
+    def choose(key, posterior, seen):
         x, candidate = optimizer(key, lambda X: acquisition(posterior, X, best_f), seen, center)
-        x = lattice.snap(x)
-        posterior = posterior.append(x, posterior.mean(x[None])[0])
-        return (posterior, mark_seen(seen, first_spare + i, x)), (x, candidate.value, candidate.valid)
+        return lattice.snap(x), candidate.value, candidate.valid
 
-    items = (jnp.arange(q, dtype=jnp.int32), jax.random.split(key_candidates, q))
-    _, (X, values, valid) = jax.lax.scan(choose, (posterior, seen), items)
+    if q == 1:
+        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], posterior, seen))
+    else:
+        X, values, valid = _choose_greedily(choose, keys[:q], posterior, seen)
 
     ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.isfinite(best_f)
-    safe_X, safe_valid = _design(lattice, state, random_shift(key_fallback, lattice.num_dims), num_told, q)
     info = BayesoptInfo(
         status=jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32),
-        valid=jnp.where(ok, valid, safe_valid),
+        valid=jnp.where(ok, valid, design[1]),
         acquisition=values,
         fit_loss=fit.loss,
         fit_evals=fit.num_evals,
     )
-    return jnp.where(ok, X, safe_X), params, info
+    return jnp.where(ok, X, design[0]), params, info
+
+
+def _choose_greedily(choose, keys, posterior, seen):
+    """Choose points one after another, each with those before it imagined at their mean."""
+    q = keys.shape[0]
+    first_spare = seen.X.shape[0] - q
+
+    def step(carry, item):
+        posterior, seen = carry
+        i, key = item
+        x, value, valid = choose(key, posterior, seen)
+        posterior = posterior.append(x, posterior.mean(x[None])[0])
+        return (posterior, mark_seen(seen, first_spare + i, x)), (x, value, valid)
+
+    return jax.lax.scan(step, (posterior, seen), (jnp.arange(q, dtype=jnp.int32), keys))[1]
 
 
 def _incumbent(posterior, observations):

@@ -56,4 +56,4 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
     def tell(state, X, y):
         return tell_state(space, state, X, y)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space)
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec
 
 from bojax._runtime import host_scope
 from bojax._types import Array, Float, Key
-from bojax.data import resize
+from bojax.data import empty_pending, resize
 from bojax.loop._algorithm import Algorithm
 
 Objective = Callable[[dict[str, Array]], Any]
@@ -40,6 +40,8 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
         ValueError: when `num_steps` is below 1 or `f` does not return one value a point.
     """
     _check_steps(num_steps)
+    if state is not None:
+        state = _with_room(state, num_steps * algorithm.q)
     if isinstance(key, jax.core.Tracer):
         return _study(key, state, algorithm, f, num_steps, jax.config.jax_enable_x64)
     user_x64 = bool(jax.config.jax_enable_x64)
@@ -115,11 +117,16 @@ def _many(keys, algorithm, f, num_steps, user_x64, parallel):
 
 def _study(key, state, algorithm, f, num_steps, user_x64):
     key_init, key_steps = jax.random.split(key)
+    q = algorithm.q
     if state is None:
         state = algorithm.init(key_init)
-    q = jax.eval_shape(algorithm.ask, key_init, state)[0].shape[0]
+        dtype = state.observations.X.dtype
+        # Each ask is told before the next, so nothing needs a place among the pending points.
+        state = state._replace(
+            observations=resize(state.observations, num_steps * q),
+            pending=empty_pending(algorithm.space.num_dims, 0, dtype),
+        )
     dtype = state.observations.X.dtype
-    state = _fit_buffer(state, num_steps * q)
     evaluate = _evaluator(algorithm.space, f, q, dtype, user_x64)
 
     def step(state, key):
@@ -129,8 +136,8 @@ def _study(key, state, algorithm, f, num_steps, user_x64):
     return jax.lax.scan(step, state, jax.random.split(key_steps, num_steps))[0]
 
 
-def _fit_buffer(state, num_new):
-    """Exactly as many rows as are needed: every factorisation costs by capacity, not by count."""
+def _with_room(state, num_new):
+    """Room for exactly what the study will tell: every factorisation costs by capacity, not by count."""
     count = state.observations.count
     told = state.observations.capacity if isinstance(count, jax.core.Tracer) else int(count)
     return state._replace(observations=resize(state.observations, told + num_new))

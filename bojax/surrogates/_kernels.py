@@ -149,13 +149,13 @@ def _stationary(name: str, of_r2: Callable, categorical_dims: tuple[int, ...]) -
         numeric = np.setdiff1d(np.arange(X.shape[-1]), categorical_dims)
         K = jnp.ones((X.shape[0], Z.shape[0]), X.dtype)
         if numeric.size:
-            scale = inverse[numeric]
+            scale = inverse[None, numeric]
             K = of_r2(squared_distance((X[:, numeric] - 0.5) * scale, (Z[:, numeric] - 0.5) * scale))
         if categorical_dims:
             dims = np.asarray(categorical_dims)
             # Neighbouring categories sit 1/k apart in the cube, so a margin tells them apart in any dtype.
             differ = jnp.abs(X[:, None, dims] - Z[None, :, dims]) > 1e-6
-            K = K * jnp.exp(-jnp.sum(jnp.where(differ, inverse[dims], 0.0), axis=-1))
+            K = K * jnp.exp(-jnp.sum(jnp.where(differ, inverse[None, None, dims], 0.0), axis=-1))
         return jnp.exp(params.log_outputscale) * K
 
     def diagonal(params, X):

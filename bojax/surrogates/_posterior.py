@@ -96,7 +96,7 @@ class GPPosterior:
         mean, cov = self.standardized().joint(X)
         L, _, _ = stable_factor(cov, first_jitter=first_jitter(X.dtype), max_tries=8)
         noise = jax.random.normal(key, (num_samples, X.shape[0]), X.dtype)
-        return self.scale.loc + self.scale.scale * (mean + noise @ L.T)
+        return self.scale.loc + self.scale.scale * (mean[None, :] + noise @ L.T)
 
     def append(self, x: Float[Array, "d"], y: Float[Array, ""]) -> "GPPosterior":
         """The posterior after one more observation y (units of y) at x, written into the next spare row.
@@ -122,13 +122,26 @@ class GPPosterior:
             num_used=self.num_used + jnp.int32(1),
         )
 
+    def with_spare(self, num_spare: int) -> "GPPosterior":
+        """The same posterior with `num_spare` more rows for `append` to write."""
+        n = self.X.shape[0]
+        padding = (0, num_spare)
+        return dataclasses.replace(
+            self,
+            X=jnp.pad(self.X, (padding, (0, 0)), constant_values=0.5),
+            mask=jnp.pad(self.mask, padding),
+            residual=jnp.pad(self.residual, padding),
+            L_inv=jnp.eye(n + num_spare, dtype=self.X.dtype).at[:n, :n].set(self.L_inv),
+            alpha=jnp.pad(self.alpha, padding),
+        )
+
     def standardized(self) -> "GPPosterior":
         """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
         one = Scale(loc=jnp.zeros_like(self.scale.loc), scale=jnp.ones_like(self.scale.scale))
         return dataclasses.replace(self, scale=one)
 
     def _cross(self, X):
-        return jnp.where(self.mask, self.kernel.matrix(self.kernel_params, X, self.X), 0.0)
+        return jnp.where(self.mask[None, :], self.kernel.matrix(self.kernel_params, X, self.X), 0.0)
 
     def _rescale(self, X, k):
         mean = self.mean_function.value(self.mean_params, X) + k @ self.alpha
