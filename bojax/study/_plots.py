@@ -140,8 +140,10 @@ def _place(study: Study, name: str, value: Any) -> float:
     """Where a value stands on its axis: numbers at themselves, choices and ordinal values at their position."""
     parameter = study.space[name]
     if isinstance(parameter, Categorical):
-        return parameter.choices.index(value)
-    return parameter.values.index(value) if isinstance(parameter, Ordinal) else value
+        value = parameter.choices.index(value)
+    elif isinstance(parameter, Ordinal):
+        value = parameter.values.index(value)
+    return float(value)
 
 
 def _draw_slice(axes: Any, study: Study, name: str, at: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:

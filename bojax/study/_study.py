@@ -176,7 +176,7 @@ class Study:
 
     def tell(
         self,
-        trial: Trial | int,
+        trial: Trial | int | np.integer,
         value: Any = None,
         *,
         state: str | None = None,
@@ -455,7 +455,7 @@ class Study:
                 return trial
         raise StudyError(f"the study {self.name!r} has no trial {number}; it has {len(trials)} trials.")
 
-    def _running(self, trial: Trial | int) -> FrozenTrial:
+    def _running(self, trial: Trial | int | np.integer) -> FrozenTrial:
         """The stored trial, if it can be told."""
         if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
             raise TypeError(f"`trial` must be a Trial that `ask` gave, or its number, got {trial!r}.")
