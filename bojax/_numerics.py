@@ -106,8 +106,7 @@ def mills_1(u: Float[Array, "*b"]) -> Float[Array, "*b"]:
 def h(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """phi(z) + z Phi(z), the expected improvement of a standard normal; underflows to 0 below z = -38 (float64)."""
     u = jnp.abs(z)
-    # The two factors underflow together, so the square in the denominator is taken apart.
-    return jnp.maximum(z, 0.0) + normal_pdf(u) / (1.0 + u) * mills_1(u) / (1.0 + u)
+    return jnp.maximum(z, 0.0) + _h_tail(u, mills_1(u))
 
 
 @jax.custom_jvp
@@ -118,18 +117,29 @@ def log_h(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
     Bayesian optimization", arXiv:2310.20708; the evaluation through R1 is our own.
     """
     u = jnp.abs(z)
-    left = -0.5 * u * u - LOG_SQRT_2PI + jnp.log(mills_1(u)) - 2.0 * jnp.log1p(u)
-    right = jnp.log(h(jnp.maximum(z, 0.0)))
+    return _log_h(z, u, mills_1(u))
+
+
+def _log_h(z, u, m1):
+    left = -0.5 * u * u - LOG_SQRT_2PI + jnp.log(m1) - 2.0 * jnp.log1p(u)
+    right = jnp.log(jnp.maximum(z, 0.0) + _h_tail(u, m1))
     return jnp.where(z <= 0.0, left, right)
+
+
+def _h_tail(u, m1):
+    """phi(u) R1(u). The two factors underflow together, so the square in the denominator is taken apart."""
+    return normal_pdf(u) / (1.0 + u) * m1 / (1.0 + u)
 
 
 @log_h.defjvp
 def _log_h_jvp(primals, tangents):
     (z,), (dz,) = primals, tangents
     u = jnp.abs(z)
-    left = mills(u) * (1.0 + u) / mills_1(u)
-    right = ndtr(jnp.maximum(z, 0.0)) / h(jnp.maximum(z, 0.0))
-    return log_h(z), jnp.where(z <= 0.0, left, right) * dz
+    m0, m1 = mills(u), mills_1(u)
+    left = m0 * (1.0 + u) / m1
+    h_right = jnp.maximum(z, 0.0) + _h_tail(u, m1)
+    right = (1.0 - normal_pdf(u) * m0 / (1.0 + u)) / jnp.where(z > 0.0, h_right, 1.0)
+    return _log_h(z, u, m1), jnp.where(z <= 0.0, left, right) * dz
 
 
 def ndtr(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
@@ -143,8 +153,12 @@ def ndtr(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
 def log_ndtr(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """log Phi(z) over the whole range of z."""
     u = jnp.abs(z)
-    left = -0.5 * u * u - LOG_SQRT_2PI + jnp.log(mills(u)) - jnp.log1p(u)
-    right = jnp.log1p(-(normal_pdf(u) * mills(u) / (1.0 + u)))
+    return _log_ndtr(z, u, mills(u))
+
+
+def _log_ndtr(z, u, m0):
+    left = -0.5 * u * u - LOG_SQRT_2PI + jnp.log(m0) - jnp.log1p(u)
+    right = jnp.log1p(-(normal_pdf(u) * m0 / (1.0 + u)))
     return jnp.where(z <= 0.0, left, right)
 
 
@@ -152,9 +166,11 @@ def log_ndtr(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
 def _log_ndtr_jvp(primals, tangents):
     (z,), (dz,) = primals, tangents
     u = jnp.abs(z)
-    left = (1.0 + u) / mills(u)
-    right = normal_pdf(u) / ndtr(jnp.maximum(z, 0.0))
-    return log_ndtr(z), jnp.where(z <= 0.0, left, right) * dz
+    m0 = mills(u)
+    left = (1.0 + u) / m0
+    pdf = normal_pdf(u)
+    right = pdf / (1.0 - pdf * m0 / (1.0 + u))
+    return _log_ndtr(z, u, m0), jnp.where(z <= 0.0, left, right) * dz
 
 
 def _chebyshev(coefficients: tuple[float, ...], u: Float[Array, "*b"]) -> Float[Array, "*b"]:

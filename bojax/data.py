@@ -133,10 +133,15 @@ def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
 
 
 def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"]) -> Pending:
-    """Remember q points in the free slots; when there are none left, the first slots are used again."""
-    order = jnp.argsort(pending.mask, stable=True)  # free slots first
+    """Remember q points in the free slots; when there are none left, the first slots are used again.
+
+    A buffer without slots remembers nothing: for callers who tell before they ask again.
+    """
+    if pending.X.shape[0] == 0:
+        return pending
     if pending.X.shape[0] < X.shape[0]:
         raise ValueError(f"`pending` must have room for {X.shape[0]} points, got {pending.X.shape[0]} slots.")
+    order = jnp.argsort(pending.mask, stable=True)  # free slots first
     slots = order[: X.shape[0]]
     return Pending(
         X=pending.X.at[slots].set(X.astype(pending.X.dtype)),
@@ -146,9 +151,11 @@ def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"
 
 def remove_pending(pending: Pending, X: Float[Array, "k d"]) -> Pending:
     """Forget the points that are told now; each told row clears at most one equal pending row."""
+    if pending.X.shape[0] == 0:
+        return pending
 
     def clear(mask, x):
-        hit = mask & jnp.all(pending.X == x, axis=-1)
+        hit = mask & jnp.all(pending.X == x[None, :], axis=-1)
         first = jnp.argmax(hit)
         return mask.at[first].set(jnp.where(jnp.any(hit), False, mask[first])), None
 

@@ -20,7 +20,7 @@ import numpy as np
 from bojax._bfgs import minimize_lanes
 from bojax._types import Array, Bool, Float, Key
 from bojax.optim._lattice import Lattice, all_points, is_seen, moves, nearby_unseen, neighbours
-from bojax.optim._qmc import sobol
+from bojax.optim._qmc import shifted, sobol_integers, to_unit
 
 ENUMERATE = 1024
 """Finite spaces up to this size are evaluated whole: it costs no more than the raw samples and the search."""
@@ -107,39 +107,55 @@ def multistart(
 
         if lattice.cardinality is not None and lattice.cardinality <= ENUMERATE:
             return _enumerate(lattice, safe, seen, center.dtype)
-        key_raw, key_starts, key_moves = jax.random.split(key, 3)
-        raw = raw_points(key_raw, lattice, raw_samples, center)
+        # One draw for everything: each separate draw would cost a third of a second of compilation.
+        num_local = raw_samples // LOCAL_SHARE
+        d = lattice.num_dims
+        bits = jax.random.bits(key, (d + num_local * (1 + d) + raw_samples,), jnp.uint32)
+        raw = raw_points(bits[: d + num_local * (1 + d)], lattice, raw_samples, center)
         values = safe(raw)
-        starts = raw[choose_starts(key_starts, values, num_restarts)]
+        starts = raw[choose_starts(bits[-raw_samples:], values, num_restarts)]
         scale = _scale(values)
-        X, lane_values = _search(key_moves, lattice, fn, starts, scale, max_evals)
+        X, lane_values = _search(key, lattice, fn, starts, scale, max_evals)
         return _best_unseen(lattice, X, lane_values, seen, jnp.max(values))
 
     return maximize
 
 
-def raw_points(key: Key, lattice: Lattice, num_points: int, center: Float[Array, "d"]) -> Float[Array, "n d"]:
-    """Quasi-random points of the whole cube, and some around a centre, snapped to the lattice."""
-    key_global, key_scale, key_local = jax.random.split(key, 3)
-    num_local = num_points // LOCAL_SHARE
-    dtype = center.dtype
-    spread = sobol(key_global, num_points - num_local, lattice.num_dims, dtype)
-    # Distances from 0.3 down to 0.001 of the cube's side, evenly on the log scale.
-    radius = 10.0 ** jax.random.uniform(key_scale, (num_local, 1), dtype, -3.0, -0.5)
-    local = center + radius * jax.random.normal(key_local, (num_local, lattice.num_dims), dtype)
-    return lattice.snap(jnp.concatenate([spread, jnp.clip(local, 0.0, 1.0)]))
+def raw_points(bits: Array, lattice: Lattice, num_points: int, center: Float[Array, "d"]) -> Float[Array, "n d"]:
+    """Quasi-random points of the whole cube, and some around a centre, snapped to the lattice.
+
+    Args:
+        bits: random 32-bit integers: d of them for the shift, then 1 + d for every local point.
+        lattice: the columns of the cube.
+        num_points: how many points; one in `LOCAL_SHARE` is local.
+        center: [d] where local points lie around, at distances from 0.3 down to 0.001 of the cube's side, evenly on the
+            log scale.
+    """
+    num_local, d, dtype = num_points // LOCAL_SHARE, lattice.num_dims, center.dtype
+    spread = shifted(sobol_integers(num_points - num_local, d), bits[:d], dtype)
+    unit = to_unit(bits[d:], dtype)
+    radius = 10.0 ** (-3.0 + 2.5 * unit[:num_local])
+    direction = 2.0 * unit[num_local:].reshape(num_local, d) - 1.0
+    local = jnp.clip(center[None, :] + radius[:, None] * direction, 0.0, 1.0)
+    return lattice.snap(jnp.concatenate([spread, local]))
 
 
-def choose_starts(key: Key, values: Float[Array, "n"], num_starts: int):
+def choose_starts(bits: Array, values: Float[Array, "n"], num_starts: int):
     """Indices of the starts: the best sample, and others with a probability falling as 1 / rank.
 
     Ranks make the choice independent of the function's scale; the spread keeps all starts from one hill.
+
+    Args:
+        bits: [n] random 32-bit integers.
+        values: [n] values of the samples.
+        num_starts: how many to choose.
     """
-    order = jnp.argsort(-values)
-    log_weight = -jnp.log(jnp.arange(1, values.shape[0] + 1, dtype=values.dtype))
-    score = log_weight + jax.random.gumbel(key, values.shape, values.dtype)
-    score = jnp.where(jnp.isfinite(values[order]), score, -jnp.inf).at[0].set(jnp.inf)
-    return order[jax.lax.top_k(score, num_starts)[1]]
+    above = values[None, :] > values[:, None]
+    rank = 1.0 + jnp.sum(above, axis=1, dtype=values.dtype)
+    gumbel = -jnp.log(-jnp.log(to_unit(bits, values.dtype)))
+    score = jnp.where(jnp.isfinite(values), gumbel - jnp.log(rank), -jnp.inf)
+    best = jnp.arange(values.shape[0]) == jnp.argmax(values)
+    return jax.lax.top_k(jnp.where(best, jnp.inf, score), num_starts)[1]
 
 
 def _scale(values):

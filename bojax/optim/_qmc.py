@@ -36,12 +36,16 @@ def random_shift(key: Key, num_dims: int) -> Array:
     return jax.random.bits(key, (num_dims,), jnp.uint32)
 
 
-def shifted(integers: Array, shift: Array, dtype) -> Float[Array, "n d"]:
-    """Points in the open unit cube from integers [n, d] and a shift [d]."""
-    bits = jnp.bitwise_xor(jnp.asarray(integers), shift[None, :])
+def to_unit(bits: Array, dtype) -> Array:
+    """Random 32-bit integers as floats in the open unit interval."""
     if jnp.finfo(dtype).bits >= 64:
         return (bits.astype(dtype) + 0.5) * 2.0**-32
     return ((bits >> 9).astype(dtype) + 0.5) * 2.0**-23
+
+
+def shifted(integers: Array, shift: Array, dtype) -> Float[Array, "n d"]:
+    """Points in the open unit cube from integers [n, d] and a shift [d]."""
+    return to_unit(jnp.bitwise_xor(jnp.asarray(integers), shift[None, :]), dtype)
 
 
 def sobol(key: Key, num_points: int, num_dims: int, dtype=None) -> Float[Array, "n d"]:
