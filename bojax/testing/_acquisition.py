@@ -52,14 +52,14 @@ def _check(acquisition, dtype):
     compiled(X + 0.01, best_f + 1.0)
     expect(compiled.count == 1, f"{_name(acquisition)} was traced {compiled.count} times for one shape.")
 
-    rows = jnp.concatenate([value(X[i : i + 1], best_f) for i in range(6)])
+    one_row = checks.Traced(value)
+    rows = np.concatenate([one_row(X[i : i + 1], best_f) for i in range(6)])
     checks.expect_close(values, rows, "values of many rows and of each row alone", tolerance=rounding)
-    incumbents = best_f + jnp.arange(3, dtype=dtype)
-    loop = jnp.stack([value(X, b) for b in incumbents])
-    checks.expect_close(
-        jax.vmap(value, (None, 0))(X, incumbents), loop, "values vmapped and looped", tolerance=rounding
-    )
-    scanned = jax.lax.scan(lambda c, b: (c, value(X, b)), None, incumbents)[1]
+    incumbents = best_f + np.arange(3, dtype=dtype)
+    loop = np.stack([compiled(X, b) for b in incumbents])
+    vmapped = jax.jit(jax.vmap(value, (None, 0)))(X, incumbents)
+    checks.expect_close(vmapped, loop, "values vmapped and looped", tolerance=rounding)
+    scanned = jax.jit(lambda bs: jax.lax.scan(lambda c, b: (c, value(X, b)), None, bs)[1])(incumbents)
     checks.expect_close(scanned, loop, "values scanned and looped", tolerance=rounding)
     _check_range(acquisition, dtype)
 
@@ -73,8 +73,12 @@ def _check_range(acquisition, dtype):
     def value(X):
         return acquisition(posterior, X, jnp.zeros((), dtype))
 
-    values, pullback = jax.vjp(value, table)
-    gradients = pullback(jnp.ones_like(values))[0]
+    @jax.jit
+    def with_gradient(table):
+        values, pullback = jax.vjp(value, table)
+        return values, pullback(jnp.ones_like(values))[0]
+
+    values, gradients = with_gradient(table)
     for row, v, g in zip(np.asarray(table), np.asarray(values), np.asarray(gradients), strict=True):
         where = f"{_name(acquisition)} at mean - best_f = {row[0]}, standard deviation {np.exp(row[1]):.3g}, {dtype}"
         expect(np.isfinite(v), f"the value of {where} is {v}.")

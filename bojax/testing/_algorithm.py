@@ -35,8 +35,8 @@ def check_algorithm(
         num_rounds: rounds of ask and tell, enough to leave the initial design.
         num_keys: studies run side by side.
         dtypes: which of "float32" and "float64" to check.
-        tolerance: how far the values of compiled and vmapped studies may differ: different programs round differently,
-            and an inner optimizer stops a little apart.
+        tolerance: how far the points of a vmapped study may lie from those of a loop (in float32 only the first ones
+            are compared): different programs round differently, and an inner optimizer stops a little apart.
 
     Raises:
         AssertionError: saying what is wrong.
@@ -47,15 +47,16 @@ def check_algorithm(
 
 
 def _bowl(X):
-    return -jnp.sum((X - 0.3) ** 2, axis=-1)
+    """Not symmetric, so that an acquisition has no two equal peaks."""
+    slopes = jnp.arange(1, X.shape[-1] + 1, dtype=X.dtype)[None, :]
+    return -jnp.sum(slopes * (X - 0.3 - 0.02 * slopes) ** 2, axis=-1)
 
 
 def _check(algorithm, objective, num_rounds, num_keys, dtype, tolerance):
     keys = jax.random.split(jax.random.key(0), num_keys)
-    first = algorithm.init(keys[0])
-    _check_init(algorithm, first, keys[0], dtype)
+    _check_init(algorithm, algorithm.init(keys[0]), keys[0], dtype)
 
-    ask, tell = checks.Traced(algorithm.ask), checks.Traced(algorithm.tell)
+    ask, tell, rounded = checks.Traced(algorithm.ask), checks.Traced(algorithm.tell), jax.jit(algorithm.space.round)
     value = jax.jit(lambda X: objective(X).astype(dtype))
 
     def study(key):
@@ -65,7 +66,7 @@ def _check(algorithm, objective, num_rounds, num_keys, dtype, tolerance):
         for step_key in jax.random.split(key_steps, num_rounds):
             before = state
             X, state, info = ask(step_key, before)
-            _check_ask(algorithm, before, X, state, info, dtype)
+            _check_ask(rounded, before, X, state, info, dtype)
             rows.append((X, info))
             state = tell(state, X, value(X))
             _check_told(before, state, X)
@@ -87,7 +88,7 @@ def _check(algorithm, objective, num_rounds, num_keys, dtype, tolerance):
     checks.expect_close(algorithm.tell(asked, X, value(X)), told, "`tell` without and with jit", tolerance=0.0)
 
     _check_scan(algorithm, value, keys, [final for final, _ in finals], num_rounds, tolerance)
-    _check_failures(algorithm, ask, tell, state, X.shape[0], keys)
+    _check_failures(algorithm, rounded, ask, tell, state, X.shape[0], keys)
 
 
 def _check_init(algorithm, state, key, dtype):
@@ -102,19 +103,18 @@ def _check_init(algorithm, state, key, dtype):
     checks.expect_equal(state, algorithm.init(key), "`init` called twice with the same key")
 
 
-def _check_ask(algorithm, before, X, state, info, dtype):
-    space = algorithm.space
+def _check_ask(rounded, before, X, state, info, dtype):
     checks.expect_same_type(before, state, "the State before and after `ask`")
     checks.expect_fields(info, ("status", "valid"), "the Info")
-    status, valid = np.asarray(info.status), np.asarray(info.valid)
+    status, valid, d = np.asarray(info.status), np.asarray(info.valid), before.observations.X.shape[-1]
     expect(status.shape == () and status.dtype == np.int32, f"`Info.status` must be one int32, got {status!r}.")
     expect(int(status) in set(Status), f"`Info.status` must be a `Status` code, got {int(status)}.")
-    expect(X.ndim == 2 and X.shape[1] == space.num_dims, f"`ask` must give X [q, {space.num_dims}], got {X.shape}.")
+    expect(X.ndim == 2 and X.shape[1] == d, f"`ask` must give X [q, {d}], got {X.shape}.")
     expect(valid.shape == X.shape[:1] and valid.dtype == bool, f"`Info.valid` must be bool [q], got {valid!r}.")
     checks.expect_dtype(X, dtype, "`X` from `ask`")
     checks.expect_finite(X, "`X` from `ask`")
-    expect(np.all((X >= 0) & (X <= 1)), f"`X` from `ask` must lie in the unit cube, got\n{X}")
-    checks.expect_equal(space.round(X), X, "`X` from `ask` against `space.round(X)`")
+    checks.expect_in_cube(X, "`X` from `ask`")
+    checks.expect_equal(rounded(X), X, "`X` from `ask` against `space.round(X)`")
     expect(
         valid.all() == (int(status) != Status.EXHAUSTED) or int(status) == Status.OVERFLOW,
         f"`Info.valid` {valid} does not fit the status {Status(int(status)).name}.",
@@ -129,11 +129,9 @@ def _check_told(before, state, X):
     count = int(before.observations.count)
     checks.expect_same_type(before, state, "the State before `ask` and after `tell`")
     expect(int(state.observations.count) == count + X.shape[0], "`tell` must count every row it is told.")
-    expect(
-        not np.any(state.pending.mask & ~before.pending.mask),
-        "what was asked and told must not stay pending after `tell`.",
-    )
-    stored = state.observations.X[count : count + X.shape[0]]
+    left = np.asarray(state.pending.mask) & ~np.asarray(before.pending.mask)
+    expect(not left.any(), "what was asked and told must not stay pending after `tell`.")
+    stored = np.asarray(state.observations.X)[count : count + X.shape[0]]
     checks.expect_equal(stored, X, "the rows that `tell` stored")
 
 
@@ -147,38 +145,36 @@ def _check_scan(algorithm, value, keys, finals, num_rounds, tolerance):
 
         return jax.lax.scan(step, algorithm.init(key_init), jax.random.split(key_steps, num_rounds))[0]
 
-    together = jax.jit(jax.vmap(study))(keys)
+    together = jax.device_get(jax.jit(jax.vmap(study))(keys))
     for i, final in enumerate(finals):
         checks.expect_same_type(checks.take(together, i), final, "the State of a vmapped scan and of a loop")
         checks.expect_equal(
             together.observations.mask[i], final.observations.mask, "the masks of a vmapped scan and of a loop"
         )
-        best = [
-            np.max(np.where(o.mask, o.y, -np.inf)) for o in (checks.take(together, i).observations, final.observations)
-        ]
-        expect(
-            np.isclose(*best, rtol=tolerance, atol=tolerance),
-            f"a vmapped scan and a loop of the same study end apart: best {best[0]} against {best[1]}.",
-        )
-        # Studies may part once a rounding difference turns a decision, but not at the start.
+        # Single precision rounds so much that two programs may choose different points; the first ones must agree.
+        rows = len(final.observations.X) if final.observations.X.dtype == jnp.float64 else 1
         checks.expect_close(
-            together.observations.X[i, 0], final.observations.X[0], "the first points", tolerance=tolerance
+            together.observations.X[i, :rows],
+            final.observations.X[:rows],
+            "the points of a vmapped scan and of a loop",
+            tolerance=tolerance,
         )
+        checks.expect_finite(together.observations.X[i], "the points of a vmapped scan")
 
 
-def _check_failures(algorithm, ask, tell, state, q, keys):
+def _check_failures(algorithm, rounded, ask, tell, state, q, keys):
     for bad in (np.nan, np.inf, -np.inf):
         X, asked, _ = ask(keys[0], state)
-        failed = tell(asked, X, jnp.full(q, bad, X.dtype))
+        failed = tell(asked, X, np.full(q, bad, X.dtype))
         expect(
             int(np.sum(failed.observations.mask)) == int(np.sum(state.observations.mask)),
             f"an observation of {bad} must be masked, or it becomes the incumbent.",
         )
-        X, _, info = ask(keys[1], failed)
-        _check_ask(algorithm, failed, X, ask(keys[1], failed)[1], info, X.dtype)
+        X, asked, info = ask(keys[1], failed)
+        _check_ask(rounded, failed, X, asked, info, X.dtype)
     fresh = algorithm.init(keys[0])
     for key in jax.random.split(keys[0], 3):  # nothing but failures, past the initial design where that is short
         X, asked, info = ask(key, fresh)
-        _check_ask(algorithm, fresh, X, asked, info, X.dtype)
-        fresh = tell(asked, X, jnp.full(q, jnp.nan, X.dtype))
+        _check_ask(rounded, fresh, X, asked, info, X.dtype)
+        fresh = tell(asked, X, np.full(q, np.nan, X.dtype))
     expect(not np.any(fresh.observations.mask), "failed observations must be masked.")

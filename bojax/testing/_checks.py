@@ -63,11 +63,11 @@ def expect_close(a: Any, b: Any, what: str, *, tolerance: float) -> None:
 
 
 def expect_same_type(a: Any, b: Any, what: str) -> None:
-    """Two pytrees have the same structure, and leaves of the same shape, dtype and weak type."""
+    """Two pytrees have the same structure, and leaves of the same shape and dtype."""
     one, other = jax.tree.structure(a), jax.tree.structure(b)
     expect(one == other, f"{what}: the pytree structure differs: {one} against {other}.")
     for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        kinds = [f"{jnp.asarray(leaf).dtype}{list(jnp.shape(leaf))}" for leaf in (x, y)]
+        kinds = [f"{jnp.result_type(leaf)}{list(np.shape(leaf))}" for leaf in (x, y)]
         expect(kinds[0] == kinds[1], f"{what}: the leaf {_name(path)} is {kinds[0]} against {kinds[1]}.")
 
 
@@ -85,14 +85,14 @@ def expect_round_trip(tree: Any, what: str) -> None:
 def expect_finite(tree: Any, what: str) -> None:
     """All floating leaves are finite."""
     for path, leaf in jax.tree.leaves_with_path(tree):
-        if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             expect(np.isfinite(leaf).all(), f"{what}: {_name(path)} is not finite:\n{leaf}")
 
 
 def expect_dtype(tree: Any, dtype: Any, what: str) -> None:
     """All floating leaves have `dtype`."""
     for path, leaf in jax.tree.leaves_with_path(tree):
-        found = jnp.asarray(leaf).dtype
+        found = jnp.result_type(leaf)
         if jnp.issubdtype(found, jnp.floating):
             expect(found == dtype, f"{what}: {_name(path)} has dtype {found}, expected {dtype}.")
 
@@ -103,14 +103,19 @@ def expect_fields(tree: Any, fields: tuple[str, ...], what: str) -> None:
     expect(not missing, f"{what} ({type(tree).__name__}) must have the fields {list(fields)}. Missing: {missing}.")
 
 
+def expect_in_cube(X: Any, what: str) -> None:
+    """All coordinates lie in [0, 1]."""
+    X = np.asarray(X)
+    expect(((X >= 0) & (X <= 1)).all(), f"{what} must lie in the unit cube, got\n{X}")
+
+
 def take(tree: Any, i: int) -> Any:
     """Entry i of every leaf."""
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 def _plain(leaf: Any) -> np.ndarray:
-    leaf = jnp.asarray(leaf)
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.asarray(leaf)
 

@@ -1,0 +1,25 @@
+"""Settings of the whole test session; they hold before bojax is imported."""
+
+import os
+
+# Several BLAS threads make small factorisations slower by an order of magnitude when cores are shared.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import jax
+import pytest
+
+if os.environ.get("BOJAX_TYPECHECK") == "1":
+    from jaxtyping import install_import_hook
+
+    install_import_hook("bojax", "beartype.beartype")
+
+# A shape that only broadcasting makes fit is mostly a mistake. The variable lets one look at other failures first.
+jax.config.update("jax_numpy_rank_promotion", os.environ.get("JAX_NUMPY_RANK_PROMOTION", "raise"))
+
+
+@pytest.fixture
+def x64():
+    """Float64 for one test; nowhere in the tests is it switched on globally."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,112 @@
+"""Registries of what is tested, and the few tools tests share. Entries are factories: nothing is built on import."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import bojax
+from bojax import acquisition, data, objectives, optim, surrogates
+from bojax.loop._algorithm import lattice_of
+
+SPACES = {
+    "continuous": lambda: bojax.Space(a=bojax.Float(0.0, 1.0), b=bojax.Float(0.1, 10.0, log=True)),
+    "mixed": lambda: bojax.Space(
+        a=bojax.Float(0.0, 1.0),
+        b=bojax.Int(1, 9),
+        c=bojax.Categorical(["u", "v", "w"]),
+        d=bojax.Ordinal([1, 2, 4, 8]),
+    ),
+    "finite": lambda: bojax.Space(a=bojax.Int(1, 6), b=bojax.Categorical(["u", "v", "w"])),
+}
+
+SURROGATES = {
+    "matern52": lambda: surrogates.gp(num_restarts=2, max_evals=40),
+    "rbf-zero-mean": lambda: surrogates.gp(
+        surrogates.rbf(), surrogates.zero_mean(), surrogates.learned_noise(loc=-2.0), num_restarts=1, max_evals=40
+    ),
+    "categorical-known-noise": lambda: surrogates.gp(
+        surrogates.matern52(categorical_dims=(1,)), noise=surrogates.known_noise(1e-2), num_restarts=1, max_evals=40
+    ),
+    "fixed-noise": lambda: surrogates.gp(noise=surrogates.fixed_noise(1e-3), num_restarts=1, max_evals=40),
+}
+
+ACQUISITIONS = {name: (lambda name=name: getattr(acquisition, name)) for name in acquisition.__all__ if name.islower()}
+
+OPTIMIZERS = {
+    "multistart": lambda lattice: optim.multistart(lattice, num_restarts=4, raw_samples=64),
+}
+
+PROBLEMS = {
+    "branin": objectives.branin,
+    "hartmann6": objectives.hartmann6,
+    "mixed": objectives.mixed,
+}
+
+
+def small_bayesopt(space, **kwargs):
+    """A `bayesopt` that does little work in each `ask`."""
+    settings = {"num_initial": 3, "num_restarts": 2, "raw_samples": 32, "capacity": 16}
+    dims = tuple(i for i, c in enumerate(space.is_categorical) if c)
+    surrogate = surrogates.gp(surrogates.matern52(categorical_dims=dims), num_restarts=1, max_evals=30)
+    return bojax.bayesopt(space, **({"surrogate": surrogate} | settings | kwargs))
+
+
+ALGORITHMS = {
+    "random_search": lambda: bojax.random_search(SPACES["mixed"](), q=2),
+    "random_search-finite": lambda: bojax.random_search(SPACES["finite"](), q=2, capacity=32),
+    "bayesopt": lambda: small_bayesopt(SPACES["continuous"]()),
+    "bayesopt-mixed-batch": lambda: small_bayesopt(SPACES["mixed"](), q=2),
+    "bayesopt-finite": lambda: small_bayesopt(SPACES["finite"]()),
+}
+
+
+def tol(dtype) -> float:
+    """The tolerance of results that only rounding separates."""
+    return 1e-10 if jnp.finfo(dtype).bits >= 64 else 1e-4
+
+
+def count_traces(fn):
+    """A jitted form of `fn` and a list that gains an entry at every trace."""
+    traces = []
+
+    def counted(*args):
+        traces.append(None)
+        return fn(*args)
+
+    return jax.jit(counted), traces
+
+
+def make_lattice(space):
+    """The lattice of a space, as candidate optimizers take it."""
+    return lattice_of(space)
+
+
+def observe(X, y, capacity=None, rows=None):
+    """Observations of X and y in the default dtype of the moment, on given rows of a buffer (the first by default).
+
+    Rows in between hold finite rubbish that the mask hides.
+    """
+    n, d = np.shape(X)
+    capacity = n if capacity is None else capacity
+    rows = np.arange(n) if rows is None else np.asarray(rows)
+    rng = np.random.default_rng(n)
+    all_X, all_y, mask = rng.random((capacity, d)), rng.normal(size=capacity), np.zeros(capacity, bool)
+    all_X[rows], all_y[rows], mask[rows] = X, y, True
+    return data.Observations(jnp.asarray(all_X), jnp.asarray(all_y), jnp.asarray(mask), jnp.int32(capacity))
+
+
+def smooth(X):
+    """A smooth function of points [n, d], NumPy or JAX."""
+    xp = jnp if isinstance(X, jax.Array) else np
+    return xp.sum(xp.sin(5.0 * X), axis=-1) + X[..., 0] ** 2
+
+
+def run_python(code: str, *, timeout: float, prefix=(), env=None) -> subprocess.CompletedProcess:
+    """A fresh process; its output is kept, and a failure shows it."""
+    command = [*prefix, sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done

@@ -1,0 +1,146 @@
+"""Every registered piece through the shipped conformance kit, and the kit against pieces that are wrong."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import bojax
+from bojax import acquisition, optim, surrogates, testing
+from tests.helpers import ACQUISITIONS, ALGORITHMS, OPTIMIZERS, SPACES, SURROGATES
+
+SLOW = pytest.mark.slow
+BOTH, DOUBLE = ("float32", "float64"), ("float64",)
+
+
+def cases(registry, dtypes):
+    """Names with the dtypes of the fast tier (float64 unless told), then the other dtypes marked slow."""
+    return list(_cases(registry, dtypes))
+
+
+def _cases(registry, dtypes):
+    for name in registry:
+        fast = dtypes.get(name, DOUBLE)
+        yield pytest.param(name, fast, id=name)
+        rest = tuple(d for d in BOTH if d not in fast)
+        if rest:
+            yield pytest.param(name, rest, id=f"{name}-{'-'.join(rest)}", marks=SLOW)
+
+
+@pytest.mark.parametrize("name", ACQUISITIONS)
+def test_acquisition(name):
+    testing.check_acquisition(ACQUISITIONS[name]())
+
+
+@pytest.mark.parametrize(("name", "dtypes"), cases(SURROGATES, {}))
+def test_surrogate(name, dtypes):
+    testing.check_surrogate(SURROGATES[name](), dtypes=dtypes)
+
+
+@pytest.mark.parametrize(("name", "dtypes"), cases(OPTIMIZERS, {}))
+def test_optimizer(name, dtypes):
+    testing.check_optimizer(OPTIMIZERS[name], dtypes=dtypes)
+
+
+@pytest.mark.parametrize(("name", "dtypes"), cases(ALGORITHMS, {"random_search": BOTH}))
+def test_algorithm(name, dtypes):
+    testing.check_algorithm(ALGORITHMS[name](), dtypes=dtypes)
+
+
+def nan_at_zero(posterior, X, best_f):
+    return jnp.log(posterior.mean(X) - best_f)
+
+
+def promotes(posterior, X, best_f):
+    return posterior.mean(X).astype(jnp.float16)
+
+
+def mixes_rows(posterior, X, best_f):
+    return posterior.mean(X) - jnp.max(posterior.mean(X))
+
+
+@pytest.mark.parametrize("wrong", [nan_at_zero, promotes, mixes_rows])
+def test_the_kit_sees_a_wrong_acquisition(wrong):
+    with pytest.raises(AssertionError, match="wrong|nan|dtype|row"):
+        testing.check_acquisition(wrong)
+
+
+def broken(algorithm, **changes):
+    return algorithm._replace(**changes)
+
+
+def test_the_kit_sees_a_wrong_algorithm():
+    good = bojax.random_search(SPACES["continuous"](), q=2)
+
+    def outside(key, state):
+        X, state, info = good.ask(key, state)
+        return X + 1.0, state, info
+
+    def forgets(key, state):
+        X, new, info = good.ask(key, state)
+        return X, state, info
+
+    def keeps_failures(state, X, y):
+        new = good.tell(state, X, y)
+        return new._replace(observations=new.observations._replace(mask=new.observations.told))
+
+    def no_status(key, state):
+        X, state, info = good.ask(key, state)
+        return X, state, info.valid
+
+    def retraces(state, X, y):
+        new = good.tell(state, X, y)
+        wide = jnp.concatenate([new.observations.y, y])
+        return new._replace(observations=new.observations._replace(y=wide))
+
+    hidden = []
+
+    def impure(key, state):
+        hidden.append(None)
+        return good.ask(jax.random.fold_in(key, len(hidden)), state)
+
+    for piece, match in [
+        ({"ask": outside}, "unit cube"),
+        ({"ask": forgets}, "pending"),
+        ({"ask": no_status}, "status"),
+        ({"ask": impure}, "differs"),
+        ({"tell": keeps_failures}, "masked"),
+        ({"tell": retraces}, "is float"),
+    ]:
+        with pytest.raises(AssertionError, match=match):
+            testing.check_algorithm(broken(good, **piece), num_rounds=2, dtypes=DOUBLE)
+
+
+def test_the_kit_sees_a_wrong_optimizer():
+    def center_only(lattice):
+        def maximize(key, fn, seen, center):
+            value = fn(center[None])[0]
+            return center, optim.CandidateInfo(value, jnp.bool_(True), value)
+
+        return maximize
+
+    with pytest.raises(AssertionError, match="maximum"):
+        testing.check_optimizer(center_only, spaces=["continuous"], dtypes=DOUBLE)
+
+
+def test_the_kit_sees_a_wrong_surrogate():
+    good = surrogates.gp(num_restarts=1, max_evals=10)
+
+    def forgets_mask(params, observations, num_spare=0):
+        everything = observations._replace(mask=jnp.ones_like(observations.mask))
+        return good.posterior(params, everything, num_spare)
+
+    with pytest.raises(AssertionError):
+        testing.check_surrogate(good._replace(posterior=forgets_mask), dtypes=DOUBLE)
+
+
+def test_the_mock_posterior_answers_as_prescribed():
+    posterior = testing.MockPosterior(lambda X: 2.0 * X[:, 0], lambda X: 0.25 * jnp.ones_like(X[:, 0]))
+    X = jnp.array([[0.1, 0.2], [0.5, 0.6], [0.1, 0.2]])
+    mean, cov = posterior.joint(X)
+    assert jnp.allclose(mean, jnp.array([0.2, 1.0, 0.2]))
+    assert jnp.allclose(cov, 0.25 * jnp.array([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]))
+    samples = posterior.sample(jax.random.key(0), X, 4000)
+    assert (samples[:, 0] == samples[:, 2]).all()
+    assert jnp.allclose(samples.mean(axis=0), mean, atol=5 * 0.5 / 4000**0.5)
+    assert jax.jit(lambda p, X: p.mean(X))(posterior, X).shape == (3,)
+    assert acquisition.ucb(posterior, X, beta=4.0)[1] == 2.0
