@@ -54,15 +54,17 @@ def study(f: Callable[[np.ndarray], np.ndarray], X: np.ndarray, num_steps: int, 
     """A study of `num_steps` evaluations that starts from the initial design X [k, d].
 
     Returns:
-        The values [num_steps], and the seconds of all of it but the first `len(X)` evaluations.
+        The values [num_steps], the seconds of all of it but the first `len(X)` evaluations, and the processor time
+        over these seconds.
     """
     torch.manual_seed(seed)
     y = f(X)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     while len(y) < num_steps:
         x = suggest(X, y)[0]
         X, y = np.concatenate([X, x[None]]), np.concatenate([y, f(x[None])])
-    return y, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return y, seconds, (time.process_time() - busy) / seconds
 
 
 def same_gp(X, y, *, lengthscale, outputscale, noise_var, mean) -> SingleTaskGP:

@@ -66,7 +66,12 @@ class Worker:
 
 
 def _answer(request: dict[str, Any], algorithms: dict[tuple[str, str], Any]) -> dict[str, Any]:
-    """seconds: of this call; regret [b]: of each study; X [b, n, d]: all points, in the order they were evaluated."""
+    """Runs studies.
+
+    Returns:
+        seconds: of this call. cores: processor time over seconds. regret [b]: of each study. X [b, n, d]: all points in
+        the order they were evaluated. devices: how many JAX sees.
+    """
     import jax
     import numpy as np
 
@@ -77,12 +82,18 @@ def _answer(request: dict[str, Any], algorithms: dict[tuple[str, str], Any]) -> 
     name = request["algorithm"]
     algorithm = algorithms.setdefault((request["problem"], name), getattr(bojax, name)(chosen.space))
     keys = jax.random.split(jax.random.key(0), request["studies"])
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     final = bojax.run_many(keys, algorithm, chosen.f, request["steps"], parallel=request["parallel"])
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
     y = np.where(final.observations.mask, final.observations.y, -np.inf)
     regret, X = chosen.regret(y), final.observations.X
-    return {"seconds": seconds, "regret": regret.tolist(), "X": X.tolist(), "devices": jax.local_device_count()}
+    return {
+        "seconds": seconds,
+        "cores": busy / seconds,
+        "regret": regret.tolist(),
+        "X": X.tolist(),
+        "devices": jax.local_device_count(),
+    }
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """bojax on a GPU and on the CPU of the same machine, in one process: speed, and whether the results agree.
 
-Run from the checkout, installed or not: `python benchmarks/gpu.py [--quick] [--json FILE] [--only SECTION ...]`. It needs
-jax, numpy, scipy and jaxtyping; training also flax, optax and scikit-learn. Without a GPU the CPU is measured alone.
+Run from the checkout, bojax installed or not: `python benchmarks/gpu.py [--quick] [--json FILE] [--only SECTION ...]`.
+It needs jax, numpy, scipy and jaxtyping; the figure for all cores of the CPU also threadpoolctl, and training flax,
+optax and scikit-learn. Without a GPU the CPU is measured alone.
 """
 
 import contextlib
@@ -112,8 +113,9 @@ def studies(report: Report, devices: dict[str, jax.Device], *, name: str, count:
     """`run_many`: vmapped on the GPU, one after another on the CPU, and on all cores of it in another process."""
     report.section(
         f"{count} studies of {steps} evaluations: {name}",
-        "float64; `parallel`: *vmap* on the GPU, *map* on the CPU (one core). Studies are chaotic: rounding alone makes "
-        "two devices part ways, so regrets agree in distribution only.",
+        "float64; `parallel`: *vmap* on the GPU, *map* on the CPU (about one core), *shard* on all its cores, in a "
+        "process of its own. Rounding alone makes two devices part ways after some steps, so their regrets agree in "
+        "distribution only.",
     )
     problem = _problems.problem(name)
     algorithm = bojax.bayesopt(problem.space)

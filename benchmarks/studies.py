@@ -24,8 +24,8 @@ def initial_size(num_dims: int) -> int:
     return default_num_initial(num_dims)
 
 
-def peer_study(name: str, X: list, num_steps: int, seed: int, threads: int) -> tuple[float, float]:
-    """BoTorch's loop from the initial design of bojax's study number `seed`: its regret and its seconds a step."""
+def peer_study(name: str, X: list, num_steps: int, seed: int, threads: int) -> tuple[float, float, float]:
+    """BoTorch's loop from the initial design of bojax's study number `seed`: its regret, seconds a step, cores."""
     from benchmarks import _botorch
     from benchmarks._problems import problem
 
@@ -33,8 +33,8 @@ def peer_study(name: str, X: list, num_steps: int, seed: int, threads: int) -> t
     chosen = problem(name)
     design = np.asarray(X)[: initial_size(chosen.space.num_dims)]
     chosen.values(design), chosen.values(design[:1])  # compiled outside of the clock
-    y, seconds = _botorch.study(chosen.values, design, num_steps, seed)
-    return float(chosen.regret(y)), seconds / (num_steps - len(design))
+    y, seconds, cores = _botorch.study(chosen.values, design, num_steps, seed)
+    return float(chosen.regret(y)), seconds / (num_steps - len(design)), cores
 
 
 def time_studies(
@@ -52,7 +52,7 @@ def time_studies(
     report.section(
         f"{studies} studies of {steps} evaluations: {name}",
         "Milliseconds for each model-based step of each study (the initial designs cost next to nothing); compilation "
-        "is apart. *map* and BoTorch use one core, *shard* all of them. BoTorch starts from bojax's initial designs.",
+        "is apart. *Cores* is processor time over time. BoTorch starts from bojax's initial designs.",
     )
     seconds: dict[str, list[float]] = {}
     first: dict[str, float] = {}
@@ -66,11 +66,11 @@ def time_studies(
             failed.append(f"{name}, {mode}")
             continue
         seconds[mode], first[mode] = [], answers[mode]["seconds"]
-    peer: list[tuple[float, float]] = []
+    peer: list[tuple[float, float, float]] = []
     for i in range(rounds):
         for mode in seconds:
-            taken = workers[mode].run(name, studies=studies, steps=steps, parallel=mode)["seconds"]
-            seconds[mode].append(taken)
+            answers[mode] = workers[mode].run(name, studies=studies, steps=steps, parallel=mode)
+            seconds[mode].append(answers[mode]["seconds"])
         for seed in range(i * seeds // rounds, (i + 1) * seeds // rounds):
             X = next(iter(answers.values()))["X"][seed % studies]
             peer.append(peer_study(name, X, steps, seed, threads))
@@ -79,16 +79,19 @@ def time_studies(
         num_steps = studies * (steps - initial_size(len(answers[mode]["X"][0][0])))
         each, regret = [s / num_steps for s in taken], answers[mode]["regret"]
         label = f"bojax, {mode}" + (f" over {answers[mode]['devices']} devices" if mode == "shard" else "")
-        ratio = f"{statistics.median(s for _, s in peer) / statistics.median(each):.1f}" if peer else "-"
+        ratio = f"{statistics.median(s for _, s, _ in peer) / statistics.median(each):.1f}" if peer else "-"
         compiling = f"{max(first[mode] - statistics.median(taken), 0):.1f}"
-        rows.append([label, spread([1e3 * s for s in each], ".3g"), ratio, compiling, spread(regret), studies])
-        values = {"seconds": taken, "first_s": first[mode], "seconds_a_step": each, "regret": regret}
+        cores = answers[mode]["cores"]
+        row = [label, spread([1e3 * s for s in each], ".3g"), ratio, f"{cores:.1f}", compiling, spread(regret), studies]
+        rows.append(row)
+        values = {"seconds": taken, "cores": cores, "first_s": first[mode], "seconds_a_step": each, "regret": regret}
         report.figure("studies", problem=name, mode=mode, studies=studies, steps=steps, **values)
     if peer:
         label = f"BoTorch, one study after another, {threads} thread" + ("s" if threads > 1 else "")
-        regret, each = [r for r, _ in peer], [s for _, s in peer]
-        rows.append([label, spread([1e3 * s for s in each], ".3g"), "1", "-", spread(regret), len(peer)])
-        values = {"threads": threads, "seconds_a_step": each, "regret": regret}
+        regret, each, busy = (list(column) for column in zip(*peer, strict=True))
+        cores = f"{statistics.median(busy):.1f}"
+        rows.append([label, spread([1e3 * s for s in each], ".3g"), "1", cores, "-", spread(regret), len(peer)])
+        values = {"threads": threads, "cores": busy, "seconds_a_step": each, "regret": regret}
         report.figure("studies", problem=name, mode="BoTorch", studies=len(peer), steps=steps, **values)
     header = [
         "",
@@ -111,7 +114,7 @@ def acceptance(
     contestants = {"bojax": answer["regret"], "random search": random["regret"]}
     if seeds:
         peer = [peer_study(name, answer["X"][seed], steps, seed, threads) for seed in range(min(seeds, studies))]
-        contestants["BoTorch, same initial designs"] = [r for r, _ in peer]
+        contestants["BoTorch, same initial designs"] = [r for r, *_ in peer]
         contestants["bojax, these seeds only"] = answer["regret"][: len(peer)]
     report.section(f"Acceptance: {name}, {steps} evaluations", f"bojax's first call took {answer['seconds']:.1f} s.")
     rows = [[n, len(r), spread(r), f"{max(r):.2g}"] for n, r in contestants.items()]

@@ -1,0 +1,91 @@
+"""The benchmark scripts run from end to end with tiny settings. They measure nothing here."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TIMEOUT = 120
+"""Seconds for one script, on a machine that is busy with the other tests."""
+
+
+def run(tmp_path, *command, **env):
+    """Runs a script; returns what it printed and the figures it recorded."""
+    record = tmp_path / "figures.jsonl"
+    # Unoptimised programs compile in half the time.
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+    done = subprocess.run(
+        [sys.executable, *command, "--quick", "--json", str(record)],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags, **env},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, [json.loads(line) for line in record.read_text().splitlines()]
+
+
+def by_name(figures):
+    """The values of figures, by their names."""
+    return {figure["figure"]: figure["values"] for figure in figures}
+
+
+def test_warm_suggestion_and_quality(tmp_path):
+    printed, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", "warm", "quality")
+    values = by_name(figures)
+    assert {"bojax, cold", "bojax, warm start", "bojax acquisition"} <= set(values["warm suggestion"]["samples"])
+    fits = values["fit quality"]
+    assert all(own <= scipy + 1e-3 for own, scipy in zip(fits["bojax"], fits["scipy"], strict=True))
+    assert "| whole suggestion |" in printed
+    assert figures[0]["versions"]["jax"] and figures[0]["command"].startswith("python -m benchmarks.speed")
+
+
+def test_first_minute(tmp_path):
+    _, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", "first")
+    marks = by_name(figures)["first minute"]["marks_s"]
+    assert set(marks) == {"bojax, empty cache", "bojax, warm cache"}
+    assert all(len(line) == 9 and line == sorted(line) for lines in marks.values() for line in lines)
+
+
+def test_compilations(tmp_path):
+    _, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", "compilations")
+    assert by_name(figures)["compilations"]["at_trials"] == [[16, 1], [32, 18]]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("botorch") is None or importlib.util.find_spec("torch") is None,
+    reason="BoTorch is not installed",
+)
+def test_botorch_gets_the_same_function(tmp_path):
+    _, figures = run(tmp_path, "-m", "benchmarks.speed", "--only", "quality", OMP_NUM_THREADS="1")
+    values = by_name(figures)["candidate quality"]
+    assert values["largest_disagreement"] < 1e-3
+    assert all(own >= other - 1e-4 for own, other in zip(values["bojax"], values["botorch"], strict=True))
+
+
+def test_studies(tmp_path):
+    command = ["-m", "benchmarks.studies", "--no-botorch", "--only", "time", "--modes", "map", "shard"]
+    printed, figures = run(tmp_path, *command)
+    regrets = {figure["values"]["mode"]: figure["values"]["regret"] for figure in figures}
+    assert set(regrets) == {"map", "shard"}
+    assert all(regret >= -1e-6 for values in regrets.values() for regret in values)
+    assert "bojax, shard over" in printed
+
+
+def test_gpu_script_runs_without_a_gpu(tmp_path):
+    printed, figures = run(tmp_path, "benchmarks/gpu.py", "--only", "suggestion", JAX_PLATFORMS="cpu")
+    assert "JAX sees no GPU" in printed
+    assert by_name(figures)["gpu suggestion"]["agreement"]["CPU"]["status"] == 0
+
+
+def test_training(tmp_path):
+    _, figures = run(tmp_path, "-m", "benchmarks.training")
+    gaps = by_name(figures)["vmapped training"]["largest_gap"]
+    assert gaps["train_loss"] < 1e-2
