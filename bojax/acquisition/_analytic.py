@@ -8,11 +8,11 @@ phi and Phi the density and distribution function of the standard normal, and h(
     upper confidence bound        ucb = mu + sqrt(beta) sigma
 
 Every function has the signature `(posterior, X [k, d], best_f) -> [k]`, larger is better, and can be differentiated
-with respect to X. Prefer the logarithms: far from the incumbent ei and pi underflow to a flat zero, and their logarithms
-keep a slope to climb (Ament et al. 2023, arXiv:2310.20708).
+with respect to X. Prefer the logarithms: far from the incumbent ei and pi underflow to a flat zero, and their
+logarithms keep a slope to climb (Ament et al. 2023, arXiv:2310.20708).
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 
@@ -21,6 +21,7 @@ from bojax._types import Array, Float
 from bojax.surrogates import Posterior
 
 
+@runtime_checkable
 class AcquisitionFn(Protocol):
     """A utility of evaluating each of k points by itself."""
 

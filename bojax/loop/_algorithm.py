@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from bojax import data
 from bojax._errors import BojaxError
@@ -79,7 +80,7 @@ def tell_state(space: Space, state: StateT, X: Float[Array, "k d"], y: Float[Arr
     if y.shape != X.shape[:1]:
         raise ValueError(f"`y` must have the shape [{X.shape[0]}], one value a row of `X`, got {list(y.shape)}.")
     count, capacity = state.observations.count, state.observations.capacity
-    if not isinstance(count, jax.core.Tracer) and int(count) + X.shape[0] > capacity:
+    if not isinstance(count, Tracer) and int(count) + X.shape[0] > capacity:
         raise BojaxError(
             f"the state holds {int(count)} of at most {capacity} observations and cannot take {X.shape[0]} more. "
             f"Enlarge it first: state = bojax.loop.grow(state, {data.next_capacity(int(count) + X.shape[0])})."
@@ -99,8 +100,9 @@ def _store(space, state, X, y):
 def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray) -> StateT:
     """A fresh state filled with all that was told, on the host and without compiling anything.
 
-    Capacities are powers of two, so over n told observations a program compiles O(log n) times. The pending buffer holds
-    what is given and has no slots if that is nothing, which spares the program that part: restore before every `ask`.
+    Capacities are powers of two, so over n told observations a program compiles O(log n) times. The pending buffer
+    holds what is given and has no slots if that is nothing, which spares the program that part: restore before every
+    `ask`.
 
     Args:
         state: what `algorithm.init` gave.

@@ -135,7 +135,7 @@ def bayesopt(
         num_told = observations.count + jnp.sum(pending.mask, dtype=jnp.int32)
         too_few = jnp.sum(observations.mask) < min(2, num_initial)
 
-        design = _design(lattice, state, num_told, q)
+        design = _design(lattice, state, q, num_initial)
 
         def initial(_):
             nan = jnp.full(q, jnp.nan, observations.X.dtype)
@@ -162,10 +162,11 @@ def default_surrogate(space: Space) -> Surrogate:
     return gp(matern52(categorical_dims=tuple(i for i, c in enumerate(space.is_categorical) if c)))
 
 
-def _design(lattice: Lattice, state: BayesoptState, first, q):
+def _design(lattice: Lattice, state: BayesoptState, q: int, num_initial: int):
     """The next points of the space-filling sequence: the initial design, and the fallback after it."""
-    X = design_points(lattice, state.shift, first, q, state.observations.X.dtype)
-    return replace_seen(lattice, X, seen_points(state.observations, state.pending, q))
+    seen = seen_points(state.observations, state.pending, q)
+    X = design_points(lattice, state.shift, seen, q, num_initial, state.observations.X.dtype)
+    return replace_seen(lattice, X, seen)
 
 
 def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design):
@@ -179,16 +180,17 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design):
     best_f, center = _incumbent(posterior, observations)
     if num_slots:
         posterior = _imagine_pending(posterior, pending)
+        best_f = jnp.maximum(best_f, jnp.max(jnp.where(pending.mask, posterior.mean(pending.X), -jnp.inf)))
     seen = seen_points(observations, pending, q)
 
-    def choose(key, posterior, seen):
+    def choose(key, posterior, seen, best_f):
         x, candidate = optimizer(key, lambda X: acquisition(posterior, X, best_f), seen, center)
         return lattice.snap(x), candidate.value, candidate.valid
 
     if q == 1:
-        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], posterior, seen))
+        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], posterior, seen, best_f))
     else:
-        X, values, valid = _choose_greedily(choose, keys[:q], posterior, seen)
+        X, values, valid = _choose_greedily(choose, keys[:q], posterior, seen, best_f)
 
     ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.isfinite(best_f)
     info = BayesoptInfo(
@@ -201,19 +203,24 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design):
     return jnp.where(ok, X, design[0]), params, info
 
 
-def _choose_greedily(choose, keys, posterior, seen):
-    """Choose points one after another, each with those before it imagined at their mean."""
+def _choose_greedily(choose, keys, posterior, seen, best_f):
+    """Choose points one after another, each with those before it imagined at their mean.
+
+    The incumbent rises with them: a point that is expected to beat it would otherwise be chosen again and again.
+    """
     q = keys.shape[0]
     first_spare = seen.X.shape[0] - q
 
     def step(carry, item):
-        posterior, seen = carry
+        posterior, seen, best_f = carry
         i, key = item
-        x, value, valid = choose(key, posterior, seen)
-        posterior = posterior.append(x, posterior.mean(x[None])[0])
-        return (posterior, mark_seen(seen, first_spare + i, x)), (x, value, valid)
+        x, value, valid = choose(key, posterior, seen, best_f)
+        imagined = posterior.mean(x[None])[0]
+        posterior = posterior.append(x, imagined)
+        seen = mark_seen(seen, first_spare + i, x)
+        return (posterior, seen, jnp.maximum(best_f, imagined)), (x, value, valid)
 
-    return jax.lax.scan(step, (posterior, seen), (jnp.arange(q, dtype=jnp.int32), keys))[1]
+    return jax.lax.scan(step, (posterior, seen, best_f), (jnp.arange(q, dtype=jnp.int32), keys))[1]
 
 
 def _incumbent(posterior, observations):

@@ -5,19 +5,34 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._types import Array, Bool, Float, Int
+from bojax.data import next_capacity
 from bojax.optim import Lattice, Seen
 from bojax.optim._lattice import is_seen, nearby_unseen
 from bojax.optim._qmc import shifted, sobol_integers
 
-DESIGN_SIZE = 1024
-"""Points of the sequence at hand; a longer design starts over from the first one."""
+DESIGN_SIZE = 4096
+"""Most points of the sequence that are looked at."""
 
 
-def design_points(lattice: Lattice, shift: Array, first: Int[Array, ""], q: int, dtype) -> Float[Array, "q d"]:
-    """Points `first` to `first + q` of a shifted Sobol sequence, snapped to the lattice."""
-    table = jnp.asarray(sobol_integers(DESIGN_SIZE, lattice.num_dims))
-    rows = (first + jnp.arange(q, dtype=jnp.int32)) % DESIGN_SIZE
-    return lattice.snap(shifted(table[rows], shift, dtype))
+def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initial: int, dtype) -> Float[Array, "q d"]:
+    """The first q points of a shifted Sobol sequence that are not among the seen ones, snapped to the lattice.
+
+    Looking for what is missing, rather than counting, fills the gap that a lost evaluation leaves.
+
+    Args:
+        lattice: the columns of the cube.
+        shift: [d] digital shift of the sequence.
+        seen: points told or pending.
+        q: how many points.
+        num_initial: size of the design; the search for gaps reaches a little beyond it.
+        dtype: float type of the points.
+    """
+    size = min(DESIGN_SIZE, next_capacity(2 * (num_initial + q)))
+    candidates = lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype))
+    same = jnp.all(candidates[:, None, :] == seen.X[None, :, :], axis=-1) & seen.mask[None, :]
+    # Unseen ones in their order, then the others: a finite space may have fewer points than the design.
+    order = jnp.argsort(jnp.any(same, axis=1), stable=True)
+    return candidates[order[:q]]
 
 
 def seen_points(observations: data.Observations, pending: data.Pending, num_spare: int) -> Seen:

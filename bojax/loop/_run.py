@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
-from bojax._runtime import host_scope
+from bojax._runtime import ambient_x64, host_scope
 from bojax._types import Array, Float, Key
 from bojax.data import empty_pending, resize
 from bojax.loop._algorithm import Algorithm
@@ -27,8 +28,8 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
         key: random key.
         algorithm: what asks and tells, such as `bayesopt(space)`.
         f: the objective, traceable, larger is better: takes a dict of arrays as `space.decode` gives them (floats,
-            integers, positions of ordinals and categories). It may be written for arrays of shape [q] and return [q], or
-            for scalars and return a scalar; the latter is vmapped.
+            integers, positions of ordinals and categories). It may be written for arrays of shape [q] and return [q],
+            or for scalars and return a scalar; the latter is vmapped.
         num_steps: rounds, >= 1; each evaluates q points.
         state: a state to go on from; by default a new one.
 
@@ -42,9 +43,9 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
     _check_steps(num_steps)
     if state is not None:
         state = _with_room(state, num_steps * algorithm.q)
-    if isinstance(key, jax.core.Tracer):
-        return _study(key, state, algorithm, f, num_steps, jax.config.jax_enable_x64)
-    user_x64 = bool(jax.config.jax_enable_x64)
+    if isinstance(key, Tracer):
+        return _study(key, state, algorithm, f, num_steps, ambient_x64())
+    user_x64 = ambient_x64()
     with host_scope():
         return jax.device_get(_run_compiled(key, state, algorithm, f, num_steps, user_x64))
 
@@ -72,11 +73,11 @@ def run_many(keys: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, p
         raise ValueError(f"`keys` must be a vector of keys, got the shape {list(jnp.shape(keys))}.")
     if parallel not in ("auto", "vmap", "map", "shard"):
         raise ValueError(f"`parallel` must be 'auto', 'vmap', 'map' or 'shard', got {parallel!r}.")
-    user_x64 = bool(jax.config.jax_enable_x64)
+    user_x64 = ambient_x64()
     if parallel == "auto":
         several = jax.local_device_count() > 1
         parallel = "shard" if several else "map" if jax.default_backend() == "cpu" else "vmap"
-    if isinstance(keys, jax.core.Tracer):
+    if isinstance(keys, Tracer):
         return _many(keys, algorithm, f, num_steps, user_x64, parallel)
     with host_scope():
         return jax.device_get(_run_many_compiled(keys, algorithm, f, num_steps, user_x64, parallel))
@@ -109,7 +110,8 @@ def _many(keys, algorithm, f, num_steps, user_x64, parallel):
     inner = (lambda k: jax.lax.map(study, k)) if jax.default_backend() == "cpu" else jax.vmap(study)
     num_studies = keys.shape[0]
     padded = keys[jnp.arange(-(-num_studies // num_devices) * num_devices) % num_studies]
-    mesh = jax.make_mesh((num_devices,), ("studies",), devices=jax.local_devices())
+    axis_types = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((num_devices,), ("studies",), axis_types=axis_types, devices=jax.local_devices())
     spec = PartitionSpec("studies")
     finals = jax.shard_map(inner, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)(padded)
     return jax.tree.map(lambda leaf: leaf[:num_studies], finals)
@@ -139,7 +141,7 @@ def _study(key, state, algorithm, f, num_steps, user_x64):
 def _with_room(state, num_new):
     """Room for exactly what the study will tell: every factorisation costs by capacity, not by count."""
     count = state.observations.count
-    told = state.observations.capacity if isinstance(count, jax.core.Tracer) else int(count)
+    told = state.observations.capacity if isinstance(count, Tracer) else int(count)
     return state._replace(observations=resize(state.observations, told + num_new))
 
 

@@ -11,7 +11,7 @@ program in which the function stands two or three times.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,7 @@ class Seen(NamedTuple):
     mask: Bool[Array, "n"]
 
 
+@runtime_checkable
 class CandidateOptimizer(Protocol):
     """Finds the point of the unit cube where a function is largest."""
 

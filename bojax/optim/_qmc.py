@@ -43,7 +43,7 @@ def to_unit(bits: Array, dtype) -> Array:
     return ((bits >> 9).astype(dtype) + 0.5) * 2.0**-23
 
 
-def shifted(integers: Array, shift: Array, dtype) -> Float[Array, "n d"]:
+def shifted(integers: Array | np.ndarray, shift: Array, dtype) -> Float[Array, "n d"]:
     """Points in the open unit cube from integers [n, d] and a shift [d]."""
     return to_unit(jnp.bitwise_xor(jnp.asarray(integers), shift[None, :]), dtype)
 

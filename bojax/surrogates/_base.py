@@ -11,13 +11,14 @@ passes through jit and vmap.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from bojax._types import Array, Bool, Float, Int, Key
 
 PosteriorT = TypeVar("PosteriorT", bound="Posterior")
 
 
+@runtime_checkable
 class Posterior(Protocol):
     """The belief about the objective after some observations."""
 
@@ -72,7 +73,8 @@ class Surrogate(NamedTuple):
     Attributes:
         init: `init(num_dims, dtype) -> params`, where a fit starts when nothing is known.
         fit: `fit(key, observations, params) -> (params, FitInfo)`.
-        posterior: `posterior(params, observations, num_spare=0) -> Posterior`; `num_spare` rows are kept free for `append`.
+        posterior: `posterior(params, observations, num_spare=0) -> Posterior`; `num_spare` rows are kept free for
+        `append`.
     """
 
     init: Callable[..., Any]

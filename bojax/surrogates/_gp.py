@@ -198,8 +198,8 @@ def starts(model: GPModel, key, params: GPParams, num_dims: int, num_restarts: i
 def _fit(model, key, observations, params, *, num_restarts, max_evals):
     flat, unravel = ravel_pytree(params)
     if flat.size == 0:  # everything is fixed
-        loss = -log_posterior(model, params, observations)
-        return params, FitInfo(loss, loss[None], jnp.int32(1), jnp.isfinite(loss))
+        value = -log_posterior(model, params, observations)
+        return params, FitInfo(value, value[None], jnp.int32(1), jnp.isfinite(value))
     lower, upper = (ravel_pytree(b)[0] for b in bounds(model, params))
 
     def loss(theta):

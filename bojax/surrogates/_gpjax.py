@@ -1,8 +1,8 @@
 """The bridge to GPJax: its kernels, means and models in, fitted posteriors out. The only module that imports GPJax.
 
 GPJax objects are taken apart into arrays when they come in and put together again inside the innermost function: a
-GPJax `Dataset` cannot pass through vmap. Importing GPJax takes over a second and starts the JAX backend, so it happens in
-the functions.
+GPJax `Dataset` cannot pass through vmap. Importing GPJax takes over a second and starts the JAX backend, so it
+happens in the functions.
 """
 
 from typing import Any
@@ -123,14 +123,15 @@ def to_gpjax(posterior: GPPosterior) -> Any:
     from gpjax.kernels import Constant
     from gpjax.mean_functions import Constant as ConstantMean
 
-    for name, part in (("kernel", posterior.kernel), ("mean", posterior.mean_function)):
-        if part.to_gpjax is None:
-            raise TypeError(f"the posterior's {name} has no `to_gpjax`, so it cannot be converted to GPJax.")
+    kernel_of, mean_of = posterior.kernel.to_gpjax, posterior.mean_function.to_gpjax
+    if kernel_of is None or mean_of is None:
+        part = "kernel" if kernel_of is None else "mean function"
+        raise TypeError(f"the posterior's {part} has no `to_gpjax`, so it cannot be converted to GPJax.")
     loc, scale = posterior.scale
     rows = np.flatnonzero(np.asarray(posterior.mask))
     X = posterior.X[rows]
-    kernel = posterior.kernel.to_gpjax(posterior.kernel_params) * Constant(constant=scale**2)
-    mean = posterior.mean_function.to_gpjax(posterior.mean_params) * ConstantMean(scale) + ConstantMean(loc)
+    kernel = kernel_of(posterior.kernel_params) * Constant(constant=scale**2)
+    mean = mean_of(posterior.mean_params) * ConstantMean(scale) + ConstantMean(loc)
     standardised = posterior.residual + posterior.mean_function.value(posterior.mean_params, posterior.X)
     y = (loc + scale * standardised[rows])[:, None]
     likelihood = gpjax.likelihoods.Gaussian(obs_stddev=scale * jnp.sqrt(posterior.noise_var))
@@ -158,7 +159,7 @@ def _equality_kernel(active_dims: list[int], lengthscale: Float[Array, "c"]) -> 
     from gpjax.kernels import AbstractKernel
 
     class Equality(AbstractKernel):
-        lengthscale: Any
+        lengthscale: Any = None  # every field of the base class has a default
 
         def __init__(self, active_dims, lengthscale):
             self.lengthscale = lengthscale

@@ -1,7 +1,8 @@
 """Leave-one-out diagnostics from the cached factor, without refitting.
 
-With K^-1 at hand, the prediction of y_i from all others has mean y_i - alpha_i / K^-1_ii and variance 1 / K^-1_ii, noise
-included (Sundararajan and Keerthi 2001; Rasmussen and Williams 2006, section 5.4.2). Hyperparameters are not refitted.
+With K^-1 at hand, the prediction of y_i from all others has mean y_i - alpha_i / K^-1_ii and variance 1 / K^-1_ii,
+noise included (Sundararajan and Keerthi 2001; Rasmussen and Williams 2006, section 5.4.2). Hyperparameters are not
+refitted.
 """
 
 from typing import NamedTuple

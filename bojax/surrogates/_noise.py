@@ -11,7 +11,8 @@ from bojax.surrogates._standardize import Scale
 
 NOISE_FLOOR_64 = 1e-6
 NOISE_FLOOR_32 = 1e-4
-"""Smallest relative noise variance. In float32 a Matern matrix loses all digits of small posterior deviations below 1e-4."""
+"""Smallest relative noise variance. In float32 a Matern matrix loses all digits of small posterior deviations below
+1e-4."""
 
 
 class Noise(NamedTuple):

@@ -6,9 +6,9 @@ alpha = K^-1 r:
     mean(X) = m(X) + k(X, X_n) alpha
     cov(X, Z) = k(X, Z) - V(X) V(Z)^T,    V(X) = k(X, X_n) L^-T
 
-The inverse factor L^-1 is kept, so a query is a product and not a triangular solve (2 to 10 times faster in batches), and
-a further point is added in O(n^2): its row of the factor is l = L^-1 k(X_n, x), s = sqrt(k(x, x) + noise - l.l), and
-the new row of L^-1 is (-l L^-1, 1) / s.
+The inverse factor L^-1 is kept, so a query is a product and not a triangular solve (2 to 10 times faster in batches),
+and a further point is added in O(n^2): its row of the factor is l = L^-1 k(X_n, x), s = sqrt(k(x, x) + noise - l.l),
+and the new row of L^-1 is (-l L^-1, 1) / s.
 """
 
 import dataclasses
