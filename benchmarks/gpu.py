@@ -11,6 +11,7 @@ import pathlib
 import statistics
 import sys
 import time
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: more threads make small factorisations slower
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -28,7 +29,7 @@ from benchmarks._worker import Worker  # noqa: E402
 SECTIONS = ("suggestion", "studies", "training")
 
 
-def find_devices() -> dict[str, jax.Device]:
+def find_devices() -> dict[str, Any]:
     """The first CPU and the first GPU, by the names used in the tables."""
     devices = {"CPU": jax.devices("cpu")[0]}
     try:
@@ -39,7 +40,7 @@ def find_devices() -> dict[str, jax.Device]:
 
 
 @contextlib.contextmanager
-def on(device: jax.Device, *, x64: bool = True):
+def on(device: Any, *, x64: bool = True):
     """New arrays go to this device, floats are float64."""
     with jax.default_device(device), jax.enable_x64(x64):
         yield
@@ -62,7 +63,7 @@ def rows_of(samples: dict[str, Samples], compile_s: dict[str, float]) -> list[li
 HEADER = ["", "ms: median (quartiles)", "times as fast as the CPU", "compilation, s"]
 
 
-def suggestion(report: Report, devices: dict[str, jax.Device], *, num_points: int, q: int, rounds: int) -> None:
+def suggestion(report: Report, devices: dict[str, Any], *, num_points: int, q: int, rounds: int) -> None:
     """One compiled `ask` on each device for the same data, key and start."""
     report.section(f"Warm suggestion: n = {num_points}, d = 6, q = {q}", "10 restarts, 512 raw samples, float64.")
     X, y = _problems.data_sets("hartmann6", num_points, 1)[0]
@@ -109,7 +110,7 @@ def suggestion(report: Report, devices: dict[str, jax.Device], *, num_points: in
     )
 
 
-def studies(report: Report, devices: dict[str, jax.Device], *, name: str, count: int, steps: int, rounds: int) -> None:
+def studies(report: Report, devices: dict[str, Any], *, name: str, count: int, steps: int, rounds: int) -> None:
     """`run_many`: vmapped on the GPU, one after another on the CPU, and on all cores of it in another process."""
     report.section(
         f"{count} studies of {steps} evaluations: {name}",
@@ -121,7 +122,7 @@ def studies(report: Report, devices: dict[str, jax.Device], *, name: str, count:
     algorithm = bojax.bayesopt(problem.space)
     functions, compile_s, regret = {}, {}, {}
     for label, device in devices.items():
-        mode = "map" if device.platform == "cpu" else "vmap"
+        mode: Any = "map" if device.platform == "cpu" else "vmap"
         with on(device):
             many = jax.jit(lambda keys, mode=mode: bojax.run_many(keys, algorithm, problem.f, steps, parallel=mode))
             keys = jax.random.split(jax.random.key(0), count)
@@ -162,7 +163,7 @@ def studies(report: Report, devices: dict[str, jax.Device], *, name: str, count:
     )
 
 
-def training(report: Report, devices: dict[str, jax.Device], *, q: int, num_steps: int, rounds: int) -> None:
+def training(report: Report, devices: dict[str, Any], *, q: int, num_steps: int, rounds: int) -> None:
     """A batch of q configurations of `digits_mlp` trained as one program, in float32."""
     report.section(f"Training q = {q} configurations of digits_mlp, {num_steps} steps")
     if not has("flax", "optax", "sklearn"):
