@@ -1,7 +1,7 @@
 """Batched fits do not dead-lock on two threads.
 
 With jaxlib 0.10 on CPU two batched LAPACK calls that are ready at once wait for each other for ever when there are no
-more than two threads. A process of its own runs batched fits under a watchdog; one that hangs is killed by the time-out.
+more than two threads. A process of its own runs batched fits under a watchdog, which kills it if it hangs.
 """
 
 import os
