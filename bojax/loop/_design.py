@@ -13,6 +13,10 @@ from bojax.optim._qmc import shifted, sobol_integers
 DESIGN_SIZE = 4096
 """Most points of the sequence that are looked at."""
 
+SAME = 1e-5
+"""Points closer than this in every dimension are the same one, after a detour through native values and a storage.
+Points of the sequence are at least 1 / DESIGN_SIZE apart in every continuous dimension."""
+
 
 def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initial: int, dtype) -> Float[Array, "q d"]:
     """The first q points of a shifted Sobol sequence that are not among the seen ones, snapped to the lattice.
@@ -29,7 +33,8 @@ def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initia
     """
     size = min(DESIGN_SIZE, next_capacity(2 * (num_initial + q)))
     candidates = lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype))
-    same = jnp.all(candidates[:, None, :] == seen.X[None, :, :], axis=-1) & seen.mask[None, :]
+    near = jnp.max(jnp.abs(candidates[:, None, :] - seen.X[None, :, :]), axis=-1) < SAME
+    same = near & seen.mask[None, :]
     # Unseen ones in their order, then the others: a finite space may have fewer points than the design.
     order = jnp.argsort(jnp.any(same, axis=1), stable=True)
     return candidates[order[:q]]
