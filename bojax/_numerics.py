@@ -106,7 +106,7 @@ def mills_1(u: Float[Array, "*b"]) -> Float[Array, "*b"]:
 def h(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """phi(z) + z Phi(z), the expected improvement of a standard normal; underflows to 0 below z = -38 (float64)."""
     u = _magnitude(z)
-    return jnp.maximum(z, 0.0) + _h_tail(u, mills_1(u))
+    return jnp.where(z > 0.0, z, 0.0) + _h_tail(u, mills_1(u))
 
 
 @jax.custom_jvp

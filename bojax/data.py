@@ -39,7 +39,8 @@ class Observations(NamedTuple):
     @property
     def told(self) -> Bool[Array, "*b n"]:
         """Which rows were told, failed ones included."""
-        return jnp.arange(self.capacity) < self.count[..., None]
+        rows = jax.lax.broadcasted_iota(jnp.int32, self.mask.shape, self.mask.ndim - 1)
+        return rows < jnp.asarray(self.count)[..., None]
 
 
 class Pending(NamedTuple):
@@ -122,14 +123,14 @@ def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype) -> Observatio
     padded_y[:count] = y
     mask = np.zeros(capacity, bool)
     mask[:count] = np.isfinite(y)
-    return jax.tree.map(jnp.asarray, Observations(padded_X, padded_y, mask, np.int32(count)))
+    return Observations(*map(jnp.asarray, (padded_X, padded_y, mask, np.int32(count))))
 
 
 def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
     """A pending buffer filled on the host. X: [k, d] with k at most `capacity`."""
     padded = np.full((capacity, X.shape[1]), 0.5, dtype)
     padded[: len(X)] = X
-    return jax.tree.map(jnp.asarray, Pending(padded, np.arange(capacity) < len(X)))
+    return Pending(jnp.asarray(padded), jnp.asarray(np.arange(capacity) < len(X)))
 
 
 def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"]) -> Pending:

@@ -41,12 +41,13 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
         ValueError: when `num_steps` is below 1 or `f` does not return one value a point.
     """
     _check_steps(num_steps)
-    if state is not None:
-        state = _with_room(state, num_steps * algorithm.q)
+    num_new = num_steps * algorithm.q
     if isinstance(key, Tracer):
+        state = state if state is None else _with_room(state, num_new)
         return _study(key, state, algorithm, f, num_steps, ambient_x64())
     user_x64 = ambient_x64()
     with host_scope():
+        state = state if state is None else _with_room(state, num_new)
         return jax.device_get(_run_compiled(key, state, algorithm, f, num_steps, user_x64))
 
 
@@ -180,9 +181,9 @@ def _evaluator(space, f, q, dtype, user_x64) -> Callable[[Float[Array, "q d"]], 
 
 
 def _gives(shape_of, f, num_points, wanted) -> bool:
-    """Whether `f` can be traced at this shape and returns the wanted one."""
+    """Whether `f` can be traced at this shape and returns the wanted one. What it raises is seen when both fail."""
     try:
         out = shape_of(f, num_points)
-    except (TypeError, ValueError, IndexError):
+    except Exception:
         return False
     return getattr(out, "shape", None) == wanted
