@@ -15,7 +15,7 @@ import numpy as np
 
 import bojax
 from benchmarks import _problems, _quality
-from benchmarks._probe import NUM_INITIAL
+from benchmarks._probe import BUDGET, NUM_INITIAL
 from benchmarks._timing import NO_BOTORCH, ROOT, Report, Samples, has, interleave, parser, spread, timing_rows
 from bojax._errors import Status
 
@@ -157,17 +157,24 @@ def first_minute(report: Report, *, rounds: int, trials: int, botorch: bool) -> 
     report.table(
         ["s: median (quartiles)", "imported", "first suggestion", "first from a model", f"all {trials}"]
         + ["ms a following one: median", "largest"],
-        [_first_minute_row(name, marks) for name, marks in runs.items()],
+        [_first_minute_row(name, marks, trials) for name, marks in runs.items()],
     )
-    report.note("A larger *largest* than median is a compilation: the buffer of observations has grown.")
+    report.note(
+        f"A larger *largest* than median is a compilation: the buffer of observations has grown. A study ends after "
+        f"{BUDGET:.0f} s, and then the column *all {trials}* has the number of its suggestions."
+    )
     report.figure("first minute", trials=trials, marks_s=runs)
 
 
-def _first_minute_row(name, runs):
-    columns = [[marks[k] for marks in runs] for k in (0, 1, 1 + NUM_INITIAL, -1)]
+def _first_minute_row(name, runs, trials):
+    cells = []
+    for k in (0, 1, 1 + NUM_INITIAL, trials):
+        reached = [marks[k] for marks in runs if len(marks) > k]
+        fewest = min(len(marks) - 1 for marks in runs)
+        cells.append(spread(reached, ".3g") if len(reached) == len(runs) else f"only {fewest}")
     following = [1e3 * (b - a) for m in runs for a, b in zip(m[1 + NUM_INITIAL :], m[2 + NUM_INITIAL :], strict=False)]
-    median, largest = (f"{statistics.median(following):.3g}", f"{max(following):.3g}") if following else ("", "")
-    return [name, *(spread(column, ".3g") for column in columns), median, largest]
+    median, largest = (f"{statistics.median(following):.3g}", f"{max(following):.3g}") if following else ("-", "-")
+    return [name, *cells, median, largest]
 
 
 def _run_probe(*arguments: str) -> tuple[list[float], list[str]]:
