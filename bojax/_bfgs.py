@@ -6,8 +6,8 @@ vmapped line search would instead run every lane as long as the slowest one, and
 16 starts that is 10 to 40 times slower for the same optimum.
 
 Per lane: BFGS on the inverse Hessian H, steps p = -H g with the coordinates pinned at an active bound removed,
-projected onto the box; Armijo's condition with quadratic interpolation; H starts over when p is no descent direction or a
-line search fails. (Nocedal and Wright 2006, chapters 3, 6 and 16.7, for the pieces.)
+projected onto the box; Armijo's condition with quadratic interpolation; H starts over when p is no descent direction
+or a line search fails. (Nocedal and Wright 2006, chapters 3, 6 and 16.7, for the pieces.)
 """
 
 from collections.abc import Callable
@@ -62,8 +62,8 @@ class _Lanes(NamedTuple):
 def minimize_lanes(
     value_and_grad: ValueAndGrad,
     x0: Float[Array, "r d"],
-    lower: Float[Array, "#r d"],
-    upper: Float[Array, "#r d"],
+    lower: Float[Array, "*#r d"],
+    upper: Float[Array, "*#r d"],
     *,
     max_evals: int = 100,
     gtol: float = 1e-5,

@@ -10,7 +10,8 @@ import pathlib
 from collections.abc import Iterator
 
 import jax
-import jaxlib
+import jaxlib.version
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -28,6 +29,11 @@ def host_scope() -> Iterator[None]:
                 stack.enter_context(controller.limit(limits=1, user_api="blas"))
         stack.enter_context(jax.enable_x64(jax.default_backend() != "tpu"))
         yield
+
+
+def ambient_x64() -> bool:
+    """Whether JAX's default float is float64 here, by the global setting or by a scope."""
+    return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
 
 
 @functools.cache
@@ -53,13 +59,13 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
     Returns:
         The folder in use. A cache the user has already configured (`JAX_COMPILATION_CACHE_DIR`) is kept as it is.
     """
-    configured = jax.config.jax_compilation_cache_dir
+    configured = jax.config.values.get("jax_compilation_cache_dir")
     if configured is not None and directory is None:
         return pathlib.Path(configured)
     if directory is None:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         directory = os.path.join(home, "bojax")
-    path = pathlib.Path(directory) / f"jaxlib-{jaxlib.__version__}"
+    path = pathlib.Path(directory) / f"jaxlib-{jaxlib.version.__version__}"
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -22,7 +22,7 @@ from jax.core import Tracer
 
 from bojax import data
 from bojax._errors import BojaxError
-from bojax._types import Array, Bool, Float, Int
+from bojax._types import Array, Bool, Int
 from bojax.optim import Lattice
 from bojax.space import Space
 
@@ -64,8 +64,8 @@ def lattice_of(space: Space) -> Lattice:
     return Lattice(space.num_values, space.is_categorical, space.positions, space.coordinates)
 
 
-def tell_state(space: Space, state: StateT, X: Float[Array, "k d"], y: Float[Array, "k"]) -> StateT:
-    """Store what was told in the buffers of any state; the `tell` of every algorithm here.
+def tell_state(space: Space, state: StateT, X: Any, y: Any) -> StateT:
+    """Store what was told, X [k, d] and y [k], in the buffers of any state; the `tell` of every algorithm here.
 
     Points are rounded to the space first, so that the objective, the buffer and the surrogate see the same point.
 

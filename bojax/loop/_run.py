@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
 from bojax._runtime import ambient_x64, host_scope
-from bojax._types import Array, Float, Key
+from bojax._types import Array, Float, Key, Shaped
 from bojax.data import empty_pending, resize
 from bojax.loop._algorithm import Algorithm
 
@@ -51,7 +51,7 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
         return jax.device_get(_run_compiled(key, state, algorithm, f, num_steps, user_x64))
 
 
-def run_many(keys: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, parallel: Parallel = "auto") -> Any:
+def run_many(keys: Shaped[Array, "b"], algorithm: Algorithm, f: Objective, num_steps: int, *, parallel: Parallel = "auto") -> Any:
     """Run one whole study for every key, side by side.
 
     Args:
