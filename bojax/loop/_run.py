@@ -51,7 +51,9 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
         return jax.device_get(_run_compiled(key, state, algorithm, f, num_steps, user_x64))
 
 
-def run_many(keys: Shaped[Array, "b"], algorithm: Algorithm, f: Objective, num_steps: int, *, parallel: Parallel = "auto") -> Any:
+def run_many(
+    keys: Shaped[Array, "b"], algorithm: Algorithm, f: Objective, num_steps: int, *, parallel: Parallel = "auto"
+) -> Any:
     """Run one whole study for every key, side by side.
 
     Args:
