@@ -184,13 +184,14 @@ def training(report: Report, devices: dict[str, Any], *, q: int, num_steps: int,
     best = {name: float(np.max(m[objective.metric])) for name, m in metrics.items()}
     report.note(f"Best {objective.metric}: " + ", ".join(f"{name} {value:.4f}" for name, value in best.items()) + ".")
     gaps = {k: np.abs(metrics["GPU"][k] - m) for k, m in sorted(metrics["CPU"].items())} if "GPU" in metrics else {}
-    report.table(
-        ["metric", "median gap between the devices", "largest"],
-        [[k, f"{np.median(gap):.1e}", f"{np.max(gap):.1e}"] for k, gap in gaps.items()],
-    )
-    report.note(
-        "On a GPU, JAX multiplies float32 matrices with TF32 by default; unstable configurations amplify rounding."
-    )
+    if gaps:
+        report.table(
+            ["metric", "median gap between the devices", "largest"],
+            [[k, f"{np.median(gap):.1e}", f"{np.max(gap):.1e}"] for k, gap in gaps.items()],
+        )
+        report.note(
+            "On a GPU, JAX multiplies float32 matrices with TF32 by default; unstable configurations amplify rounding."
+        )
     report.figure(
         "gpu training",
         q=q,
