@@ -12,7 +12,7 @@ import pytest
 if os.environ.get("BOJAX_TYPECHECK") == "1":
     from jaxtyping import install_import_hook
 
-    install_import_hook("bojax", "beartype.beartype")
+    install_import_hook("bojax", "typecheck.check")
 
 # A shape that only broadcasting makes fit is mostly a mistake. The variable lets one look at other failures first.
 jax.config.update("jax_numpy_rank_promotion", os.environ.get("JAX_NUMPY_RANK_PROMOTION", "raise"))

@@ -22,6 +22,7 @@ def minimize(fn, x0, lower, upper, **kwargs):
         del active
         return jax.vmap(jax.value_and_grad(fn))(X)
 
+    lower, upper = jnp.asarray(lower), jnp.asarray(upper)
     run = jax.jit(lambda x0: _bfgs.minimize_lanes(value_and_grad, x0, lower, upper, **kwargs))
     return run(jnp.asarray(x0))
 
@@ -49,7 +50,7 @@ def test_bounded_rosenbrock_reaches_the_minimum_of_scipy(x64, upper):
     result = minimize(rosenbrock, x0, low, high, max_evals=400)
     want = scipy_minima(rosenbrock, x0, low, high)
     assert result.converged.all()
-    assert (result.x >= low).all() and (result.x <= high).all()
+    assert (np.asarray(result.x) >= low).all() and (np.asarray(result.x) <= high).all()
     # Rosenbrock has a second local minimum, which either may end in: compare the best and the number of good lanes.
     assert result.f.min() <= want.min() + 1e-6
     assert (result.f <= want.min() + 1e-5).sum() >= (want <= want.min() + 1e-5).sum() - 1

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers import run_python
 
-CODE = """
+FITS = """
 import jax, jax.numpy as jnp, numpy as np
 from bojax import data, surrogates
 
@@ -42,18 +42,44 @@ print("done")
 """
 
 
-def on_two_threads(rounds, timeout):
+FACTORS = """
+import jax, jax.numpy as jnp, numpy as np
+from bojax import _linalg
+
+def factored(K, shift):
+    return jax.vmap(_linalg.factor)(K + shift * jnp.eye(K.shape[-1])[None])[1]
+
+@jax.jit
+def rounds(K):
+    def body(i, K):  # six batches of factorisations, all ready at once
+        return K + 1e-6 * sum(L_inv @ L_inv.mT for L_inv in [factored(K, 1.0 + 0.1 * j) for j in range(6)])
+    return jax.lax.fori_loop(0, 300, body, K)
+
+with jax.enable_x64(True):
+    A = np.random.default_rng(0).normal(size=(16, 64, 64))
+    for _ in range(3):
+        out = jax.block_until_ready(rounds(jnp.asarray(A @ A.swapaxes(1, 2) / 64)))
+    assert jnp.isfinite(out).all()
+print("done")
+"""
+
+
+def on_two_threads(code, timeout):
     cores = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffinity") else []
     prefix = ["taskset", "-c", ",".join(map(str, cores))] if cores and shutil.which("taskset") else []
-    done = run_python(CODE.format(rounds=rounds), timeout=timeout, prefix=prefix)
-    assert done.stdout.strip() == "done"
+    assert run_python(code, timeout=timeout, prefix=prefix).stdout.strip() == "done"
+
+
+def test_independent_batches_of_factorisations():
+    """With plain batched LAPACK calls in `_linalg` this one hung at every try."""
+    on_two_threads(FACTORS, 240)
 
 
 def test_200_batched_fits():
-    on_two_threads(200, 240)
+    on_two_threads(FITS.format(rounds=200), 240)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(620)
 def test_2000_batched_fits():
-    on_two_threads(2000, 600)
+    on_two_threads(FITS.format(rounds=2000), 600)

@@ -56,7 +56,7 @@ def _check(make, space, where, dtype, tolerance):
 
     def maximize(key, seen, offset, cutoff):
         def fn(X):
-            value = offset - jnp.sum((X - peak) ** 2, axis=-1)
+            value = offset - jnp.sum((X - peak[None, :]) ** 2, axis=-1)
             return jnp.where(X[:, 0] < cutoff, jnp.nan, value)
 
         return optimizer(key, fn, seen, center)

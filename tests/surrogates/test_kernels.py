@@ -55,7 +55,7 @@ def test_derivatives_in_the_squared_distance(x64, name, fn):
     for r2 in (1e-12, 1e-6, 0.1, 1.0, 30.0):
         with mp.workdps(60):
             want = [mp.diff(lambda t: mp_kernel(name, t), mp.mpf(r2), k, h=mp.mpf(r2) / 1e12) for k in range(3)]
-        got = fn(r2), first(r2), second(r2)
+        got = [f(jnp.asarray(r2)) for f in (fn, first, second)]
         np.testing.assert_allclose(np.array(got, float), np.array(want, float), rtol=1e-7)
 
 
