@@ -97,18 +97,18 @@ def _store(space, state, X, y):
     )
 
 
-def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray) -> StateT:
+def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray, *, remember: bool = True) -> StateT:
     """A fresh state filled with all that was told, on the host and without compiling anything.
 
-    Capacities are powers of two, so over n told observations a program compiles O(log n) times. The pending buffer
-    holds what is given and has no slots if that is nothing, which spares the program that part: restore before every
-    `ask`.
+    Capacities are powers of two, so over n told observations a program compiles O(log n) times.
 
     Args:
         state: what `algorithm.init` gave.
         X: [n, d] told points in the unit cube.
         y: [n] told values (maximised), NaN where failed.
         pending_X: [p, d] points asked for and not told.
+        remember: keep room for the points of the next `ask`. Without it, and with nothing pending, the program is
+            spared all that deals with pending points: for callers who restore before every `ask`.
 
     Returns:
         The state with its buffers replaced.
@@ -118,8 +118,11 @@ def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray) 
     X = np.asarray(X, dtype).reshape(-1, num_dims)
     y = np.asarray(y, dtype).reshape(-1)
     pending_X = np.asarray(pending_X, dtype).reshape(-1, num_dims)
-    # The state is asked once, so nothing need be remembered beyond what is pending already.
-    slots = data.next_capacity(len(pending_X) + state.pending.X.shape[-2], 8) if len(pending_X) else 0
+    slots = state.pending.X.shape[-2]
+    if len(pending_X):
+        slots = data.next_capacity(len(pending_X) + slots, 8)
+    elif not remember:
+        slots = 0
     return state._replace(
         observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype),
         pending=data.pending_from_numpy(pending_X, slots, dtype),

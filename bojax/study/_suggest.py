@@ -48,7 +48,7 @@ def suggest(
     with host_scope():
         init, ask = _program(algorithm, space, q)
         key = jax.random.key(seed, impl="threefry2x32")
-        state = restore(init(key), X, y, pending)
+        state = restore(init(key), X, y, pending, remember=False)
         rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
         rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
     if rows.shape != (q, space.num_dims):
