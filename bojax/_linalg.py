@@ -60,6 +60,28 @@ def _factor_bwd(residuals, cotangents):
 factor.defvjp(_factor_fwd, _factor_bwd)
 
 
+@custom_vmap
+def inverse(K: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, "n n"]]:
+    """L, L^-1 and K^-1 of a positive definite K, without a derivative; NaN where K is not positive definite.
+
+    K^-1 comes from a second triangular solve, which at n = 128 takes half the time of the product L^-T L^-1 on CPU.
+    """
+    L, L_inv = _factor(K)
+    return L, L_inv, jax.lax.linalg.triangular_solve(L, L_inv, left_side=True, lower=True, transpose_a=True)
+
+
+@inverse.def_vmap
+def _inverse_batch(axis_size, in_batched, K):
+    del axis_size, in_batched
+
+    def batched(K):
+        L, L_inv = jax.vmap(_factor)(K)
+        return L, L_inv, jnp.matmul(jnp.swapaxes(L_inv, -1, -2), L_inv, precision=jax.lax.Precision.HIGHEST)
+
+    out = jax.lax.platform_dependent(K, cpu=lambda K: jax.lax.map(inverse, K), default=batched)
+    return out, (True, True, True)
+
+
 def cholesky(K: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """The lower Cholesky factor alone."""
     return factor(K)[0]

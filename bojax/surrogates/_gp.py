@@ -126,8 +126,11 @@ def initial_params(model: GPModel, num_dims: int, dtype) -> GPParams:
 
 def log_posterior(model: GPModel, params: GPParams, observations: Observations) -> Float[Array, ""]:
     """log p(y | params) + log p(params) of the standardised observations, up to the priors' constants."""
+    return _log_posterior(model, params, observations, *standardize(observations.y, observations.mask))
+
+
+def _log_posterior(model, params, observations, y, scale):
     X, mask = observations.X, observations.mask
-    y, scale = standardize(observations.y, mask)
     noise_var = model.noise.variance(params.log_noise_var, scale)
     K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var, mask)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
@@ -202,8 +205,10 @@ def _fit(model, key, observations, params, *, num_restarts, max_evals):
         return params, FitInfo(value, value[None], jnp.int32(1), jnp.isfinite(value))
     lower, upper = (ravel_pytree(b)[0] for b in bounds(model, params))
 
+    y, scale = standardize(observations.y, observations.mask)
+
     def loss(theta):
-        return -log_posterior(model, unravel(theta), observations)
+        return -_log_posterior(model, unravel(theta), observations, y, scale)
 
     float64 = jnp.finfo(flat.dtype).bits >= 64
     result = minimize_lanes(

@@ -6,7 +6,7 @@ For observations y = m + f + noise with covariance K (noise included), r = y - m
     d log p / dK = (alpha alpha^T - K^-1) / 2,    d log p / dr = -alpha
 
 Padding rows get a unit diagonal, no covariance and no residual, so they add nothing to the value or the gradient
-(Rasmussen and Williams 2006, chapter 5). The inverse comes from the cached inverse factor: 2 to 2.7 times faster than
+(Rasmussen and Williams 2006, chapter 5). The explicit inverse makes value and gradient 2 to 2.7 times faster than
 differentiating through the Cholesky factorisation.
 """
 
@@ -15,7 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bojax._linalg import factor
+from bojax._linalg import inverse
 from bojax._types import Array, Bool, Float
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -48,16 +48,16 @@ def _log_density(K, residual):
 
 
 def _log_density_fwd(K, residual):
-    L, L_inv = factor(K)
+    L, L_inv, K_inv = inverse(K)
     z = L_inv @ residual
     alpha = L_inv.T @ z
     value = -0.5 * jnp.dot(z, z) - jnp.sum(jnp.log(jnp.diagonal(L)))
-    return value, (L_inv, alpha)
+    return value, (K_inv, alpha)
 
 
 def _log_density_bwd(residuals, g):
-    L_inv, alpha = residuals
-    K_bar = (0.5 * g) * (alpha[:, None] * alpha[None, :] - L_inv.T @ L_inv)
+    K_inv, alpha = residuals
+    K_bar = (0.5 * g) * (alpha[:, None] * alpha[None, :] - K_inv)
     return K_bar, -g * alpha
 
 
