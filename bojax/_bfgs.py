@@ -159,7 +159,7 @@ def _advance(lanes, x_new, f_new, g_new, lower, upper, gtol, ftol) -> _Lanes:
 
     pinned = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0)) | (lower >= upper)
     free_g = jnp.where(pinned, 0.0, g)
-    p_new = -jnp.where(pinned, 0.0, jnp.einsum("rij,rj->ri", H, free_g))
+    p_new = -jnp.where(pinned, 0.0, jnp.sum(H * free_g[:, None, :], axis=-1))
     g_norm = jnp.sqrt(jnp.sum(free_g**2, axis=-1))
     uphill = jnp.sum(p_new * free_g, axis=-1) > -1e-10 * g_norm * jnp.sqrt(jnp.sum(p_new**2, axis=-1))
 
@@ -204,7 +204,7 @@ def _update_inverse_hessian(lanes, s, y, allowed):
     rho = jnp.where(good, 1.0 / jnp.where(good, sy, 1.0), 0.0)
     scale = jnp.where(good & lanes.fresh, sy / jnp.where(yy > 0, yy, 1.0), 1.0)
     H = lanes.H * scale[:, None, None]  # a fresh H is a multiple of the identity: give it the curvature's size
-    Hy = jnp.einsum("rij,rj->ri", H, y)
+    Hy = jnp.sum(H * y[:, None, :], axis=-1)
     yHy = jnp.sum(y * Hy, axis=-1)
     H = (
         H

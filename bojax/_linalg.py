@@ -3,8 +3,9 @@
 Batched LAPACK calls of jaxlib 0.10 on CPU split their batch over the thread pool they run on and wait for it: two of
 them ready at once on a small machine wait for ever. So nothing else in the package calls a batched LAPACK routine.
 Here the primitive calls stand behind `custom_vmap`: on CPU a batch becomes a loop of single calls (as fast: the pieces
-are small), on an accelerator it stays one batched call. `custom_vmap` has no reverse rule, so each public function
-brings its own, written with products of the cached inverse factor instead of differentiating the factorisation.
+are small), on an accelerator it stays one batched call. `custom_vmap` has no reverse rule, so `factor` brings its own,
+written with products of the cached inverse factor instead of differentiating the factorisation; `inverse` and
+`stable_factor` have no derivative.
 """
 
 import jax
@@ -12,6 +13,11 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
 from bojax._types import Array, Bool, Float
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """a @ b with all the digits of its dtype: accelerators round float32 factors by default, and variances cancel."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 @custom_vmap
@@ -50,10 +56,10 @@ def _factor_bwd(residuals, cotangents):
     # d(L^-1) = -L^-1 dL L^-1 turns a cotangent of the inverse into one of L.
     L, L_inv = residuals
     L_bar, L_inv_bar = cotangents
-    L_bar = L_bar - L_inv.T @ L_inv_bar @ L_inv.T
-    P = jnp.tril(L.T @ jnp.tril(L_bar))
+    L_bar = L_bar - matmul(L_inv.T, matmul(L_inv_bar, L_inv.T))
+    P = jnp.tril(matmul(L.T, jnp.tril(L_bar)))
     P = P - 0.5 * jnp.diag(jnp.diagonal(P))
-    S = L_inv.T @ P @ L_inv
+    S = matmul(L_inv.T, matmul(P, L_inv))
     return (0.5 * (S + S.T),)
 
 
@@ -76,7 +82,7 @@ def _inverse_batch(axis_size, in_batched, K):
 
     def batched(K):
         L, L_inv = jax.vmap(_factor)(K)
-        return L, L_inv, jnp.matmul(jnp.swapaxes(L_inv, -1, -2), L_inv, precision=jax.lax.Precision.HIGHEST)
+        return L, L_inv, matmul(jnp.swapaxes(L_inv, -1, -2), L_inv)
 
     out = jax.lax.platform_dependent(K, cpu=lambda K: jax.lax.map(inverse, K), default=batched)
     return out, (True, True, True)

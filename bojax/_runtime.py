@@ -7,7 +7,9 @@ import contextlib
 import functools
 import os
 import pathlib
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jaxlib.version
@@ -24,11 +26,34 @@ def host_scope() -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         if jax.default_backend() == "cpu":
-            controller = _thread_controller()
-            if controller is not None:
-                stack.enter_context(controller.limit(limits=1, user_api="blas"))
+            stack.enter_context(_one_blas_thread())
         stack.enter_context(jax.enable_x64(jax.default_backend() != "tpu"))
         yield
+
+
+class _BlasLimit:
+    """The limit that the open scopes of all threads share: the first sets it, the last lifts it."""
+
+    lock = threading.Lock()
+    num_open = 0
+    limit: Any = None
+
+
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    with _BlasLimit.lock:
+        controller = _thread_controller()
+        if _BlasLimit.num_open == 0 and controller is not None:
+            _BlasLimit.limit = controller.limit(limits=1, user_api="blas")
+        _BlasLimit.num_open += 1
+    try:
+        yield
+    finally:
+        with _BlasLimit.lock:
+            _BlasLimit.num_open -= 1
+            if _BlasLimit.num_open == 0 and _BlasLimit.limit is not None:
+                _BlasLimit.limit.restore_original_limits()
+                _BlasLimit.limit = None
 
 
 def ambient_x64() -> bool:

@@ -118,7 +118,9 @@ def tune(
     ],
     trials: Annotated[int, typer.Option(min=1, help="Finished trials the study shall have in the end.")] = 30,
     batch_size: Annotated[int, typer.Option(min=1, help="Candidates chosen jointly.")] = 4,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of a new study and of training.  [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of a new study and of training.  [default: 0]")
+    ] = None,
     storage: Annotated[
         str, typer.Option(help="URL of an Optuna storage, or the path of a SQLite file.")
     ] = DEFAULT_STORAGE,

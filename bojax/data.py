@@ -93,7 +93,7 @@ def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "
     return Observations(
         X=observations.X.at[rows].set(X.astype(observations.X.dtype), mode="drop"),
         y=observations.y.at[rows].set(y, mode="drop"),
-        mask=observations.mask.at[rows].set(jnp.isfinite(y), mode="drop"),
+        mask=observations.mask.at[rows].set(jnp.isfinite(y) & jnp.all(jnp.isfinite(X), axis=-1), mode="drop"),
         count=observations.count + jnp.int32(X.shape[0]),
     )
 

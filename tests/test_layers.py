@@ -61,7 +61,7 @@ def units(name):
 
 def test_every_unit_has_a_layer():
     found = {top_level(path) for path in sources(PACKAGE)}
-    assert found <= set(LAYERS), f"give {sorted(found - set(LAYERS))} a layer in this test and in DESIGN.md"
+    assert found <= set(LAYERS), f"give {sorted(found - set(LAYERS))} a layer in this test and in bojax/README.md"
 
 
 def test_imports_point_downward():

@@ -59,3 +59,7 @@ def test_commands_of_the_readme_parse():
 
 def test_readme_never_installs_from_the_index_by_name():
     assert not re.search(r"pip install [^\n&]*\bbojax\b", README)
+
+
+def test_no_placeholder_is_left():
+    assert not re.search(r"\b[A-Z]+_TABLE\b|\bTODO\b|\bTBD\b", README)

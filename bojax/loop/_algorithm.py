@@ -21,7 +21,7 @@ import numpy as np
 from jax.core import Tracer
 
 from bojax import data
-from bojax._errors import BojaxError
+from bojax._errors import BojaxError, Status
 from bojax._types import Array, Bool, Int
 from bojax.optim import Lattice
 from bojax.space import Space
@@ -62,6 +62,25 @@ class Info(NamedTuple):
 def lattice_of(space: Space) -> Lattice:
     """The discrete columns of a space, as candidate optimizers want them."""
     return Lattice(space.num_values, space.is_categorical, space.positions, space.coordinates)
+
+
+MIN_PENDING = 8
+"""Points that may be asked for and not yet told, unless an algorithm is given another number."""
+
+
+def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""]:
+    """The status of an `ask`: that of the suggestion, unless the space is exhausted or a buffer of `state` too small.
+
+    Args:
+        status: how the suggestion came about.
+        state: the state before the points are added to the pending ones.
+        valid: [q] which points are suggestions.
+    """
+    slots = state.pending.X.shape[-2]
+    crowded = (jnp.sum(state.pending.mask) + valid.shape[0] > slots) & (slots > 0)
+    full = state.observations.count > state.observations.capacity
+    status = jnp.where(jnp.all(valid), status, Status.EXHAUSTED)
+    return jnp.where(full | crowded, Status.OVERFLOW, status).astype(jnp.int32)
 
 
 def tell_state(space: Space, state: StateT, X: Any, y: Any) -> StateT:
@@ -136,4 +155,6 @@ def grow(state: StateT, capacity: int) -> StateT:
             f"`capacity` must be at least the present {state.observations.capacity}, got {capacity}: "
             "a smaller buffer could lose observations."
         )
-    return state._replace(observations=data.resize(state.observations, capacity))
+    # A study gives back float64 arrays, which must not be cut to the caller's precision.
+    with jax.enable_x64(bool(state.observations.X.dtype == np.float64)):
+        return state._replace(observations=data.resize(state.observations, capacity))

@@ -16,7 +16,7 @@ from bojax import data
 from bojax._errors import Status
 from bojax._types import Array, Bool, Float, Int
 from bojax.acquisition import AcquisitionFn, log_ei
-from bojax.loop._algorithm import Algorithm, lattice_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
 from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
 from bojax.optim import CandidateOptimizer, Lattice, multistart
 from bojax.optim._qmc import random_shift
@@ -92,7 +92,7 @@ def bayesopt(
         optimizer: how it is maximised; `multistart` by default.
         num_restarts: starts of the default optimizer.
         raw_samples: raw samples of the default optimizer.
-        max_pending: room for so many points asked for and not yet told; q by default.
+        max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
 
     Returns:
         An `Algorithm` whose `ask` gives a `BayesoptInfo`. It works in the float type that JAX has when `init` is
@@ -111,7 +111,7 @@ def bayesopt(
     """
     if num_initial is None:
         num_initial = default_num_initial(space.num_dims)
-    max_pending = q if max_pending is None else max_pending
+    max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
     for name, value, least in (("q", q, 1), ("capacity", capacity, 1), ("num_initial", num_initial, 1)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
@@ -150,10 +150,9 @@ def bayesopt(
             return _suggest(key, lattice, surrogate, acquisition, optimizer, state, design)
 
         X, params, info = jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, None)
-        status = jnp.where(jnp.all(info.valid), info.status, Status.EXHAUSTED)
-        status = jnp.where(observations.count > observations.capacity, Status.OVERFLOW, status)
+        status = status_of(info.status, state, info.valid)
         state = state._replace(params=params, pending=data.add_pending(pending, X, info.valid))
-        return X, state, info._replace(status=status.astype(jnp.int32))
+        return X, state, info._replace(status=status)
 
     def tell(state, X, y):
         return tell_state(space, state, X, y)
@@ -189,7 +188,8 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design):
 
     def choose(key, posterior, seen, best_f):
         x, candidate = optimizer(key, lambda X: acquisition(posterior, X, best_f), seen, center)
-        return lattice.snap(x), candidate.value, candidate.valid
+        usable = jnp.isfinite(candidate.raw_value)  # an acquisition that is NaN everywhere counts as -inf
+        return jnp.where(usable, lattice.snap(x), jnp.nan), candidate.value, candidate.valid
 
     if q == 1:
         X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], posterior, seen, best_f))

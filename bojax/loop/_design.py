@@ -31,7 +31,8 @@ def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initia
         num_initial: size of the design; the search for gaps reaches a little beyond it.
         dtype: float type of the points.
     """
-    size = min(DESIGN_SIZE, next_capacity(2 * (num_initial + q)))
+    # With q points more than can have been seen, q unseen ones are always left.
+    size = min(DESIGN_SIZE, next_capacity(num_initial + q + seen.X.shape[0]))
     candidates = lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype))
     near = jnp.max(jnp.abs(candidates[:, None, :] - seen.X[None, :, :]), axis=-1) < SAME
     same = near & seen.mask[None, :]

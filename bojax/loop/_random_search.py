@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from bojax import data
 from bojax._errors import Status
-from bojax.loop._algorithm import Algorithm, Info, lattice_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, Info, lattice_of, status_of, tell_state
 from bojax.loop._design import replace_seen, seen_points
 from bojax.space import Space
 
@@ -41,7 +40,7 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
         del key
         return RandomSearchState(
             observations=data.empty(space.num_dims, capacity),
-            pending=data.empty_pending(space.num_dims, q),
+            pending=data.empty_pending(space.num_dims, max(q, MIN_PENDING)),
         )
 
     @jax.jit
@@ -49,7 +48,7 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
         seen = seen_points(state.observations, state.pending, q)
         X = space.sample(key, q, state.observations.X.dtype)
         X, valid = replace_seen(lattice, X, seen)
-        status = jnp.where(jnp.all(valid), Status.OK, Status.EXHAUSTED).astype(jnp.int32)
+        status = status_of(Status.OK, state, valid)
         pending = data.add_pending(state.pending, X, valid)
         return X, state._replace(pending=pending), Info(status=status, valid=valid)
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from bojax.data import empty_pending, resize
 from bojax.loop._algorithm import Algorithm
 
 Objective = Callable[[dict[str, Array]], Any]
-Parallel = Literal["auto", "vmap", "map", "shard"]
+PARALLEL = ("auto", "vmap", "map", "shard")
 
 
 def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: Any = None) -> Any:
@@ -35,7 +35,8 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
 
     Returns:
         The final state, with NumPy arrays (or tracers, when called inside a compiled function). Its buffer has exactly
-        the rows the study needs.
+        the rows the study needs; to ask on, `grow` it, in a `host_scope` to stay in float64. Diagnostics of the steps
+        are not kept.
 
     Raises:
         ValueError: when `num_steps` is below 1 or `f` does not return one value a point.
@@ -52,7 +53,7 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
 
 
 def run_many(
-    keys: Shaped[Array, "b"], algorithm: Algorithm, f: Objective, num_steps: int, *, parallel: Parallel = "auto"
+    keys: Shaped[Array, "..."], algorithm: Algorithm, f: Objective, num_steps: int, *, parallel: str = "auto"
 ) -> Any:
     """Run one whole study for every key, side by side.
 
@@ -74,7 +75,7 @@ def run_many(
     _check_steps(num_steps)
     if jnp.ndim(keys) != 1:
         raise ValueError(f"`keys` must be a vector of keys, got the shape {list(jnp.shape(keys))}.")
-    if parallel not in ("auto", "vmap", "map", "shard"):
+    if parallel not in PARALLEL:
         raise ValueError(f"`parallel` must be 'auto', 'vmap', 'map' or 'shard', got {parallel!r}.")
     user_x64 = ambient_x64()
     if parallel == "auto":
@@ -123,8 +124,10 @@ def _many(keys, algorithm, f, num_steps, user_x64, parallel):
 def _study(key, state, algorithm, f, num_steps, user_x64):
     key_init, key_steps = jax.random.split(key)
     q = algorithm.q
+    slots = None
     if state is None:
         state = algorithm.init(key_init)
+        slots = state.pending
         dtype = state.observations.X.dtype
         # Each ask is told before the next, so nothing needs a place among the pending points.
         state = state._replace(
@@ -138,7 +141,8 @@ def _study(key, state, algorithm, f, num_steps, user_x64):
         X, state, _ = algorithm.ask(key, state)
         return algorithm.tell(state, X, evaluate(X)), None
 
-    return jax.lax.scan(step, state, jax.random.split(key_steps, num_steps))[0]
+    final = jax.lax.scan(step, state, jax.random.split(key_steps, num_steps))[0]
+    return final if slots is None else final._replace(pending=slots)
 
 
 def _with_room(state, num_new):

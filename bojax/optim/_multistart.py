@@ -38,7 +38,8 @@ class CandidateInfo(NamedTuple):
     """How the search went.
 
     Attributes:
-        value: the function at the candidate.
+        value: the function at the candidate; NaN where every end of the search was seen before and an unseen neighbour
+            was taken, which is not evaluated.
         valid: whether the candidate is a new point; false only when a finite space is exhausted.
         raw_value: the best value among the raw samples (of all points, where the space was enumerated).
     """
@@ -232,7 +233,8 @@ def _best_unseen(lattice, X, values, seen, raw_value):
     best_new = jnp.argmax(jnp.where(old, -jnp.inf, values))
     other, any_left = nearby_unseen(lattice, X[best], seen.X, seen.mask)
     x = jnp.where(old[best_new], other, X[best_new])
-    return x, CandidateInfo(values[best_new], any_left, raw_value)
+    value = jnp.where(old[best_new], jnp.nan, values[best_new])
+    return x, CandidateInfo(value, any_left, raw_value)
 
 
 def _enumerate(lattice, fn, seen, dtype):

@@ -155,15 +155,25 @@ def optimize(
                 break
             left -= len(trials)
             with giving_up_rest(study, trials):
+                # A vectorized batch is evaluated by now: all of it is told before anything may end the loop.
+                told: list[Trial] = []
                 for trial, outcome in evaluate(study, objective, trials, catch):
                     failures.count(outcome)
-                    told = _tell(study, trial, outcome)
-                    advance(told)
-                    failures.check()
-                    for callback in callbacks:
-                        callback(study, told)
-                    if study._stopping or time.monotonic() >= end:
-                        break
+                    told.append(_tell(study, trial, outcome))
+                    advance(told[-1])
+                    if not vectorized:
+                        failures.check()
+                        _call(callbacks, study, told.pop())
+                        if study._stopping or time.monotonic() >= end:
+                            break
+                failures.check()
+                for trial in told:
+                    _call(callbacks, study, trial)
+
+
+def _call(callbacks: Sequence[Callback], study: Study, trial: Trial) -> None:
+    for callback in callbacks:
+        callback(study, trial)
 
 
 @contextlib.contextmanager
@@ -220,10 +230,10 @@ class _FirstFailures:
         self.active = True
 
     def count(self, outcome: Any) -> None:
-        if isinstance(outcome, BaseException):
-            self.errors.append(outcome)
-        else:
+        if not isinstance(outcome, BaseException):
             self.active = False
+        elif not self.errors or self.errors[-1] is not outcome:  # one call fails a whole vectorized batch
+            self.errors.append(outcome)
 
     def check(self) -> None:
         if self.active and len(self.errors) >= MAX_FIRST_FAILURES:

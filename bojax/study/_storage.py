@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 SPACE, SEED, VERSION = "bojax:space", "bojax:seed", "bojax:version"
 WORKER, STALE, ERROR, TOLD = "bojax:worker", "bojax:stale", "bojax:error", "bojax:told"
+INSTEAD_OF = "bojax:instead_of"
+"""Number of the trial that was given up and told after all, under this trial's number."""
 FORMAT_VERSION = 1
 
 SQLITE_TIMEOUT = 60.0

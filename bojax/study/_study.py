@@ -192,7 +192,8 @@ class Study:
             user_attrs: more to record with the trial; values must fit into JSON.
 
         Returns:
-            The trial as it is recorded.
+            The trial as it is recorded. A trial whose process had ended before it was told is recorded under a new
+            number.
 
         Raises:
             TypeError: the value is no number. Nothing is recorded.
@@ -206,6 +207,8 @@ class Study:
         number = None if state == "fail" else to_float(value)
         check_attrs(user_attrs or {})
         frozen = self._running(trial)
+        if frozen.user_attrs.get(_storage.STALE):
+            frozen = self._readmit(frozen)
         for key, attr in (user_attrs or {}).items():
             _storage.set_trial_attr(self._optuna, frozen, key, attr)
         if number is not None and not math.isfinite(number):
@@ -464,11 +467,29 @@ class Study:
             frozen.params.get(name, value) != value for name, value in trial.params.items()
         ):
             raise StudyError(f"trial {trial.number} of the study {self.name!r} has other parameters: wrong study?")
+        if frozen.user_attrs.get(_storage.STALE) and set(self._space.names) <= set(frozen.params):
+            return frozen
         if frozen.state in _FINISHED:
             raise _told_before(frozen)
         if frozen.state == TrialState.WAITING:
             raise StudyError(f"trial {frozen.number} waits in line: `ask` for it before telling it.")
         return frozen
+
+    def _readmit(self, stale: FrozenTrial) -> FrozenTrial:
+        """A running trial with the parameters of one that was given up when its process ended, to be told after all."""
+        for other in _storage.trials_of(self._optuna):
+            if other.user_attrs.get(_storage.INSTEAD_OF) == stale.number:
+                raise _told_before(other)
+        attrs = {_storage.INSTEAD_OF: stale.number, _storage.WORKER: _storage.worker()}
+        running = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=stale.params,
+            distributions=stale.distributions,
+            user_attrs=attrs,
+        )
+        _storage.retry(lambda: self._optuna.add_trial(running))
+        added = [t for t in _storage.trials_of(self._optuna) if t.user_attrs.get(_storage.INSTEAD_OF) == stale.number]
+        return added[0]
 
     def _finish(self, frozen: FrozenTrial, value: float | None) -> None:
         state = TrialState.FAIL if value is None else TrialState.COMPLETE

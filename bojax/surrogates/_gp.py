@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from bojax._bfgs import each_lane, minimize_lanes
-from bojax._linalg import stable_factor
+from bojax._linalg import matmul, stable_factor
 from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
@@ -156,7 +156,7 @@ def condition(
     K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var, mask)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
     _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(X.dtype))
-    alpha = L_inv.T @ (L_inv @ residual)
+    alpha = matmul(L_inv.T, matmul(L_inv, residual))
 
     posterior = GPPosterior(
         X=X,

@@ -178,8 +178,9 @@ def _posterior_from(posterior: Any) -> GPPosterior:
     X, y = posterior.train_data.X, posterior.train_data.y[:, 0]
     count = X.shape[0]
     observations = Observations(X=X, y=y, mask=jnp.ones(count, bool), count=jnp.int32(count))
-    noise_var = float(val(posterior.likelihood.obs_stddev) ** 2) + posterior.prior.jitter
-    model = gp_model(posterior.prior.kernel, posterior.prior.mean_function, fixed_noise(noise_var))
+    noise_var = val(posterior.likelihood.obs_stddev) ** 2 + posterior.prior.jitter
+    noise = fixed_noise()._replace(variance=lambda params, scale: noise_var.astype(X.dtype))  # as it is, with no floor
+    model = gp_model(posterior.prior.kernel, posterior.prior.mean_function, noise)
     params = GPParams(
         kernel=model.kernel.init(X.shape[1], X.dtype),
         mean=model.mean.init(X.shape[1], X.dtype),

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bojax._linalg import matmul
 from bojax._types import Array, Float
 
 LENGTHSCALE_LOC = math.sqrt(2.0)
@@ -129,8 +130,7 @@ def rbf_of_r2(r2: Float[Array, "*b"]) -> Float[Array, "*b"]:
 def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Array, "n m"]:
     """All squared distances by one matrix product. Points of the cube are centred first, which saves two bits."""
     squares = jnp.sum(X * X, axis=-1)[:, None] + jnp.sum(Z * Z, axis=-1)[None, :]
-    # HIGHEST: accelerators would otherwise round the product to a few digits, and the difference cancels.
-    product = jnp.matmul(X, Z.T, precision=jax.lax.Precision.HIGHEST)
+    product = matmul(X, Z.T)
     r2 = squares - 2.0 * product
     # Clamped in value only: a clamped slope would halve second derivatives at coincident points.
     return r2 + jax.lax.stop_gradient(jnp.maximum(r2, 0.0) - r2)

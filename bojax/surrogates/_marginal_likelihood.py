@@ -15,7 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bojax._linalg import inverse
+from bojax._linalg import inverse, matmul
 from bojax._types import Array, Bool, Float
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -49,9 +49,9 @@ def _log_density(K, residual):
 
 def _log_density_fwd(K, residual):
     L, L_inv, K_inv = inverse(K)
-    z = L_inv @ residual
-    alpha = L_inv.T @ z
-    value = -0.5 * jnp.dot(z, z) - jnp.sum(jnp.log(jnp.diagonal(L)))
+    z = matmul(L_inv, residual)
+    alpha = matmul(L_inv.T, z)
+    value = -0.5 * jnp.sum(z * z) - jnp.sum(jnp.log(jnp.diagonal(L)))
     return value, (K_inv, alpha)
 
 

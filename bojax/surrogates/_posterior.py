@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bojax._linalg import stable_factor
+from bojax._linalg import matmul, stable_factor
 from bojax._types import Array, Bool, Float, Int, Key
 from bojax.surrogates._kernels import Kernel
 from bojax.surrogates._means import Mean
@@ -72,7 +72,7 @@ class GPPosterior:
     def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
         """Mean and variance at each of k points of the unit cube."""
         k = self._cross(X)
-        V = k @ self.L_inv.T
+        V = matmul(k, self.L_inv.T)
         var = self.kernel.diagonal(self.kernel_params, X) - jnp.sum(V * V, axis=-1)
         return self._rescale(X, k), self._rescale_var(var)
 
@@ -87,8 +87,8 @@ class GPPosterior:
     def joint(self, X: Float[Array, "q d"]) -> tuple[Float[Array, "q"], Float[Array, "q q"]]:
         """Mean and covariance of q points together."""
         k = self._cross(X)
-        V = k @ self.L_inv.T
-        cov = self.kernel.matrix(self.kernel_params, X, X) - V @ V.T
+        V = matmul(k, self.L_inv.T)
+        cov = self.kernel.matrix(self.kernel_params, X, X) - matmul(V, V.T)
         return self._rescale(X, k), cov * self.scale.scale**2
 
     def sample(self, key: Key, X: Float[Array, "q d"], num_samples: int) -> Float[Array, "s q"]:
@@ -96,7 +96,7 @@ class GPPosterior:
         mean, cov = self.standardized().joint(X)
         L, _, _ = stable_factor(cov, first_jitter=first_jitter(X.dtype), max_tries=8)
         noise = jax.random.normal(key, (num_samples, X.shape[0]), X.dtype)
-        return self.scale.loc + self.scale.scale * (mean[None, :] + noise @ L.T)
+        return self.scale.loc + self.scale.scale * (mean[None, :] + matmul(noise, L.T))
 
     def append(self, x: Float[Array, "d"], y: Float[Array, ""]) -> "GPPosterior":
         """The posterior after one more observation y (units of y) at x, written into the next spare row.
@@ -104,11 +104,11 @@ class GPPosterior:
         The row must have been reserved (`num_spare` of `Surrogate.posterior`); without one, nothing changes.
         """
         k = self._cross(x[None])[0]
-        left = self.L_inv @ k
+        left = matmul(self.L_inv, k)
         own = self.kernel.diagonal(self.kernel_params, x[None])[0] + self.noise_var
-        pivot = jnp.sqrt(jnp.maximum(own - jnp.dot(left, left), variance_floor(x.dtype)))
+        pivot = jnp.sqrt(jnp.maximum(own - jnp.sum(left * left), variance_floor(x.dtype)))
         slot = self.num_used
-        row = (-(left @ self.L_inv) / pivot).at[slot].set(1.0 / pivot, mode="drop")
+        row = (-matmul(left, self.L_inv) / pivot).at[slot].set(1.0 / pivot, mode="drop")
         L_inv = self.L_inv.at[slot].set(row, mode="drop")
         r = (y - self.scale.loc) / self.scale.scale - self.mean_function.value(self.mean_params, x[None])[0]
         residual = self.residual.at[slot].set(r, mode="drop")
@@ -118,7 +118,7 @@ class GPPosterior:
             mask=self.mask.at[slot].set(True, mode="drop"),
             residual=residual,
             L_inv=L_inv,
-            alpha=L_inv.T @ (L_inv @ residual),
+            alpha=matmul(L_inv.T, matmul(L_inv, residual)),
             num_used=self.num_used + jnp.int32(1),
         )
 
@@ -144,7 +144,7 @@ class GPPosterior:
         return jnp.where(self.mask[None, :], self.kernel.matrix(self.kernel_params, X, self.X), 0.0)
 
     def _rescale(self, X, k):
-        mean = self.mean_function.value(self.mean_params, X) + k @ self.alpha
+        mean = self.mean_function.value(self.mean_params, X) + matmul(k, self.alpha)
         return self.scale.loc + self.scale.scale * mean
 
     def _rescale_var(self, var):

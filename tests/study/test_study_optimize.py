@@ -172,3 +172,16 @@ def test_the_objective_may_change_its_params():
 def test_the_default_algorithm_finds_the_optimum():
     result = minimize(lambda params: (params["x"] - 0.3) ** 2, {"x": Float(-1.0, 1.0)}, num_trials=12, seed=0)
     assert result.best_value < 1e-3
+
+
+def test_a_vectorized_batch_is_told_whole_before_the_study_stops():
+    study = Study(Space(x=Float(0.0, 1.0)), seed=0, algorithm=lambda space, q: loop.random_search(space, q=q))
+    study.optimize(
+        lambda p: p["x"],
+        num_trials=8,
+        batch_size=4,
+        vectorized=True,
+        progress=False,
+        callbacks=[lambda study, trial: study.stop()],
+    )
+    assert [trial.state for trial in study.trials] == ["complete"] * 4

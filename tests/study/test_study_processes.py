@@ -11,6 +11,7 @@ import time
 import pytest
 from study_probe import SPACE, probe, value_of
 
+from bojax._errors import StudyError
 from bojax.study import Study, _storage
 
 HERE = pathlib.Path(__file__).parent
@@ -165,3 +166,19 @@ def test_a_slow_creator_of_a_study_is_waited_for(tmp_path):
     study = Study(SPACE, storage=storage, algorithm=probe)
     timer.join()
     assert study.seed == 11
+
+
+def test_a_value_told_after_the_asking_process_ended_is_kept(tmp_path):
+    storage = f"sqlite:///{tmp_path}/late.db"
+    code = (
+        "import bojax\n"
+        f"study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), storage={storage!r}, seed=0)\n"
+        "print(study.ask()[0].params['x'])\n"
+    )
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True)
+    study = Study(storage=storage)
+    told = study.tell(0, 1.5)
+    assert told.value == 1.5 and told.params["x"] == float(asked.stdout)
+    assert [trial.value for trial in study.trials] == [1.5]
+    with pytest.raises(StudyError, match="told before"):
+        study.tell(0, 2.5)

@@ -1,0 +1,44 @@
+"""The scope at the host's edge leaves nothing behind, with several threads too."""
+
+import threading
+
+import jax
+import jax.numpy as jnp
+
+from bojax import _runtime
+
+
+def num_threads():
+    controller = _runtime._thread_controller()
+    return (
+        None if controller is None else sorted(lib["num_threads"] for lib in controller.info() if "num_threads" in lib)
+    )
+
+
+def test_precision_holds_inside_only():
+    assert jnp.zeros(()).dtype == jnp.float32
+    with _runtime.host_scope():
+        assert jnp.zeros(()).dtype == jnp.float64 and _runtime.ambient_x64()
+    assert jnp.zeros(()).dtype == jnp.float32 and not _runtime.ambient_x64()
+
+
+def test_overlapping_scopes_of_two_threads_restore_the_thread_limit():
+    before = num_threads()
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with _runtime.host_scope():
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=other)
+    with _runtime.host_scope():
+        thread.start()
+        assert inside.wait(30)
+    during = num_threads()
+    leave.set()
+    thread.join(30)
+    assert num_threads() == before
+    if before is not None and jax.default_backend() == "cpu":
+        assert during is not None and max(during) <= max(before)
+    assert _runtime._BlasLimit.num_open == 0
