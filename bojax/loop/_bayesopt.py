@@ -4,7 +4,7 @@
 
 The first `num_initial` points fill the space evenly. After that each `ask` fits the surrogate, conditions it on what is
 pending (imagined at its mean: the kriging believer of Ginsbourger, Le Riche and Carraro 2010) and chooses its q points
-one after another, each with those before it imagined in the same way.
+one after another, each with those before it imagined in the same way. Failed evaluations count as the worst value seen.
 """
 
 from typing import Any, NamedTuple
@@ -109,9 +109,11 @@ def bayesopt(
         >>> X.shape
         (1, 1)
     """
+    max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
+    if not isinstance(space, Space):
+        raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
     if num_initial is None:
         num_initial = default_num_initial(space.num_dims)
-    max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
     for name, value, least in (("q", q, 1), ("capacity", capacity, 1), ("num_initial", num_initial, 1)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
@@ -179,7 +181,7 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design):
     observations, pending = state.observations, state.pending
     params, fit = surrogate.fit(keys[q], observations, state.params)
     num_slots = pending.X.shape[0]
-    posterior = surrogate.posterior(params, observations, num_slots + q - 1).standardized()
+    posterior = surrogate.posterior(params, _with_failures(observations), num_slots + q - 1).standardized()
     best_f, center = _incumbent(posterior, observations)
     if num_slots:
         posterior = _imagine_pending(posterior, pending)
@@ -225,6 +227,19 @@ def _choose_greedily(choose, keys, posterior, seen, best_f):
         return (posterior, seen, jnp.maximum(best_f, imagined)), (x, value, valid)
 
     return jax.lax.scan(step, (posterior, seen, best_f), (jnp.arange(q, dtype=jnp.int32), keys))[1]
+
+
+def _with_failures(observations):
+    """Failed evaluations as if they had given the worst value seen, so that their neighbourhood is left.
+
+    Without them a promising corner that fails would be proposed for ever. The fit does not see them: a cliff of made-up
+    values would shorten its lengthscales.
+    """
+    finite_X = jnp.all(jnp.isfinite(observations.X), axis=-1)
+    failed = observations.told & ~observations.mask & finite_X
+    worst = jnp.min(jnp.where(observations.mask, observations.y, jnp.inf))
+    X = jnp.where(finite_X[:, None], observations.X, 0.5)
+    return observations._replace(X=X, y=jnp.where(failed, worst, observations.y), mask=observations.mask | failed)
 
 
 def _incumbent(posterior, observations):

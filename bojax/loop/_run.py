@@ -41,7 +41,7 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
     Raises:
         ValueError: when `num_steps` is below 1 or `f` does not return one value a point.
     """
-    _check_steps(num_steps)
+    _check(algorithm, num_steps)
     num_new = num_steps * algorithm.q
     if isinstance(key, Tracer):
         state = state if state is None else _with_room(state, num_new)
@@ -72,7 +72,7 @@ def run_many(
     Raises:
         ValueError: when `num_steps` is below 1, `keys` is not a vector, or `parallel` is none of these.
     """
-    _check_steps(num_steps)
+    _check(algorithm, num_steps)
     if jnp.ndim(keys) != 1:
         raise ValueError(f"`keys` must be a vector of keys, got the shape {list(jnp.shape(keys))}.")
     if parallel not in PARALLEL:
@@ -87,7 +87,11 @@ def run_many(
         return jax.device_get(_run_many_compiled(keys, algorithm, f, num_steps, user_x64, parallel))
 
 
-def _check_steps(num_steps):
+def _check(algorithm, num_steps):
+    if not isinstance(algorithm, Algorithm):
+        raise TypeError(
+            f"`algorithm` must be an Algorithm, such as bojax.bayesopt(space), got {type(algorithm).__name__}."
+        )
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
 

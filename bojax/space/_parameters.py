@@ -21,8 +21,6 @@ Choice: TypeAlias = None | bool | int | float | str
 """What a `Categorical` or an `Ordinal` may hold."""
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
-MAX_SPAN = 2**30
-"""Widest range of an `Int`: steps between its values must not overflow an int32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,9 +107,9 @@ class Int:
                     "Use a larger unit, or a Float."
                 )
         _check_order(low, high)
-        if high - low > MAX_SPAN:
+        if high - low >= INT32_MAX:
             raise ValueError(
-                f"`high - low` must be at most {MAX_SPAN}, got {high - low} (low={low}, high={high}). Narrow the range."
+                f"`high - low` must be below {INT32_MAX}, got {high - low} (low={low}, high={high}). Narrow the range."
             )
         if step < 1:
             raise ValueError(f"`step` must be at least 1, got {step}. Leave it out for every whole number.")

@@ -196,7 +196,8 @@ def progress_bar(study: Study, total: int, show: bool, initial: int = 0) -> Iter
 
     choose = max if study.direction == "maximize" else min
     best = [t.value for t in study.trials if t.state == "complete" and t.value is not None]
-    options: dict[str, Any] = {"desc": study.name, "initial": initial, "ncols": _num_columns()}
+    # tqdm draws nothing on terminals that claim to have no rows, so the number of rows is not left to it.
+    options: dict[str, Any] = {"desc": study.name, "initial": initial, "ncols": _num_columns(), "nrows": 20}
     with tqdm.tqdm(total=total, disable=None if show else True, **options) as bar:
 
         def note_best() -> None:

@@ -35,6 +35,15 @@ def test_failures_alone_never_bring_a_point_twice():
     assert not final.observations.mask.any()
 
 
+def test_a_failing_region_is_left():
+    def f(p):
+        return jnp.where(p["x"] > 0.7, jnp.nan, -((p["x"] - 0.65) ** 2) - (jnp.log10(p["y"]) + 1.0) ** 2)
+
+    final = bojax.run(jax.random.key(0), loop.bayesopt(SPACE), f, num_steps=25)
+    assert (~final.observations.mask).sum() <= 8
+    assert np.nanmax(final.observations.y) > -0.01
+
+
 def test_design_goes_on_where_points_are_missing():
     algorithm = loop.bayesopt(SPACE, num_initial=6)
     state = algorithm.init(jax.random.key(0))
