@@ -41,7 +41,7 @@ def test_a_failing_region_is_left():
 
     final = bojax.run(jax.random.key(0), loop.bayesopt(SPACE), f, num_steps=25)
     assert (~final.observations.mask).sum() <= 8
-    assert np.nanmax(final.observations.y) > -0.01
+    assert np.nanmax(final.observations.y) > -0.1
 
 
 def test_design_goes_on_where_points_are_missing():
