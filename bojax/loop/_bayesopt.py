@@ -21,7 +21,7 @@ from bojax.loop._design import design_points, mark_seen, replace_seen, seen_poin
 from bojax.optim import CandidateOptimizer, Lattice, multistart
 from bojax.optim._qmc import random_shift
 from bojax.space import Space
-from bojax.surrogates import Surrogate, gp, matern52
+from bojax.surrogates import Surrogate, gp, half_rank, matern52
 
 
 class BayesoptState(NamedTuple):
@@ -78,6 +78,7 @@ def bayesopt(
     optimizer: CandidateOptimizer | None = None,
     num_restarts: int = 10,
     raw_samples: int = 512,
+    warp: bool = True,
     max_pending: int | None = None,
 ) -> Algorithm:
     """Bayesian optimization of a space.
@@ -92,6 +93,8 @@ def bayesopt(
         optimizer: how it is maximised; `multistart` by default.
         num_restarts: starts of the default optimizer.
         raw_samples: raw samples of the default optimizer.
+        warp: whether the surrogate sees values worse than the median by their rank only (`surrogates.half_rank`), which
+            suits objectives that are very bad in places. What is stored and told stays as it is.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
 
     Returns:
@@ -149,7 +152,7 @@ def bayesopt(
             return design[0], state.params, info
 
         def model_based(_):
-            return _suggest(key, lattice, surrogate, acquisition, optimizer, state, design)
+            return _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp)
 
         X, params, info = jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, None)
         status = status_of(info.status, state, info.valid)
@@ -174,12 +177,14 @@ def _design(lattice: Lattice, state: BayesoptState, q: int, num_initial: int):
     return replace_seen(lattice, X, seen)
 
 
-def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design):
+def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp):
     """Fit, condition, and choose q points one after another; the design's where that is not finite."""
     q = design[0].shape[0]
     keys = jax.random.split(key, q + 1)
     observations, pending = state.observations, state.pending
     data_seen = _with_failures(observations)
+    if warp:
+        data_seen = data_seen._replace(y=half_rank(data_seen.y, data_seen.mask))
     params, fit = surrogate.fit(keys[q], data_seen, state.params)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()

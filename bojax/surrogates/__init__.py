@@ -3,6 +3,7 @@
 from bojax.surrogates._base import FitInfo, Posterior, Surrogate
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
+from bojax.surrogates._half_rank import half_rank
 from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
@@ -22,6 +23,7 @@ __all__ = [
     "fixed_noise",
     "from_gpjax",
     "gp",
+    "half_rank",
     "known_noise",
     "learned_noise",
     "leave_one_out",
