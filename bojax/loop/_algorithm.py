@@ -60,7 +60,9 @@ class Info(NamedTuple):
 
 
 def lattice_of(space: Space) -> Lattice:
-    """The discrete columns of a space, as candidate optimizers want them."""
+    """The discrete columns of a space, as candidate optimizers want them. Raises TypeError for what is no `Space`."""
+    if not isinstance(space, Space):
+        raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
     return Lattice(space.num_values, space.is_categorical, space.positions, space.coordinates)
 
 

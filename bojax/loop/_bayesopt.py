@@ -113,8 +113,7 @@ def bayesopt(
         (1, 1)
     """
     max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
-    if not isinstance(space, Space):
-        raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
+    lattice = lattice_of(space)
     if num_initial is None:
         num_initial = default_num_initial(space.num_dims)
     for name, value, least in (("q", q, 1), ("capacity", capacity, 1), ("num_initial", num_initial, 1)):
@@ -122,7 +121,6 @@ def bayesopt(
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
-    lattice = lattice_of(space)
     if surrogate is None:
         surrogate = default_surrogate(space)
     if optimizer is None:

@@ -32,11 +32,9 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
     Raises:
         ValueError: when `q` or `capacity` is below 1.
     """
-    if not isinstance(space, Space):
-        raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
+    lattice = lattice_of(space)
     if q < 1 or capacity < 1:
         raise ValueError(f"`q` and `capacity` must be at least 1, got {q} and {capacity}.")
-    lattice = lattice_of(space)
 
     def init(key):
         del key

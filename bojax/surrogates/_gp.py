@@ -130,11 +130,17 @@ def log_posterior(model: GPModel, params: GPParams, observations: Observations) 
     return _log_posterior(model, params, observations, *standardize(observations.y, observations.mask))
 
 
-def _log_posterior(model, params, observations, y, scale):
-    X, mask = observations.X, observations.mask
+def _covariance(model, params, X, mask, y, scale):
+    """The masked covariance of the observations, their residuals, and the noise variance; all standardised."""
     noise_var = model.noise.variance(params.log_noise_var, scale)
     K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var, mask)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
+    return K, residual, noise_var
+
+
+def _log_posterior(model, params, observations, y, scale):
+    X, mask = observations.X, observations.mask
+    K, residual, _ = _covariance(model, params, X, mask, y, scale)
     prior = (
         model.kernel.log_prior(params.kernel)
         + model.mean.log_prior(params.mean)
@@ -152,9 +158,7 @@ def condition(
         y, scale = standardize(observations.y, mask)
     else:
         y, scale = observations.y, Scale(jnp.zeros((), X.dtype), jnp.ones((), X.dtype))
-    noise_var = model.noise.variance(params.log_noise_var, scale)
-    K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var, mask)
-    residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
+    K, residual, noise_var = _covariance(model, params, X, mask, y, scale)
     _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(X.dtype))
     alpha = matmul(L_inv.T, matmul(L_inv, residual))
 
