@@ -1,6 +1,6 @@
 """Surrogates: statistical models of the objective on the unit cube."""
 
-from bojax.surrogates._base import FitInfo, Posterior, Surrogate
+from bojax.surrogates._base import FitInfo, Paths, Posterior, Surrogate
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._half_rank import half_rank
@@ -17,6 +17,7 @@ __all__ = [
     "Kernel",
     "Mean",
     "Noise",
+    "Paths",
     "Posterior",
     "Surrogate",
     "constant_mean",

@@ -42,12 +42,59 @@ class Posterior(Protocol):
         """Joint samples of the noise-free objective at q points."""
         ...
 
+    def cov(self, X: Float[Array, "k d"], Z: Float[Array, "l d"]) -> Float[Array, "k l"]:
+        """Covariance of the noise-free objective between two sets of points, in squared units of y."""
+        ...
+
+    def observation_noise(self) -> Float[Array, ""]:
+        """Variance of the noise of one more observation, in squared units of y."""
+        ...
+
+    def paths(
+        self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0
+    ) -> "Paths":
+        """Sampled objectives, fixed at m points.
+
+        Args:
+            X: [m, d] where the samples are fixed.
+            mask: [m] which rows count.
+            base: [s, m] standard normal numbers the samples are made of.
+            num_spare: how many more points `Paths.append` may fix.
+        """
+        ...
+
     def append(self: PosteriorT, x: Float[Array, "d"], y: Float[Array, ""]) -> PosteriorT:
         """The posterior after one more (imagined) observation, hyperparameters unchanged."""
         ...
 
     def standardized(self: PosteriorT) -> PosteriorT:
         """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
+        ...
+
+
+@runtime_checkable
+class Paths(Protocol):
+    """Sampled objectives: each is known at a few fixed points and has a Gaussian law everywhere else.
+
+    Conditioning on sampled values instead of on means is what makes a batch joint: the next point sees all that the
+    points before it may turn out to be.
+    """
+
+    @property
+    def values(self) -> Float[Array, "s m"]:
+        """Every sample at the fixed points; minus infinity in rows that are masked or not used yet."""
+        ...
+
+    def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "s k"], Float[Array, "#s k"]]:
+        """Mean and variance of every sample at X, given its values at the fixed points."""
+        ...
+
+    def joint(self, X: Float[Array, "q d"]) -> tuple[Float[Array, "s q"], Float[Array, "#s q q"]]:
+        """Mean and covariance of every sample at q points together."""
+        ...
+
+    def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "Paths":
+        """The samples fixed at one more point, `base` [s] standard normal."""
         ...
 
 

@@ -91,6 +91,25 @@ class GPPosterior:
         cov = self.kernel.matrix(self.kernel_params, X, X) - matmul(V, V.T)
         return self._rescale(X, k), cov * self.scale.scale**2
 
+    def cov(self, X: Float[Array, "k d"], Z: Float[Array, "l d"]) -> Float[Array, "k l"]:
+        """Covariance of the noise-free objective between two sets of points."""
+        V, W = self.whiten(X), self.whiten(Z)
+        return (self.kernel.matrix(self.kernel_params, X, Z) - matmul(V, W.T)) * self.scale.scale**2
+
+    def observation_noise(self) -> Float[Array, ""]:
+        """Variance of the noise of one more observation."""
+        return self.noise_var * self.scale.scale**2
+
+    def paths(self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0):
+        """Samples of the objective, fixed at m points; see `Posterior.paths`."""
+        from bojax.surrogates._gp_paths import gp_paths
+
+        return gp_paths(self, X, mask, base, num_spare)
+
+    def whiten(self, X: Float[Array, "k d"]) -> Float[Array, "k n"]:
+        """V(X) = k(X, X_n) L^-T, whose products are what the observations explain."""
+        return matmul(self._cross(X), self.L_inv.T)
+
     def sample(self, key: Key, X: Float[Array, "q d"], num_samples: int) -> Float[Array, "s q"]:
         """Joint samples of the noise-free objective at q points; [num_samples, q]."""
         mean, cov = self.standardized().joint(X)
@@ -139,6 +158,10 @@ class GPPosterior:
         """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
         one = Scale(loc=jnp.zeros_like(self.scale.loc), scale=jnp.ones_like(self.scale.scale))
         return dataclasses.replace(self, scale=one)
+
+    def standardized_mean(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
+        """The mean function at X, before any observation, in standardised units."""
+        return self.mean_function.value(self.mean_params, X)
 
     def _cross(self, X):
         return jnp.where(self.mask[None, :], self.kernel.matrix(self.kernel_params, X, self.X), 0.0)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Float, Key
+from bojax.surrogates._paths import gaussian_paths
 
 
 @jax.tree_util.register_dataclass
@@ -50,6 +51,19 @@ class MockPosterior:
         same = jnp.all(X[:, None, :] == X[None, :, :], axis=-1)
         std = jnp.sqrt(var)
         return mean, jnp.where(same, std[:, None] * std[None, :], 0.0)
+
+    def cov(self, X: Float[Array, "k d"], Z: Float[Array, "l d"]) -> Float[Array, "k l"]:
+        """Covariance between two sets of points: that of equal points, 0 between different ones."""
+        same = jnp.all(X[:, None, :] == Z[None, :, :], axis=-1)
+        return jnp.where(same, jnp.sqrt(self.var(X))[:, None] * jnp.sqrt(self.var(Z))[None, :], 0.0)
+
+    def observation_noise(self) -> Float[Array, ""]:
+        """No noise."""
+        return jnp.zeros(())
+
+    def paths(self, X: Float[Array, "m d"], mask: Array, base: Float[Array, "s m"], num_spare: int = 0):
+        """Samples fixed at m points."""
+        return gaussian_paths(self, X, mask, base, num_spare)
 
     def sample(self, key: Key, X: Float[Array, "q d"], num_samples: int) -> Float[Array, "s q"]:
         """Joint samples at q points, [num_samples, q]."""
