@@ -33,7 +33,19 @@ SURROGATES = {
     "fixed-noise": lambda: surrogates.gp(noise=surrogates.fixed_noise(1e-3), num_restarts=1, max_evals=40),
 }
 
-ACQUISITIONS = {name: (lambda name=name: getattr(acquisition, name)) for name in acquisition.__all__ if name.islower()}
+ACQUISITIONS = {
+    name: (lambda name=name: getattr(acquisition, name))
+    for name in ("ei", "log_ei", "log_pi", "pi", "posterior_mean", "ucb")
+}
+
+BATCH_ACQUISITIONS = {
+    "believer": lambda: acquisition.believer(acquisition.log_ei, in_logs=True),
+    "batch_log_ei": lambda: acquisition.batch_log_ei(num_samples=16),
+    "batch_log_nei": lambda: acquisition.batch_log_nei(num_samples=16, num_baseline=4),
+    "batch_log_pi": lambda: acquisition.batch_log_pi(num_samples=16),
+    "batch_ucb": lambda: acquisition.batch_ucb(num_samples=16),
+    "batch_simple_regret": lambda: acquisition.batch_simple_regret(num_samples=16),
+}
 
 OPTIMIZERS = {
     "multistart": lambda lattice: optim.multistart(lattice, num_restarts=4, raw_samples=64),

@@ -1,10 +1,10 @@
 """Bayesian optimization as one compiled `ask`.
 
-    observations --fit--> hyperparameters --condition--> posterior --maximise acquisition--> x --fantasise--> next x
+    observations --fit--> hyperparameters --condition--> posterior --maximise acquisition--> x --add--> next x
 
-The first `num_initial` points fill the space evenly. After that each `ask` fits the surrogate, conditions it on what is
-pending (imagined at its mean: the kriging believer of Ginsbourger, Le Riche and Carraro 2010) and chooses its q points
-one after another, each with those before it imagined in the same way. Failed evaluations count as the worst value seen.
+The first `num_initial` points fill the space evenly. After that each `ask` fits the surrogate, begins a batch
+acquisition on its posterior, which takes account of what is pending, and chooses its q points one after another, each
+in the light of those before it. Failed evaluations count as the worst value seen.
 """
 
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from bojax import data
 from bojax._errors import Status
 from bojax._types import Array, Bool, Float, Int
-from bojax.acquisition import AcquisitionFn, log_ei
+from bojax.acquisition import AcquisitionFn, BatchAcquisition, Context, batch_log_ei, believer, log_ei, log_pi
 from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
 from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
 from bojax.optim import CandidateOptimizer, Lattice, multistart
-from bojax.optim._qmc import random_shift
+from bojax._qmc import random_shift
 from bojax.space import Space
 from bojax.surrogates import Surrogate, gp, half_rank, matern52
 
@@ -74,7 +74,7 @@ def bayesopt(
     capacity: int = 64,
     num_initial: int | None = None,
     surrogate: Surrogate | None = None,
-    acquisition: AcquisitionFn = log_ei,
+    acquisition: AcquisitionFn | BatchAcquisition | None = None,
     optimizer: CandidateOptimizer | None = None,
     num_restarts: int = 10,
     raw_samples: int = 512,
@@ -89,7 +89,9 @@ def bayesopt(
         capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
         num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16.
         surrogate: the statistical model; a Gaussian process with a Matern-5/2 kernel by default.
-        acquisition: what the next point should maximise, `(posterior, X, best_f) -> [k]`, in standardised units of y.
+        acquisition: what the next points should maximise: a `BatchAcquisition` such as `batch_log_nei()`, or a function
+            `(posterior, X, best_f) -> [k]` in standardised units of y, whose batches imagine chosen and pending points
+            at their mean (`believer`). `batch_log_ei()` by default.
         optimizer: how it is maximised; `multistart` by default.
         num_restarts: starts of the default optimizer.
         raw_samples: raw samples of the default optimizer.
@@ -123,6 +125,10 @@ def bayesopt(
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
     if surrogate is None:
         surrogate = default_surrogate(space)
+    if acquisition is None:
+        acquisition = batch_log_ei()
+    elif not isinstance(acquisition, BatchAcquisition):
+        acquisition = believer(acquisition, in_logs=acquisition in (log_ei, log_pi))
     if optimizer is None:
         optimizer = multistart(lattice, num_restarts=num_restarts, raw_samples=raw_samples)
 
@@ -178,7 +184,7 @@ def _design(lattice: Lattice, state: BayesoptState, q: int, num_initial: int):
 def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp):
     """Fit, condition, and choose q points one after another; the design's where that is not finite."""
     q = design[0].shape[0]
-    keys = jax.random.split(key, q + 1)
+    keys = jax.random.split(key, q + 2)
     observations, pending = state.observations, state.pending
     data_seen = _with_failures(observations)
     if warp:
@@ -187,20 +193,19 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, war
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()
     best_f, center = _incumbent(posterior, observations)
-    if num_slots:
-        posterior = _imagine_pending(posterior, pending)
-        best_f = jnp.maximum(best_f, jnp.max(jnp.where(pending.mask, posterior.mean(pending.X), -jnp.inf)))
+    context = Context(best_f, data_seen.X, data_seen.mask, pending.X, pending.mask)
+    chosen = acquisition.begin(keys[q + 1], posterior, context, q)
     seen = seen_points(observations, pending, q)
 
-    def choose(key, posterior, seen, best_f):
-        x, candidate = optimizer(key, lambda X: acquisition(posterior, X, best_f), seen, center)
+    def choose(key, chosen, seen):
+        x, candidate = optimizer(key, lambda X: acquisition.value(chosen, X), seen, center)
         usable = jnp.isfinite(candidate.raw_value)  # an acquisition that is NaN everywhere counts as -inf
         return jnp.where(usable, lattice.snap(x), jnp.nan), candidate.value, candidate.valid
 
     if q == 1:
-        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], posterior, seen, best_f))
+        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], chosen, seen))
     else:
-        X, values, valid = _choose_greedily(choose, keys[:q], posterior, seen, best_f)
+        X, values, valid = _choose_greedily(choose, acquisition, keys[:q], chosen, seen)
 
     ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.isfinite(best_f)
     info = BayesoptInfo(
@@ -213,24 +218,18 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, war
     return jnp.where(ok, X, design[0]), params, info
 
 
-def _choose_greedily(choose, keys, posterior, seen, best_f):
-    """Choose points one after another, each with those before it imagined at their mean.
-
-    The incumbent rises with them: a point that is expected to beat it would otherwise be chosen again and again.
-    """
+def _choose_greedily(choose, acquisition, keys, chosen, seen):
+    """Choose points one after another, each in the light of those before it."""
     q = keys.shape[0]
     first_spare = seen.X.shape[0] - q
 
     def step(carry, item):
-        posterior, seen, best_f = carry
+        chosen, seen = carry
         i, key = item
-        x, value, valid = choose(key, posterior, seen, best_f)
-        imagined = posterior.mean(x[None])[0]
-        posterior = posterior.append(x, imagined)
-        seen = mark_seen(seen, first_spare + i, x)
-        return (posterior, seen, jnp.maximum(best_f, imagined)), (x, value, valid)
+        x, value, valid = choose(key, chosen, seen)
+        return (acquisition.add(chosen, x), mark_seen(seen, first_spare + i, x)), (x, value, valid)
 
-    return jax.lax.scan(step, (posterior, seen, best_f), (jnp.arange(q, dtype=jnp.int32), keys))[1]
+    return jax.lax.scan(step, (chosen, seen), (jnp.arange(q, dtype=jnp.int32), keys))[1]
 
 
 def _with_failures(observations):
@@ -254,14 +253,3 @@ def _incumbent(posterior, observations):
     """
     means = jnp.where(observations.mask, posterior.mean(observations.X), -jnp.inf)
     return jnp.max(means), observations.X[jnp.argmax(means)]
-
-
-def _imagine_pending(posterior, pending):
-    """Condition on every pending point as if its mean had been observed."""
-
-    def imagine(posterior, item):
-        x, real = item
-        imagined = posterior.append(x, posterior.mean(x[None])[0])
-        return jax.tree.map(lambda new, old: jnp.where(real, new, old), imagined, posterior), None
-
-    return jax.lax.scan(imagine, posterior, (pending.X, pending.mask))[0]

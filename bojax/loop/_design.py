@@ -8,7 +8,7 @@ from bojax._types import Array, Bool, Float, Int
 from bojax.data import next_capacity
 from bojax.optim import Lattice, Seen
 from bojax.optim._lattice import is_seen, nearby_unseen
-from bojax.optim._qmc import shifted, sobol_integers
+from bojax._qmc import shifted, sobol_integers
 
 DESIGN_SIZE = 4096
 """Most points of the sequence that are looked at."""

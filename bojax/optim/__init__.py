@@ -3,7 +3,7 @@
 from bojax._bfgs import BfgsResult, minimize_lanes
 from bojax.optim._lattice import Lattice
 from bojax.optim._multistart import CandidateInfo, CandidateOptimizer, Seen, multistart
-from bojax.optim._qmc import sobol
+from bojax._qmc import sobol
 
 __all__ = [
     "BfgsResult",

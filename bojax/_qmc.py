@@ -52,3 +52,11 @@ def sobol(key: Key, num_points: int, num_dims: int, dtype=None) -> Float[Array, 
     """Randomly shifted Sobol points in the open unit cube; `num_points` is best a power of two."""
     dtype = jnp.zeros((), dtype).dtype
     return shifted(sobol_integers(num_points, num_dims), random_shift(key, num_dims), dtype)
+
+
+def sobol_normal(key: Key, num_points: int, num_dims: int, dtype) -> Float[Array, "n d"]:
+    """Quasi-random standard normal points: shifted Sobol points through the normal quantile function."""
+    if num_dims == 0:
+        return jnp.zeros((num_points, 0), dtype)
+    unit = shifted(sobol_integers(num_points, num_dims), random_shift(key, num_dims), dtype)
+    return jax.scipy.special.ndtri(unit)
