@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from botorch.acquisition import LogExpectedImprovement
+from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.optim import optimize_acqf
@@ -39,6 +39,25 @@ def maximise(model: Any, best_f: float, num_dims: int, *, num_restarts: int, raw
         warnings.simplefilter("ignore")
         x, _ = optimize_acqf(acquisition, bounds, q=1, num_restarts=num_restarts, raw_samples=raw_samples)
     return x.detach().numpy()[0]
+
+
+def maximise_batch(model: Any, best_f: float, num_dims: int, *, q: int, num_restarts: int, raw_samples: int):
+    """q points [q, d] by sequential greedy maximisation of the joint log expected improvement (512 samples)."""
+    bounds = torch.stack([torch.zeros(num_dims), torch.ones(num_dims)]).double()
+    acquisition = qLogExpectedImprovement(model, best_f=best_f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        X, _ = optimize_acqf(
+            acquisition, bounds, q=q, num_restarts=num_restarts, raw_samples=raw_samples, sequential=True
+        )
+    return X.detach().numpy()
+
+
+def suggest_batch(X: np.ndarray, y: np.ndarray, *, q: int, num_restarts: int = 10, raw_samples: int = 512):
+    """The next q points [q, d], fit included."""
+    model = fit(X, y)
+    size = {"q": q, "num_restarts": num_restarts, "raw_samples": raw_samples}
+    return maximise_batch(model, float(y.max()), X.shape[1], **size)
 
 
 def suggest(X: np.ndarray, y: np.ndarray, *, num_restarts: int = 10, raw_samples: int = 512):
