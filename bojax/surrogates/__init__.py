@@ -9,6 +9,7 @@ from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
 from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise
 from bojax.surrogates._posterior import GPPosterior
+from bojax.surrogates._success import SuccessModel, fit_success
 
 __all__ = [
     "FitInfo",
@@ -19,8 +20,10 @@ __all__ = [
     "Noise",
     "Paths",
     "Posterior",
+    "SuccessModel",
     "Surrogate",
     "constant_mean",
+    "fit_success",
     "fixed_noise",
     "from_gpjax",
     "gp",
