@@ -22,9 +22,10 @@ WORTH_SAMPLES = 2**15
 """Samples in which the worth of a batch is judged: more than either library maximises."""
 
 METHODS = {
-    "bojax": lambda: acquisition.batch_log_ei(),
-    "bojax, 512 samples": lambda: acquisition.batch_log_ei(num_samples=512),
-    "bojax, noisy EI": lambda: acquisition.batch_log_nei(),
+    "bojax": {},
+    "bojax, greedy only": {"joint": False},
+    "bojax, noisy EI": {"acquisition": acquisition.batch_log_nei()},
+    "bojax, 256 samples": {"acquisition": acquisition.batch_log_ei(num_samples=256)},
 }
 
 
@@ -52,8 +53,8 @@ def batch(report: Report, *, num_points: int, q: int, rounds: int, botorch: bool
     functions = {}
     with bojax.host_scope():
         keys = [jax.random.key(i) for i in range(rounds)]
-        for name, make in METHODS.items():
-            algorithm = bojax.bayesopt(space, q=q, acquisition=make())
+        for name, options in METHODS.items():
+            algorithm = bojax.bayesopt(space, q=q, **options)
             fresh = algorithm.init(keys[0])
             states = [bojax.loop.restore(fresh, X, y, X[:0], remember=False) for X, y in data]
             functions[name] = ask_of(algorithm, states, keys)
@@ -104,7 +105,7 @@ def value(report: Report, *, num_points: int, q: int, count: int) -> None:
     found: dict[str, list[float]] = {name: [] for name in [*names, "BoTorch"]}
     with bojax.host_scope():
         algorithms = {
-            name: bojax.bayesopt(problem.space, q=q, acquisition=make(), warp=False) for name, make in METHODS.items()
+            name: bojax.bayesopt(problem.space, q=q, warp=False, **options) for name, options in METHODS.items()
         }
         for i, (X, y) in enumerate(_problems.data_sets("hartmann6", num_points, count)):
             key = jax.random.key(i)

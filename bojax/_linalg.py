@@ -4,9 +4,11 @@ Batched LAPACK calls of jaxlib 0.10 on CPU split their batch over the thread poo
 them ready at once on a small machine wait for ever. So nothing else in the package calls a batched LAPACK routine.
 Here the primitive calls stand behind `custom_vmap`: on CPU a batch becomes a loop of single calls (as fast: the pieces
 are small), on an accelerator it stays one batched call. `custom_vmap` has no reverse rule, so `factor` brings its own,
-written with products of the cached inverse factor instead of differentiating the factorisation; `inverse` and
-`stable_factor` have no derivative.
+written with products of the cached inverse factor instead of differentiating the factorisation, and `stable_factor`
+uses the same; `inverse` has no derivative.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -93,24 +95,13 @@ def cholesky(K: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return factor(K)[0]
 
 
-def stable_factor(
-    K: Float[Array, "n n"], *, first_jitter: float, max_tries: int = 6
-) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Bool[Array, ""]]:
-    """Factor K, adding to its diagonal as much as it takes.
-
-    Args:
-        K: a covariance matrix with diagonal of order one.
-        first_jitter: the first addition, tried when K alone fails; each further try multiplies it by ten.
-        max_tries: how many additions are tried.
-
-    Returns:
-        L, L^-1, and whether they are finite.
-    """
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _stable_factor(K, first_jitter, max_tries):
     eye = jnp.eye(K.shape[-1], dtype=K.dtype)
 
     def attempt(i):
         jitter = jnp.where(i == 0, 0.0, first_jitter * 10.0 ** (i.astype(K.dtype) - 1.0))
-        return factor(K + jitter.astype(K.dtype) * eye)
+        return _factor(K + jitter.astype(K.dtype) * eye)
 
     def failed(carry):
         i, _, L_inv = carry
@@ -123,4 +114,36 @@ def stable_factor(
     # The loop makes the first attempt too, so that the factorisation stands in the program once.
     start = (jnp.int32(0), jnp.full_like(K, jnp.nan), jnp.full_like(K, jnp.nan))
     _, L, L_inv = jax.lax.while_loop(failed, again, start)
+    return L, L_inv
+
+
+def _stable_factor_fwd(K, first_jitter, max_tries):
+    out = _stable_factor(K, first_jitter, max_tries)
+    return out, out
+
+
+def _stable_factor_bwd(first_jitter, max_tries, residuals, cotangents):
+    del first_jitter, max_tries
+    return _factor_bwd(residuals, cotangents)
+
+
+_stable_factor.defvjp(_stable_factor_fwd, _stable_factor_bwd)
+
+
+def stable_factor(
+    K: Float[Array, "n n"], *, first_jitter: float, max_tries: int = 6
+) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Bool[Array, ""]]:
+    """Factor K, adding to its diagonal as much as it takes.
+
+    The reverse derivative is that of the factorisation that came out, the addition taken as a constant.
+
+    Args:
+        K: a covariance matrix with diagonal of order one.
+        first_jitter: the first addition, tried when K alone fails; each further try multiplies it by ten.
+        max_tries: how many additions are tried.
+
+    Returns:
+        L, L^-1, and whether they are finite.
+    """
+    L, L_inv = _stable_factor(K, first_jitter, max_tries)
     return L, L_inv, jnp.all(jnp.isfinite(L_inv))

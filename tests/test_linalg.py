@@ -145,3 +145,21 @@ def test_no_batched_lapack_call_on_cpu(x64):
     calls = [line for line in text.splitlines() if "custom-call" in line and "lapack" in line]
     assert calls
     assert not [line for line in calls if f"[5,{N},{N}]" in line]
+
+
+def test_stable_factor_has_a_reverse_derivative_where_jitter_is_needed():
+    with jax.enable_x64(True):
+        A = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6)))
+        C = jnp.asarray(np.random.default_rng(1).normal(size=(6, 6)))
+
+        def value(A, jitter):
+            K = A.T @ A  # of rank 4
+            L, L_inv, ok = _linalg.stable_factor(K + jitter * jnp.eye(6), first_jitter=1e-3)
+            return jnp.sum(C * L) + 1e-3 * jnp.sum(jnp.sin(L_inv))
+
+        got = jax.jit(jax.vmap(jax.grad(value), (0, None)))(jnp.stack([A, 2.0 * A]), 0.0)[0]
+        want = jax.grad(value)(A, 1e-3)
+        assert np.allclose(got, want, rtol=1e-8)
+        step = 1e-6 * jnp.asarray(np.random.default_rng(2).normal(size=A.shape))
+        slope = (value(A + step, 0.0) - value(A - step, 0.0)) / 2
+        assert np.isclose(jnp.sum(want * step), slope, rtol=1e-4)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
 from bojax.acquisition._analytic import AcquisitionFn
-from bojax.surrogates import Posterior
 
 
 class Context(NamedTuple):

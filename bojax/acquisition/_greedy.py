@@ -7,6 +7,9 @@ its expected gain has the closed form of one point. With z_i = (mu_i - b_i) / si
     batch_log_ei, batch_log_nei    log mean_i sigma_i h(z_i)          the expected improvement that x adds
     batch_log_pi                   log mean_i [b_i <= best_f] Phi(z_i)    the probability that x is the first to improve
 
+The joint expected improvement of q points is the sum of the gains of adding them in turn, so all of them together have
+the same form, which a gradient search can polish.
+
 Only what is already chosen is sampled, never the point that is sought: the first point of a batch without pending
 points or noise has no sampling error at all, the later ones far less than in the plain Monte-Carlo estimate, and
 maximising the gain point after point is maximising the joint expected improvement greedily (within 1 - 1/e of the
@@ -21,9 +24,11 @@ import jax
 import jax.numpy as jnp
 
 from bojax import _numerics
+from bojax._linalg import matmul, stable_factor
 from bojax._qmc import sobol_normal
 from bojax._types import Array, Float, Int
 from bojax.acquisition._batch import BatchAcquisition, Context
+from bojax.surrogates._posterior import first_jitter
 
 NUM_SAMPLES = 64
 """Sampled objectives."""
@@ -65,7 +70,7 @@ def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
     def begin(key, posterior, context, q):
         return _begin(key, posterior, context, q, num_samples, 0)
 
-    return BatchAcquisition(begin, _log_improvement, _add)
+    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement)
 
 
 def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BASELINE) -> BatchAcquisition:
@@ -85,7 +90,7 @@ def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BAS
     def begin(key, posterior, context, q):
         return _begin(key, posterior, context, q, num_samples, num_baseline)
 
-    return BatchAcquisition(begin, _log_improvement, _add)
+    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement)
 
 
 def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
@@ -206,6 +211,26 @@ def _log_improvement(state: GreedyState, X: Float[Array, "k d"]) -> Float[Array,
     mean, var = state.paths.mean_var(X)
     std = jnp.sqrt(var)
     return _log_mean_exp(_numerics.log_h((mean - state.best[:, None]) / std) + jnp.log(std))
+
+
+def _joint_log_improvement(state: GreedyState, X: Float[Array, "b q d"]) -> Float[Array, "b"]:
+    """log of the sum of the gains of q points added in turn, each given the samples of those before it."""
+    jitter = first_jitter(X.dtype)
+
+    def one(X):
+        mean, cov = state.paths.joint(X)
+        scale = jax.lax.stop_gradient(jnp.max(jnp.diagonal(cov, axis1=-2, axis2=-1), axis=-1))
+        scale = jnp.maximum(scale, jnp.finfo(X.dtype).tiny)[:, None, None]
+        L = jnp.sqrt(scale) * jax.vmap(lambda K: stable_factor(K, first_jitter=jitter, max_tries=8)[0])(cov / scale)
+        z = state.base[:, : X.shape[0]]
+        members = L.shape[0]
+        f = mean + matmul(z.reshape(members, -1, X.shape[0]), jnp.swapaxes(L, -1, -2)).reshape(mean.shape)
+        std = jnp.repeat(jnp.diagonal(L, axis1=-2, axis2=-1), mean.shape[0] // members, axis=0)
+        before = jnp.concatenate([state.best[:, None], f[:, :-1]], axis=1)
+        incumbent = jax.lax.cummax(before, axis=1)
+        return jax.nn.logsumexp(_numerics.log_h((f - std * z - incumbent) / std) + jnp.log(std))
+
+    return jax.vmap(one)(X) - jnp.log(jnp.asarray(state.best.shape[0], X.dtype))
 
 
 def _add(state: GreedyState, x: Float[Array, "d"]) -> GreedyState:

@@ -11,17 +11,21 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bojax import data
+from bojax._bfgs import minimize_lanes
 from bojax._errors import Status
+from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
 from bojax.acquisition import AcquisitionFn, BatchAcquisition, Context, batch_log_ei, believer, log_ei, log_pi
 from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
 from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
 from bojax.optim import CandidateOptimizer, Lattice, multistart
-from bojax._qmc import random_shift
 from bojax.space import Space
 from bojax.surrogates import Surrogate, gp, half_rank, matern52
+
+POLISH_EVALS = 30
 
 
 class BayesoptState(NamedTuple):
@@ -79,6 +83,7 @@ def bayesopt(
     num_restarts: int = 10,
     raw_samples: int = 512,
     warp: bool = True,
+    joint: bool = True,
     max_pending: int | None = None,
 ) -> Algorithm:
     """Bayesian optimization of a space.
@@ -97,6 +102,8 @@ def bayesopt(
         raw_samples: raw samples of the default optimizer.
         warp: whether the surrogate sees values worse than the median by their rank only (`surrogates.half_rank`), which
             suits objectives that are very bad in places. What is stored and told stays as it is.
+        joint: whether the q points, chosen one after another, are then moved together along the gradient of their joint
+            utility, where the acquisition has one. Figures in `POLISH_EVALS`.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
 
     Returns:
@@ -129,6 +136,7 @@ def bayesopt(
         acquisition = batch_log_ei()
     elif not isinstance(acquisition, BatchAcquisition):
         acquisition = believer(acquisition, in_logs=acquisition in (log_ei, log_pi))
+    joint = joint and q > 1 and acquisition.joint is not None and lattice.cardinality is None
     if optimizer is None:
         optimizer = multistart(lattice, num_restarts=num_restarts, raw_samples=raw_samples)
 
@@ -156,7 +164,7 @@ def bayesopt(
             return design[0], state.params, info
 
         def model_based(_):
-            return _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp)
+            return _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp, joint)
 
         X, params, info = jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, None)
         status = status_of(info.status, state, info.valid)
@@ -181,7 +189,7 @@ def _design(lattice: Lattice, state: BayesoptState, q: int, num_initial: int):
     return replace_seen(lattice, X, seen)
 
 
-def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp):
+def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp, joint):
     """Fit, condition, and choose q points one after another; the design's where that is not finite."""
     q = design[0].shape[0]
     keys = jax.random.split(key, q + 2)
@@ -206,6 +214,8 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, war
         X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], chosen, seen))
     else:
         X, values, valid = _choose_greedily(choose, acquisition, keys[:q], chosen, seen)
+        if joint:
+            X = _polish(lattice, acquisition, chosen, X)
 
     ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.isfinite(best_f)
     info = BayesoptInfo(
@@ -230,6 +240,27 @@ def _choose_greedily(choose, acquisition, keys, chosen, seen):
         return (acquisition.add(chosen, x), mark_seen(seen, first_spare + i, x)), (x, value, valid)
 
     return jax.lax.scan(step, (chosen, seen), (jnp.arange(q, dtype=jnp.int32), keys))[1]
+
+
+def _polish(lattice, acquisition, chosen, X):
+    """Move all points of a batch together along the gradient of their joint utility; discrete columns stay."""
+    q, d = X.shape
+    fixed = np.zeros(d, bool)
+    fixed[list(lattice.discrete)] = True
+
+    def value_and_grad(flat, active):
+        del active
+        value, pullback = jax.vjp(lambda flat: acquisition.joint(chosen, flat.reshape(-1, q, d)), flat)
+        return -value, -pullback(jnp.ones_like(value))[0]
+
+    start = X.reshape(1, q * d)
+    held = np.tile(fixed, q)[None, :]
+    lower, upper = jnp.where(held, start, 0.0), jnp.where(held, start, 1.0)
+    float64 = jnp.finfo(X.dtype).bits >= 64
+    gtol, ftol = (1e-5, 1e-6) if float64 else (1e-3, 1e-5)
+    result = minimize_lanes(value_and_grad, start, lower, upper, max_evals=POLISH_EVALS, gtol=gtol, ftol=ftol)
+    better = jnp.isfinite(result.f[0]) & jnp.all(jnp.isfinite(result.x))
+    return jnp.where(better, lattice.snap(result.x[0].reshape(q, d)), X)
 
 
 def _with_failures(observations):

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from bojax import data
+from bojax._qmc import shifted, sobol_integers
 from bojax._types import Array, Bool, Float, Int
 from bojax.data import next_capacity
 from bojax.optim import Lattice, Seen
 from bojax.optim._lattice import is_seen, nearby_unseen
-from bojax._qmc import shifted, sobol_integers
 
 DESIGN_SIZE = 4096
 """Most points of the sequence that are looked at."""

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bojax._bfgs import minimize_lanes
+from bojax._qmc import shifted, sobol_integers, to_unit
 from bojax._types import Array, Bool, Float, Key
 from bojax.optim._lattice import Lattice, all_points, is_seen, moves, nearby_unseen, neighbours
-from bojax._qmc import shifted, sobol_integers, to_unit
 
 ENUMERATE = 1024
 """Finite spaces up to this size are evaluated whole: it costs no more than the raw samples and the search."""
