@@ -6,7 +6,7 @@ import pytest
 
 import bojax
 from bojax import acquisition, optim, surrogates, testing
-from tests.helpers import ACQUISITIONS, ALGORITHMS, OPTIMIZERS, SPACES, SURROGATES
+from tests.helpers import ACQUISITIONS, ALGORITHMS, BATCH_ACQUISITIONS, OPTIMIZERS, SPACES, SURROGATES
 
 BOTH, DOUBLE = ("float32", "float64"), ("float64",)
 FAST_ALGORITHMS = {
@@ -29,6 +29,11 @@ def cases(registry, fast):
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_acquisition(name):
     testing.check_acquisition(ACQUISITIONS[name]())
+
+
+@pytest.mark.parametrize(("name", "dtype"), cases(BATCH_ACQUISITIONS, dict.fromkeys(BATCH_ACQUISITIONS, DOUBLE)))
+def test_batch_acquisition(name, dtype):
+    testing.check_batch_acquisition(BATCH_ACQUISITIONS[name](), dtypes=[dtype])
 
 
 @pytest.mark.parametrize(("name", "dtype"), cases(SURROGATES, {"matern52": DOUBLE}))

@@ -46,6 +46,8 @@ class BatchAcquisition(NamedTuple):
         add: `add(state, x [d]) -> state`, x is chosen.
         joint: `joint(state, X [b, q, d]) -> [b]`, the utility of adding q points at once; None where there is none.
         in_logs: whether `value` is the logarithm of a positive utility, to which logarithms of weights can be added.
+        num_samples: about how many numbers `value` holds for each row of X, beside the covariances with the n
+            observations: what a byte budget reckons with.
     """
 
     begin: Callable[..., Any]
@@ -53,6 +55,7 @@ class BatchAcquisition(NamedTuple):
     add: Callable[..., Any]
     joint: Callable[..., Float[Array, "b"]] | None = None
     in_logs: bool = True
+    num_samples: int = 1
 
 
 class BelieverState(NamedTuple):
@@ -93,4 +96,4 @@ def believer(acquisition: AcquisitionFn, *, in_logs: bool = False) -> BatchAcqui
         mean = state.posterior.mean(x[None])[0]
         return BelieverState(state.posterior.append(x, mean), jnp.maximum(state.best_f, mean))
 
-    return BatchAcquisition(begin, value, add, None, in_logs)
+    return BatchAcquisition(begin, value, add, in_logs=in_logs)

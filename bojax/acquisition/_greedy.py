@@ -70,7 +70,7 @@ def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
     def begin(key, posterior, context, q):
         return _begin(key, posterior, context, q, num_samples, 0)
 
-    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement)
+    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement, num_samples=num_samples)
 
 
 def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BASELINE) -> BatchAcquisition:
@@ -90,7 +90,7 @@ def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BAS
     def begin(key, posterior, context, q):
         return _begin(key, posterior, context, q, num_samples, num_baseline)
 
-    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement)
+    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement, num_samples=num_samples)
 
 
 def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
@@ -112,7 +112,7 @@ def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
         worst = jnp.where(jnp.any(open_samples), -jnp.inf, -1e3)
         return _log_mean_exp(jnp.where(open_samples, logs, logs + worst))
 
-    return BatchAcquisition(begin, value, _add, None)
+    return BatchAcquisition(begin, value, _add, num_samples=num_samples)
 
 
 def batch_ucb(*, beta: float = 4.0, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
@@ -158,7 +158,7 @@ def _sampled(score, num_samples) -> BatchAcquisition:
         return score(mean + jnp.sqrt(var) * z[:, None], state.posterior.mean(X))
 
     def begin(key, posterior, context, q):
-        greedy = _begin(key, posterior, context, q, num_samples, 0)
+        greedy = _begin(key, posterior, context, q, num_samples, 0, integrated=False)
         best = jnp.full_like(greedy.best, -jnp.inf)
         p = context.pending_X.shape[0]
         if p:
@@ -173,7 +173,7 @@ def _sampled(score, num_samples) -> BatchAcquisition:
         best = jnp.maximum(state.greedy.best, scores(state, x[None])[:, 0])
         return SampledState(state.posterior, _add(state.greedy, x)._replace(best=best))
 
-    return BatchAcquisition(begin, value, add, None, in_logs=False)
+    return BatchAcquisition(begin, value, add, in_logs=False, num_samples=num_samples)
 
 
 def _check_samples(num_samples):
@@ -181,7 +181,7 @@ def _check_samples(num_samples):
         raise ValueError(f"`num_samples` must be at least 1, got {num_samples}.")
 
 
-def _begin(key, posterior, context: Context, q, num_samples, num_baseline) -> GreedyState:
+def _begin(key, posterior, context: Context, q, num_samples, num_baseline, integrated=True) -> GreedyState:
     """Fix the samples at the baseline and at the pending points."""
     X, mask = context.pending_X, context.pending_mask
     n = min(num_baseline, context.X.shape[0])
@@ -189,7 +189,7 @@ def _begin(key, posterior, context: Context, q, num_samples, num_baseline) -> Gr
         baseline, real = _baseline(posterior, context, n)
         X, mask = jnp.concatenate([baseline, X]), jnp.concatenate([real, mask])
     m, dtype = X.shape[0], context.X.dtype
-    if m == 0 and q == 1:  # nothing is fixed, so all samples of a member are the same
+    if m == 0 and q == 1 and integrated:  # nothing is fixed, so all samples of a member are the same
         num_samples = getattr(posterior, "num_members", 1)
     base = sobol_normal(key, num_samples, m + q, dtype)
     paths = posterior.paths(X, mask, base[:, :m], q)

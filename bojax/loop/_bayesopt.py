@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from bojax import data
 from bojax._bfgs import minimize_lanes
@@ -26,6 +27,11 @@ from bojax.space import Space
 from bojax.surrogates import Surrogate, gp, half_rank, matern52
 
 POLISH_EVALS = 30
+"""Evaluations of the joint polish. At n = 100, d = 6, q = 8 it adds 15 ms to 105 and lifts the batch above BoTorch's
+sequential greedy one on 10 of 10 Gaussian processes (by 0.007 in log joint expected improvement), where the greedy
+batch alone was above on 4."""
+BYTE_BUDGET = 2**28
+"""256 MiB: nothing is divided at ordinary sizes (a row of n = 1,000 with 64 samples takes 54 kB)."""
 
 
 class BayesoptState(NamedTuple):
@@ -85,6 +91,8 @@ def bayesopt(
     warp: bool = True,
     joint: bool = True,
     max_pending: int | None = None,
+    byte_budget: int = BYTE_BUDGET,
+    mesh: Mesh | None = None,
 ) -> Algorithm:
     """Bayesian optimization of a space.
 
@@ -105,6 +113,10 @@ def bayesopt(
         joint: whether the q points, chosen one after another, are then moved together along the gradient of their joint
             utility, where the acquisition has one. Figures in `POLISH_EVALS`.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
+        byte_budget: about how many bytes the default optimizer may hold while it evaluates points; more points than fit
+            are evaluated in turn.
+        mesh: devices (a `jax.sharding.Mesh` of one axis) among which the default optimizer divides its restarts and raw
+            samples.
 
     Returns:
         An `Algorithm` whose `ask` gives a `BayesoptInfo`. It works in the float type that JAX has when `init` is
@@ -125,7 +137,12 @@ def bayesopt(
     lattice = lattice_of(space)
     if num_initial is None:
         num_initial = default_num_initial(space.num_dims)
-    for name, value, least in (("q", q, 1), ("capacity", capacity, 1), ("num_initial", num_initial, 1)):
+    for name, value, least in (
+        ("q", q, 1),
+        ("capacity", capacity, 1),
+        ("num_initial", num_initial, 1),
+        ("byte_budget", byte_budget, 1),
+    ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     if max_pending < q:
@@ -137,8 +154,17 @@ def bayesopt(
     elif not isinstance(acquisition, BatchAcquisition):
         acquisition = believer(acquisition, in_logs=acquisition in (log_ei, log_pi))
     joint = joint and q > 1 and acquisition.joint is not None and lattice.cardinality is None
-    if optimizer is None:
-        optimizer = multistart(lattice, num_restarts=num_restarts, raw_samples=raw_samples)
+
+    def optimizer_for(capacity, dtype):
+        if optimizer is not None:
+            return optimizer
+        # Covariances, their products with the factor, and samples; their gradients hold as much again.
+        row_bytes = 2 * jnp.finfo(dtype).bits // 8 * (3 * capacity + 6 * acquisition.num_samples)
+        max_rows = max(1, byte_budget // row_bytes)
+        sizes = {"num_restarts": num_restarts, "raw_samples": raw_samples}
+        return multistart(lattice, **sizes, max_rows=max_rows, mesh=mesh)
+
+    optimizer_for(capacity, jnp.float32)  # complains about bad numbers now
 
     def init(key):
         observations = data.empty(space.num_dims, capacity)
@@ -164,7 +190,8 @@ def bayesopt(
             return design[0], state.params, info
 
         def model_based(_):
-            return _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp, joint)
+            chosen_optimizer = optimizer_for(observations.capacity, observations.X.dtype)
+            return _suggest(key, lattice, surrogate, acquisition, chosen_optimizer, state, design, warp, joint)
 
         X, params, info = jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, None)
         status = status_of(info.status, state, info.valid)

@@ -16,11 +16,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from bojax._bfgs import minimize_lanes
 from bojax._qmc import shifted, sobol_integers, to_unit
 from bojax._types import Array, Bool, Float, Key
 from bojax.optim._lattice import Lattice, all_points, is_seen, moves, nearby_unseen, neighbours
+from bojax.optim._spread import check_mesh, chunked, sharded
 
 ENUMERATE = 1024
 """Finite spaces up to this size are evaluated whole: it costs no more than the raw samples and the search."""
@@ -80,6 +82,8 @@ def multistart(
     num_restarts: int = 10,
     raw_samples: int = 512,
     max_evals: int = 100,
+    max_rows: int | None = None,
+    mesh: Mesh | None = None,
 ) -> CandidateOptimizer:
     """The standard candidate optimizer.
 
@@ -88,6 +92,8 @@ def multistart(
         num_restarts: lanes of the quasi-Newton search, >= 1 and at most `raw_samples`.
         raw_samples: points evaluated to choose the starts from.
         max_evals: most batched evaluations in one run of the search.
+        max_rows: most points evaluated at a time, to bound memory; all at once by default.
+        mesh: devices (a `jax.sharding.Mesh` of one axis) among which raw samples and restarts are divided.
 
     Returns:
         A `CandidateOptimizer`.
@@ -102,22 +108,27 @@ def multistart(
     if max_evals < 1:
         raise ValueError(f"`max_evals` must be at least 1, got {max_evals}.")
 
+    check_mesh(mesh)
+
     def maximize(key, fn, seen, center):
+        fn = fn if max_rows is None else chunked(fn, max_rows)
+
         def safe(X):
             value = fn(X)
             return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
         if lattice.cardinality is not None and lattice.cardinality <= ENUMERATE:
-            return _enumerate(lattice, safe, seen, center.dtype)
+            return _enumerate(lattice, sharded(safe, mesh), seen, center.dtype)
         # One draw for everything: each separate draw would cost a third of a second of compilation.
         num_local = raw_samples // LOCAL_SHARE
         d = lattice.num_dims
         bits = jax.random.bits(key, (d + num_local * (1 + d) + raw_samples,), jnp.uint32)
         raw = raw_points(bits[: d + num_local * (1 + d)], lattice, raw_samples, center)
-        values = safe(raw)
+        values = sharded(safe, mesh)(raw)
         starts = raw[choose_starts(bits[-raw_samples:], values, num_restarts)]
         scale = _scale(values)
-        X, lane_values = _search(key, lattice, fn, starts, scale, max_evals)
+        search = sharded(lambda starts: _search(key, lattice, fn, starts, scale, max_evals), mesh)
+        X, lane_values = search(starts)
         return _best_unseen(lattice, X, lane_values, seen, jnp.max(values))
 
     return maximize

@@ -9,8 +9,16 @@ variance, for testing acquisition functions.
 
 from bojax.testing._acquisition import check_acquisition
 from bojax.testing._algorithm import check_algorithm
+from bojax.testing._batch import check_batch_acquisition
 from bojax.testing._mock import MockPosterior
 from bojax.testing._optimizer import check_optimizer
 from bojax.testing._surrogate import check_surrogate
 
-__all__ = ["MockPosterior", "check_acquisition", "check_algorithm", "check_optimizer", "check_surrogate"]
+__all__ = [
+    "MockPosterior",
+    "check_acquisition",
+    "check_algorithm",
+    "check_batch_acquisition",
+    "check_optimizer",
+    "check_surrogate",
+]
