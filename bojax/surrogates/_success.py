@@ -1,20 +1,29 @@
 """The probability that an evaluation succeeds, learned from where evaluations failed.
 
-A latent Gaussian process g with success probability Phi(g(x)), conditioned on which told rows have a finite value, by
-Laplace's approximation: g at the told points is taken as normal around its most probable values, found by Newton's
-method. With K the prior covariance, s_i = 1 for a success and -1 for a failure, W the negative second derivative of
-sum_i log Phi(s_i g_i) and B = I + W^1/2 K W^1/2 (eigenvalues of 1 and above, so it is factored safely in any dtype):
+A latent Gaussian process g with success probability Phi(m + g(x)), conditioned on which told rows have a finite value
+by expectation propagation: each row's factor Phi(s_i (m + g_i)), s_i = 1 for a success and -1 for a failure, is
+replaced by a normal one, exp(nu_i g_i - tau_i g_i^2 / 2), so chosen that mean and variance of g_i are those under the
+true factor and the other rows' normal ones. With K the prior covariance, T = diag(tau) and
+B = I + T^1/2 K T^1/2 = L L^T (eigenvalues of 1 and above, so it is factored safely in any dtype):
 
-    mean(x) = m + k(x, X) alpha,     alpha = d log Phi(s g) / dg at the mode
-    var(x)  = k(x, x) - |L^-1 W^1/2 k(X, x)|^2,     B = L L^T
+    mean(x) = m + k(x, X) alpha,                 alpha = nu - T^1/2 B^-1 T^1/2 K nu
+    var(x)  = k(x, x) - |L^-1 T^1/2 k(X, x)|^2
     log p(success at x) = log Phi(mean(x) / sqrt(1 + var(x)))
 
-The constant mean m makes the prior probability of success that of the told rows, shrunk towards `PRIOR_SUCCESS`, so
-that a region nobody has looked at is not avoided. Lengthscale and variance are those of a small grid whose
-approximate evidence is largest.
+The constant m makes the prior probability of success that of the told rows, shrunk towards `PRIOR_SUCCESS`, so that a
+region nobody has looked at is not avoided. The hyperparameters are those of largest approximate evidence: first over a
+small grid of one lengthscale and the variance, then one dimension after another with its lengthscale made `STRETCH`
+times longer (most often few parameters decide what fails), last with a larger variance (sharp boundaries). Each choice
+starts from the factors of the best one so far, and takes 3 to 5 sweeps over the rows.
 
-Source: Williams and Barber (1998); Rasmussen and Williams (2006), "Gaussian processes for machine learning", sections
-3.4 to 3.6. A probability of success as the weight of an acquisition: Gelbart, Snoek, Adams (2014), arXiv:1403.5607.
+Log loss at new points after 48 uniform ones, of the told share alone, of Laplace's approximation (searched alike but
+for the last step), and of this: 0.65, 0.12, 0.05 where a third of a square fails; 0.62, 0.14, 0.08 and 0.62, 0.22,
+0.10 where one of 6 and of 12 dimensions decides; 0.52, 0.53, 0.55 for failures by pure chance. Laplace's approximation
+puts probabilities too near one half: the mode of g lies far on the near side of its mean.
+
+Source: Minka (2001); Rasmussen and Williams (2006), "Gaussian processes for machine learning", section 3.6, here with
+all rows at once and damped. A probability of success as the weight of an acquisition: Gelbart, Snoek, Adams (2014),
+arXiv:1403.5607.
 """
 
 import dataclasses
@@ -37,10 +46,15 @@ PRIOR_ROWS = 5.0
 LENGTHSCALES = (1.0, 0.5, 0.25, 0.12)
 """Tried lengthscales, times the square root of the number of dimensions."""
 VARIANCES = (1.0, 16.0)
-"""Tried variances of the latent function: failures by chance, and failures with a sharp boundary."""
-NEWTON_STEPS = 8
-STEP_SIZES = (1.0, 0.5, 0.25, 0.0)
-"""A full Newton step may overshoot where many rows disagree with the start; the best of these is taken."""
+"""Tried variances of the latent function: failures by chance, and failures with a boundary."""
+STRETCH = 8.0
+SHARPEN = 6.0
+"""Factors of a single dimension's lengthscale, and of the variance, tried after the grid."""
+MAX_SWEEPS = 20
+ENOUGH = 1e-2
+"""Sweeps end when no factor changed by more, relative to one plus its size: probabilities are then good to 0.001."""
+DAMPING = 0.9
+"""How far each sweep moves towards the new factors; without damping they may take turns for ever."""
 
 
 @jax.tree_util.register_dataclass
@@ -50,8 +64,8 @@ class SuccessModel:
 
     Attributes:
         X: [n, d] told points, padding included.
-        alpha: [n] slope of the log likelihood at the mode; 0 on padding.
-        root: [n, n] L^-1 W^1/2, whose product with k(X, x) is what the told rows explain.
+        alpha: [n] weights of the kernel functions in the latent mean; 0 on padding.
+        root: [n, n] L^-1 T^1/2, whose product with k(X, x) is what the told rows explain.
         mean: prior mean of the latent function.
         kernel_params: hyperparameters of its kernel.
         any_failed: whether a told row failed; without one the probability is 1 everywhere.
@@ -78,9 +92,11 @@ class SuccessModel:
         return jnp.where(self.any_failed, value, 0.0)
 
 
-class _Mode(NamedTuple):
+class _Fit(NamedTuple):
     """The approximation for one choice of hyperparameters."""
 
+    tau: Float[Array, "n"]
+    nu: Float[Array, "n"]
     alpha: Float[Array, "n"]
     root: Float[Array, "n n"]
     mean: Float[Array, ""]
@@ -90,6 +106,8 @@ class _Mode(NamedTuple):
 
 def fit_success(observations: Observations, *, categorical_dims: tuple[int, ...] = ()) -> SuccessModel:
     """The success model of told rows: those with a finite value succeeded, the other told ones failed.
+
+    About 3 ms at 64 rows and 16 ms at 128 on one CPU core (4 dimensions); next to nothing when no row failed.
 
     Args:
         observations: what was told; rows with a point that is not finite are left out.
@@ -103,11 +121,11 @@ def fit_success(observations: Observations, *, categorical_dims: tuple[int, ...]
         >>> from bojax import data
         >>> X, y = jnp.array([[0.1], [0.3], [0.9]]), jnp.array([1.0, 2.0, jnp.nan])
         >>> model = fit_success(data.append(data.empty(1, 4), X, y))
-        >>> model.log_probability(jnp.array([[0.2]])) > model.log_probability(jnp.array([[0.9]]))
-        Array([ True], dtype=bool)
+        >>> bool(model.log_probability(jnp.array([[0.2]]))[0] > model.log_probability(jnp.array([[0.9]]))[0])
+        True
     """
     observations = jax.lax.stop_gradient(observations)
-    dtype, num_dims = observations.X.dtype, observations.X.shape[-1]
+    dtype, (n, num_dims) = observations.X.dtype, observations.X.shape
     finite_X = jnp.all(jnp.isfinite(observations.X), axis=-1)
     X = jnp.where(finite_X[:, None], observations.X, 0.5)
     real = observations.told & finite_X
@@ -119,18 +137,19 @@ def fit_success(observations: Observations, *, categorical_dims: tuple[int, ...]
     share = (num_success + PRIOR_ROWS * PRIOR_SUCCESS) / (num_real + PRIOR_ROWS)
     prior_score = jax.scipy.special.ndtri(share)
 
-    def candidate(best, hyper):
-        log_lengthscale, log_variance = hyper
-        params = KernelParams(jnp.full(num_dims, log_lengthscale), log_variance)
-        mean = prior_score * jnp.sqrt(1.0 + jnp.exp(log_variance))
-        mode = _laplace(kernel, params, mean, X, sign)
-        better = mode.log_evidence > best.log_evidence
-        return jax.tree.map(lambda new, old: jnp.where(better, new, old), mode, best), None
+    def candidate(best, move):
+        from_best, delta = move
+        params = jax.tree.map(lambda old, change: jnp.where(from_best, old, 0.0) + change, best.kernel_params, delta)
+        mean = prior_score * jnp.sqrt(1.0 + jnp.exp(params.log_outputscale))
+        fit = _propagate(kernel, params, mean, X, sign, best.tau, best.nu)
+        better = fit.log_evidence > best.log_evidence
+        return jax.tree.map(lambda new, old: jnp.where(better, new, old), fit, best), None
 
-    grid = np.array([(math.log(s * math.sqrt(num_dims)), math.log(v)) for v in VARIANCES for s in LENGTHSCALES])
-    n, zero = X.shape[0], jnp.zeros((), dtype)
-    nothing = _Mode(
-        alpha=jnp.zeros(n, dtype),
+    zero, zeros = jnp.zeros((), dtype), jnp.zeros(n, dtype)
+    nothing = _Fit(
+        tau=zeros,
+        nu=zeros,
+        alpha=zeros,
         root=jnp.zeros((n, n), dtype),
         mean=prior_score,
         kernel_params=KernelParams(jnp.zeros(num_dims, dtype), zero),
@@ -139,41 +158,74 @@ def fit_success(observations: Observations, *, categorical_dims: tuple[int, ...]
     any_failed = num_success < num_real
 
     def search(_):
-        return jax.lax.scan(candidate, nothing, tuple(jnp.asarray(grid.T, dtype)))[0]
+        return jax.lax.scan(candidate, nothing, _moves(num_dims, dtype))[0]
 
     best = jax.lax.cond(any_failed, search, lambda _: nothing, None)
-    return SuccessModel(X=X, any_failed=any_failed, kernel=kernel, **best._asdict())
+    return SuccessModel(
+        X=X,
+        alpha=best.alpha,
+        root=best.root,
+        mean=best.mean,
+        kernel_params=best.kernel_params,
+        any_failed=any_failed,
+        log_evidence=best.log_evidence,
+        kernel=kernel,
+    )
 
 
-def _laplace(kernel, params, mean, X, sign):
-    """Newton's method for the mode; `sign` is 0 on rows that do not count."""
+def _moves(num_dims, dtype):
+    """What is tried one after another: the grid, then changes of the best so far."""
+    grid = [(math.log(s * math.sqrt(num_dims)), math.log(v)) for v in VARIANCES for s in LENGTHSCALES]
+    stretches = math.log(STRETCH) * np.eye(num_dims)
+    lengthscale = np.concatenate([[[s] * num_dims for s, _ in grid], stretches, np.zeros((1, num_dims))])
+    variance = np.array([v for _, v in grid] + [0.0] * num_dims + [math.log(SHARPEN)])
+    from_best = jnp.arange(len(variance)) >= len(grid)
+    return from_best, KernelParams(jnp.asarray(lengthscale, dtype), jnp.asarray(variance, dtype))
+
+
+def _propagate(kernel, params, mean, X, sign, tau, nu):
+    """Expectation propagation from the factors `tau`, `nu`; `sign` is 0 on rows that do not count."""
     K = kernel.matrix(params, X, X)
     n, dtype = X.shape[0], X.dtype
-    sizes = jnp.asarray(STEP_SIZES, dtype)
+    real = sign != 0.0
+    tiny = 1e-9 if jnp.finfo(dtype).bits >= 64 else 1e-6
 
-    def log_joint(alpha, deviation):
-        return jnp.sum(jnp.where(sign == 0.0, 0.0, _numerics.log_ndtr(sign * (mean + deviation)))) - 0.5 * jnp.dot(
-            alpha, deviation
+    def moving(carry):
+        i, change, *_ = carry
+        return (i < MAX_SWEEPS) & (change > ENOUGH)
+
+    def sweep(carry):
+        i, _, tau, nu, *_ = carry
+        root_T = jnp.sqrt(tau)
+        L, L_inv = factor(jnp.eye(n, dtype=dtype) + root_T[:, None] * K * root_T[None, :])
+        root = L_inv * root_T[None, :]
+        explained = matmul(root, K)
+        alpha = nu - matmul(root.T, matmul(explained, nu))
+        center = matmul(K, alpha)
+        var = jnp.maximum(jnp.diagonal(K) - jnp.sum(explained * explained, axis=0), tiny)
+
+        # Each row without its own factor, then with the true one in its place.
+        rest = jnp.maximum(1.0 / var - tau, tiny)
+        rest_center, rest_var = (center / var - nu) / rest, 1.0 / rest
+        spread = jnp.sqrt(1.0 + rest_var)
+        z = sign * (mean + rest_center) / spread
+        log_Z, slope = jax.jvp(_numerics.log_ndtr, (z,), (jnp.ones_like(z),))
+        bend = jnp.clip(slope * (slope + z), 0.0, 1.0) / (1.0 + rest_var)
+        left = 1.0 - rest_var * bend
+        new_tau = jnp.where(real, bend / left, 0.0)
+        new_nu = jnp.where(real, (sign * slope / spread + bend * rest_center) / left, 0.0)
+
+        own = 1.0 / (tau + rest)
+        log_evidence = (
+            jnp.sum(jnp.where(real, log_Z, 0.0) + 0.5 * jnp.log1p(tau * rest_var) - jnp.log(jnp.diagonal(L)))
+            + 0.5 * jnp.sum(nu * center - own * nu * nu)
+            + 0.5 * jnp.sum(rest_center * rest * own * (tau * rest_center - 2.0 * nu))
         )
+        change = jnp.maximum(jnp.abs(new_tau - tau) / (1.0 + tau), jnp.abs(new_nu - nu) / (1.0 + jnp.abs(nu)))
+        tau, nu = tau + DAMPING * (new_tau - tau), nu + DAMPING * (new_nu - nu)
+        return i + 1, jnp.max(change), tau, nu, alpha, root, log_evidence
 
-    def step(_, carry):
-        alpha = carry[0]
-        deviation = matmul(K, alpha)
-        score = sign * (mean + deviation)
-        _, slope = jax.jvp(_numerics.log_ndtr, (score,), (jnp.ones_like(score),))
-        W = jnp.where(sign == 0.0, 0.0, jnp.clip(slope * (slope + score), 0.0, 1.0))
-        root_W = jnp.sqrt(W)
-        L, L_inv = factor(jnp.eye(n, dtype=dtype) + root_W[:, None] * K * root_W[None, :])
-        root = L_inv * root_W[None, :]
-        log_evidence = log_joint(alpha, deviation) - jnp.sum(jnp.log(jnp.diagonal(L)))
-
-        b = W * deviation + sign * slope
-        move = b - matmul(root.T, matmul(root, matmul(K, b))) - alpha
-        move_deviation = matmul(K, move)
-        values = jax.vmap(lambda t: log_joint(alpha + t * move, deviation + t * move_deviation))(sizes)
-        alpha = alpha + sizes[jnp.argmax(values)] * move
-        return alpha, root, log_evidence
-
-    start = (jnp.zeros(n, dtype), jnp.zeros((n, n), dtype), jnp.zeros((), dtype))
-    alpha, root, log_evidence = jax.lax.fori_loop(0, NEWTON_STEPS, step, start)
-    return _Mode(alpha, root, mean, params, log_evidence)
+    far, zeros = jnp.full((), jnp.inf, dtype), jnp.zeros(n, dtype)
+    start = (jnp.int32(0), far, tau, nu, zeros, jnp.zeros((n, n), dtype), far)
+    _, _, tau, nu, alpha, root, log_evidence = jax.lax.while_loop(moving, sweep, start)
+    return _Fit(tau, nu, alpha, root, mean, params, log_evidence)
