@@ -1,4 +1,4 @@
-"""Eight devices, forced on the CPU, give what one gives. In a fresh process: the number of devices is fixed at start."""
+"""Eight devices, forced on the CPU, give what one gives. In a fresh process: devices are counted at its start."""
 
 import os
 
