@@ -71,6 +71,16 @@ ALGORITHMS = {
     "random_search-finite": lambda: bojax.random_search(SPACES["finite"](), q=2, capacity=32),
     "bayesopt": lambda: small_bayesopt(SPACES["continuous"]()),
     "bayesopt-mixed-batch": lambda: small_bayesopt(SPACES["mixed"](), q=2),
+    "thompson": lambda: bojax.thompson(
+        SPACES["mixed"](),
+        q=3,
+        num_initial=3,
+        capacity=16,
+        num_features=32,
+        raw_samples=16,
+        num_restarts=1,
+        surrogate=surrogates.gp(surrogates.matern52(categorical_dims=(2,)), num_restarts=1, max_evals=20),
+    ),
     "bayesopt-finite": lambda: small_bayesopt(SPACES["finite"]()),
 }
 

@@ -4,6 +4,7 @@ from bojax.loop._algorithm import Algorithm, Info, grow, restore
 from bojax.loop._bayesopt import BayesoptInfo, BayesoptState, bayesopt
 from bojax.loop._random_search import RandomSearchState, random_search
 from bojax.loop._run import run, run_many
+from bojax.loop._thompson import thompson
 
 __all__ = [
     "Algorithm",
@@ -17,4 +18,5 @@ __all__ = [
     "restore",
     "run",
     "run_many",
+    "thompson",
 ]

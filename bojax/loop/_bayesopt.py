@@ -178,24 +178,14 @@ def bayesopt(
 
     @jax.jit
     def ask(key, state):
-        observations, pending = state.observations, state.pending
-        num_told = observations.count + jnp.sum(pending.mask, dtype=jnp.int32)
-        too_few = jnp.sum(observations.mask) < min(2, num_initial)
+        chosen_optimizer = optimizer_for(state.observations.capacity, state.observations.X.dtype)
 
-        design = _design(lattice, state, q, num_initial)
-
-        def initial(_):
-            nan = jnp.full(q, jnp.nan, observations.X.dtype)
-            info = BayesoptInfo(jnp.int32(Status.INITIAL), design[1], nan, nan[0], jnp.int32(0))
-            return design[0], state.params, info
-
-        def model_based(_):
-            chosen_optimizer = optimizer_for(observations.capacity, observations.X.dtype)
+        def model_based(design):
             return _suggest(key, lattice, surrogate, acquisition, chosen_optimizer, state, design, warp, joint)
 
-        X, params, info = jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, None)
+        X, params, info = space_filling(lattice, state, q, num_initial, model_based)
         status = status_of(info.status, state, info.valid)
-        state = state._replace(params=params, pending=data.add_pending(pending, X, info.valid))
+        state = state._replace(params=params, pending=data.add_pending(state.pending, X, info.valid))
         return X, state, info._replace(status=status)
 
     def tell(state, X, y):
@@ -209,11 +199,35 @@ def default_surrogate(space: Space) -> Surrogate:
     return gp(matern52(categorical_dims=tuple(i for i, c in enumerate(space.is_categorical) if c)))
 
 
-def _design(lattice: Lattice, state: BayesoptState, q: int, num_initial: int):
-    """The next points of the space-filling sequence: the initial design, and the fallback after it."""
-    seen = seen_points(state.observations, state.pending, q)
-    X = design_points(lattice, state.shift, seen, q, num_initial, state.observations.X.dtype)
-    return replace_seen(lattice, X, seen)
+def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: int, model_based):
+    """The points of an `ask`: the initial design until `num_initial` points are told or pending, then the model's.
+
+    Args:
+        lattice: the columns of the cube.
+        state: what was seen.
+        q: how many points.
+        num_initial: size of the design.
+        model_based: from the design's next (points, validity), for a fallback, to (X, params, BayesoptInfo).
+    """
+    observations, pending = state.observations, state.pending
+    seen = seen_points(observations, pending, q)
+    X = design_points(lattice, state.shift, seen, q, num_initial, observations.X.dtype)
+    design = replace_seen(lattice, X, seen)
+    num_told = observations.count + jnp.sum(pending.mask, dtype=jnp.int32)
+    too_few = jnp.sum(observations.mask) < min(2, num_initial)
+
+    def initial(design):
+        nan = jnp.full(q, jnp.nan, observations.X.dtype)
+        info = BayesoptInfo(jnp.int32(Status.INITIAL), design[1], nan, nan[0], jnp.int32(0))
+        return design[0], state.params, info
+
+    return jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, design)
+
+
+def observed(observations: data.Observations, warp: bool) -> data.Observations:
+    """What the surrogate sees of the observations: failures as the worst value, bad values by rank if `warp`."""
+    seen = _with_failures(observations)
+    return seen._replace(y=half_rank(seen.y, seen.mask)) if warp else seen
 
 
 def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp, joint):
@@ -221,9 +235,7 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, war
     q = design[0].shape[0]
     keys = jax.random.split(key, q + 2)
     observations, pending = state.observations, state.pending
-    data_seen = _with_failures(observations)
-    if warp:
-        data_seen = data_seen._replace(y=half_rank(data_seen.y, data_seen.mask))
+    data_seen = observed(observations, warp)
     params, fit = surrogate.fit(keys[q], data_seen, state.params)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()

@@ -127,7 +127,7 @@ def multistart(
         values = sharded(safe, mesh)(raw)
         starts = raw[choose_starts(bits[-raw_samples:], values, num_restarts)]
         scale = _scale(values)
-        search = sharded(lambda starts: _search(key, lattice, fn, starts, scale, max_evals), mesh)
+        search = sharded(lambda starts: local_search(key, lattice, fn, starts, scale, max_evals), mesh)
         X, lane_values = search(starts)
         return _best_unseen(lattice, X, lane_values, seen, jnp.max(values))
 
@@ -180,8 +180,18 @@ def _scale(values):
     return jnp.where(jnp.isfinite(spread) & (spread > 0), jnp.minimum(spread, 1.0), 1.0)
 
 
-def _search(key, lattice, fn, starts, scale, max_evals):
-    """Local search from every start; returns the end points [r, d] and their values [r]."""
+def local_search(key, lattice, fn, starts, scale, max_evals):
+    """Local search from every start; returns the end points [r, d] and their values [r].
+
+    Args:
+        key: random key.
+        lattice: the columns of the cube.
+        fn: maps [k, d] points to [k] values. Rows that belong to one start stand together, in the order of the starts,
+            so that every start may have a function of its own.
+        starts: [r, d] points.
+        scale: what values are divided by.
+        max_evals: most batched evaluations in one run of the search.
+    """
     discrete = np.zeros(lattice.num_dims, bool)
     discrete[list(lattice.discrete)] = True
 

@@ -8,11 +8,13 @@ from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
 from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise
+from bojax.surrogates._pathwise import Functions, sample_functions
 from bojax.surrogates._posterior import GPPosterior
 from bojax.surrogates._success import SuccessModel, fit_success
 
 __all__ = [
     "FitInfo",
+    "Functions",
     "GPParams",
     "GPPosterior",
     "Kernel",
@@ -33,6 +35,7 @@ __all__ = [
     "leave_one_out",
     "matern52",
     "rbf",
+    "sample_functions",
     "to_gpjax",
     "zero_mean",
 ]

@@ -30,6 +30,7 @@ import numpy as np
 
 from bojax._linalg import matmul
 from bojax._types import Array, Float
+from bojax.surrogates._features import Features, stationary_features
 
 LENGTHSCALE_LOC = math.sqrt(2.0)
 LENGTHSCALE_STD = math.sqrt(3.0)
@@ -51,6 +52,7 @@ class Kernel(NamedTuple):
         log_prior: `log_prior(params) -> scalar`, up to a constant.
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
         to_gpjax: `to_gpjax(params) -> GPJax kernel`, or None where there is no equal one.
+        features: random features, or None where they are not known.
     """
 
     init: Callable[..., Any]
@@ -59,6 +61,7 @@ class Kernel(NamedTuple):
     log_prior: Callable[[Any], Float[Array, ""]]
     bounds: Callable[[Any], tuple[Any, Any]]
     to_gpjax: Callable[[Any], Any] | None = None
+    features: Features | None = None
 
 
 class KernelParams(NamedTuple):
@@ -85,7 +88,7 @@ def matern52(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
         >>> kernel.matrix(kernel.init(2, jnp.float32), jnp.zeros((1, 2)), jnp.ones((3, 2))).shape
         (1, 3)
     """
-    return _stationary("Matern52", matern52_of_r2, categorical_dims)
+    return _stationary("Matern52", matern52_of_r2, categorical_dims, degrees=5)
 
 
 def rbf(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
@@ -95,7 +98,7 @@ def rbf(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
     Args:
         categorical_dims: columns that hold categories, compared by equality only.
     """
-    return _stationary("RBF", rbf_of_r2, categorical_dims)
+    return _stationary("RBF", rbf_of_r2, categorical_dims, degrees=0)
 
 
 @jax.custom_jvp
@@ -136,7 +139,7 @@ def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Ar
     return r2 + jax.lax.stop_gradient(jnp.maximum(r2, 0.0) - r2)
 
 
-def _stationary(name: str, of_r2: Callable, categorical_dims: tuple[int, ...]) -> Kernel:
+def _stationary(name: str, of_r2: Callable, categorical_dims: tuple[int, ...], *, degrees: int) -> Kernel:
     categorical_dims = tuple(sorted(categorical_dims))
 
     def log_lengthscale_loc(num_dims):
@@ -185,4 +188,5 @@ def _stationary(name: str, of_r2: Callable, categorical_dims: tuple[int, ...]) -
 
         return stationary_to_gpjax(name, categorical_dims, params)
 
-    return Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax)
+    features = stationary_features(degrees, categorical_dims)
+    return Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax, features)

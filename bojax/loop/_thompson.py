@@ -1,0 +1,193 @@
+"""Thompson sampling: every candidate maximises its own draw of the objective.
+
+    observations --fit--> posterior --q functions--> each maximised by gradient --> q candidates
+
+Draws are whole functions (pathwise conditioning), so a thousand candidates are chosen in one program, without a
+covariance of the batch and without knowing of each other: their variety comes from what is uncertain. Each function is
+scored on the same quasi-random points, climbs from its best few by a batched quasi-Newton search, and in mixed spaces
+moves among its discrete neighbours. (Thompson 1933; Kandasamy, Krishnamurthy, Schneider, Poczos 2018,
+arXiv:1705.09236; Wilson et al. 2020, arXiv:2002.09309.)
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bojax import data
+from bojax._errors import Status
+from bojax._qmc import random_shift
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._bayesopt import (
+    BYTE_BUDGET,
+    BayesoptInfo,
+    BayesoptState,
+    default_num_initial,
+    default_surrogate,
+    observed,
+    space_filling,
+)
+from bojax.loop._design import replace_seen, seen_points
+from bojax.optim._multistart import local_search, raw_points
+from bojax.space import Space
+from bojax.surrogates import Surrogate, sample_functions
+from bojax.surrogates._pathwise import Functions
+
+
+def thompson(
+    space: Space,
+    *,
+    q: int = 1,
+    capacity: int = 64,
+    num_initial: int | None = None,
+    surrogate: Surrogate | None = None,
+    num_features: int = 1024,
+    raw_samples: int = 1024,
+    num_restarts: int = 2,
+    warp: bool = True,
+    max_pending: int | None = None,
+    byte_budget: int = BYTE_BUDGET,
+) -> Algorithm:
+    """Thompson sampling in batches of any size.
+
+    Points that are pending do not change what is drawn; in finite spaces they are not asked for again.
+
+    Args:
+        space: what to search.
+        q: how many points each `ask` gives, >= 1; thousands are fine.
+        capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
+        num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16.
+        surrogate: a Gaussian process whose kernel has random features (`gp()` with Matern-5/2 or RBF).
+        num_features: random features of the prior, >= 1.
+        raw_samples: points on which every function is scored, >= `num_restarts`.
+        num_restarts: starts of the search of each function, >= 1.
+        warp: whether the surrogate sees values worse than the median by their rank only.
+        max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
+        byte_budget: about how many bytes may be held while functions are searched; more functions than fit are
+            searched in turn.
+
+    Returns:
+        An `Algorithm` whose `ask` gives a `BayesoptInfo`; its `acquisition` is each function's maximum.
+
+    Raises:
+        ValueError: when a number is out of range.
+
+    Example:
+        >>> import jax, bojax
+        >>> algorithm = bojax.thompson(bojax.Space(x=bojax.Float(0.0, 1.0)), q=16)
+        >>> X, state, info = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0)))
+        >>> X.shape
+        (16, 1)
+    """
+    lattice = lattice_of(space)
+    num_initial = default_num_initial(space.num_dims) if num_initial is None else num_initial
+    max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
+    numbers = {"q": q, "capacity": capacity, "num_initial": num_initial, "num_features": num_features}
+    numbers |= {"num_restarts": num_restarts, "byte_budget": byte_budget}
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    if raw_samples < num_restarts:
+        raise ValueError(f"`raw_samples` must be at least `num_restarts` = {num_restarts}, got {raw_samples}.")
+    if max_pending < q:
+        raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
+    model = default_surrogate(space) if surrogate is None else surrogate
+
+    def init(key):
+        observations = data.empty(space.num_dims, capacity)
+        dtype = observations.X.dtype
+        return BayesoptState(
+            observations=observations,
+            pending=data.empty_pending(space.num_dims, max_pending, dtype),
+            params=model.init(space.num_dims, dtype),
+            shift=random_shift(key, space.num_dims),
+        )
+
+    def suggest(key, state, design):
+        keys = jax.random.split(key, 4)
+        seen_data = observed(state.observations, warp)
+        params, fit = model.fit(keys[0], seen_data, state.params)
+        posterior = model.posterior(params, seen_data).standardized()
+        means = jnp.where(seen_data.mask, posterior.mean(seen_data.X), -jnp.inf)
+        functions = sample_functions(keys[1], posterior, q, num_features=num_features)
+        d, dtype = space.num_dims, seen_data.X.dtype
+        bits = jax.random.bits(keys[2], (d + (raw_samples // 4) * (1 + d),), jnp.uint32)
+        raw = raw_points(bits, lattice, raw_samples, seen_data.X[jnp.argmax(means)])
+        lane_bytes = jnp.finfo(dtype).bits // 8 * (3 * (num_features + posterior.X.shape[0]) + 4 * d * d)
+        function_bytes = num_restarts * lane_bytes + raw_samples * jnp.finfo(dtype).bits // 8
+        size = max(1, min(q, byte_budget // function_bytes))
+        X, values = maximise_each(keys[3], lattice, functions, raw, num_restarts=num_restarts, chunk=size)
+        seen = seen_points(state.observations, state.pending, q)
+        X, valid = replace_seen(lattice, X, seen)
+        ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.all(jnp.isfinite(values))
+        info = BayesoptInfo(
+            status=jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32),
+            valid=jnp.where(ok, valid, design[1]),
+            acquisition=values,
+            fit_loss=fit.loss,
+            fit_evals=fit.num_evals,
+        )
+        return jnp.where(ok, X, design[0]), params, info
+
+    @jax.jit
+    def ask(key, state):
+        X, params, info = space_filling(lattice, state, q, num_initial, lambda design: suggest(key, state, design))
+        status = status_of(info.status, state, info.valid)
+        pending = data.add_pending(state.pending, X, info.valid)
+        return X, state._replace(params=params, pending=pending), info._replace(status=status)
+
+    def tell(state, X, y):
+        return tell_state(space, state, X, y)
+
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
+
+
+def maximise_each(key, lattice, functions: Functions, raw, *, num_restarts: int, chunk: int) -> tuple[Any, Any]:
+    """The maximum of every function.
+
+    Args:
+        key: random key.
+        lattice: the columns of the cube.
+        functions: p functions.
+        raw: [k, d] points on which all are scored.
+        num_restarts: starts of each.
+        chunk: how many functions are searched at a time.
+
+    Returns:
+        The points [p, d], no two the same where that can be helped, and the values [p].
+    """
+    p, d = functions.weights.shape[0], raw.shape[1]
+    chunk = -(-p // -(-p // chunk))  # equal chunks
+
+    def search(part):
+        some = Functions(functions.posterior, functions.draws, *part)
+        scores, rows = jax.lax.top_k(some.at_all(raw), num_restarts)
+        starts = raw[rows].reshape(-1, d)
+
+        def fn(X):  # rows of one function stand together
+            return some.at_own(X.reshape(part[0].shape[0], -1, d)).reshape(-1)
+
+        X, values = local_search(key, lattice, fn, starts, jnp.ones((), raw.dtype), MAX_EVALS)
+        X, values = X.reshape(-1, num_restarts, d), values.reshape(-1, num_restarts)
+        best = jnp.argmax(jnp.where(jnp.isnan(values), -jnp.inf, values), axis=1)
+        X = jnp.take_along_axis(X, best[:, None, None], axis=1)[:, 0]
+        return X, jnp.max(values, axis=1), raw[rows[:, 0]], scores[:, 0]
+
+    def padded(leaf):
+        rows = -(-p // chunk) * chunk
+        return jnp.concatenate([leaf, leaf[: rows - p]]).reshape(-1, chunk, leaf.shape[-1])
+
+    parts = (functions.weights, functions.update)
+    if chunk >= p:
+        X, values, other, scores = search(parts)
+    else:
+        out = jax.lax.map(search, tuple(padded(leaf) for leaf in parts))
+        X, values, other, scores = (leaf.reshape(-1, *leaf.shape[2:])[:p] for leaf in out)
+    # Functions may share a maximum, in a corner above all; then the best scored point serves.
+    same = jnp.all(X[:, None, :] == X[None, :, :], axis=-1)
+    repeated = jnp.any(jnp.tril(same, -1), axis=1)
+    return jnp.where(repeated[:, None], other, X), jnp.where(repeated, scores, values)
+
+
+MAX_EVALS = 60
+"""Evaluations of the search of all functions together."""
