@@ -3,6 +3,7 @@
 from bojax.acquisition._analytic import AcquisitionFn, ei, log_ei, log_pi, pi, posterior_mean, ucb
 from bojax.acquisition._batch import BatchAcquisition, Context, believer
 from bojax.acquisition._greedy import batch_log_ei, batch_log_nei, batch_log_pi, batch_simple_regret, batch_ucb
+from bojax.acquisition._monte_carlo import q_log_ei, q_log_nei, q_pi, q_simple_regret, q_ucb
 from bojax.acquisition._weighted import weighted
 
 __all__ = [
@@ -20,6 +21,11 @@ __all__ = [
     "log_pi",
     "pi",
     "posterior_mean",
+    "q_log_ei",
+    "q_log_nei",
+    "q_pi",
+    "q_simple_regret",
+    "q_ucb",
     "ucb",
     "weighted",
 ]

@@ -1,0 +1,196 @@
+"""Monte-Carlo acquisitions of q points together, on given base samples.
+
+With f_i(X) = mean(X) + L z_i, L L^T = cov(X), and z_i rows of `base_samples`:
+
+    q_log_ei          log mean_i max_j (f_ij - best_f)+
+    q_log_nei         the same with the incumbent of sample i itself: its largest value at the baseline points
+    q_pi              mean_i max_j sigmoid((f_ij - best_f) / tau)
+    q_ucb             mean_i max_j mu_j + sqrt(beta pi / 2) |f_ij - mu_j|
+    q_simple_regret   mean_i max_j f_ij
+
+For fixed base samples these are smooth functions of X with reparameterised gradients. The logarithmic ones replace
+(.)+ and max by approximations with fat tails, so that a sample far below the incumbent still has a slope (Ament et al.
+2023, arXiv:2310.20708):
+
+    relu(x) ~ tau (softplus(x / tau) + 0.1 / (1 + (x / tau)^2)),    max(x) ~ M + tau log sum_j 2 / (1 + (1 + u_j)^2)
+
+with M the largest x_j, u_j = (M - x_j) / tau. Points that are pending join the batch through `X_pending`. To choose
+batches, the forms in `_greedy.py` integrate the newest point instead of sampling it; these here are the definitions
+that other libraries share. (Wilson, Moriconi, Hutter, Deisenroth 2017, arXiv:1712.00424; Balandat et al. 2020,
+arXiv:1910.06403.)
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from bojax._linalg import matmul, stable_factor
+from bojax._types import Array, Bool, Float
+from bojax.surrogates import Posterior
+from bojax.surrogates._posterior import first_jitter
+
+TAU_RELU = 1e-6
+"""Width of the smooth positive part, in standardised units."""
+TAU_MAX = 1e-2
+"""Width of the smooth maximum over points, in logarithms."""
+
+
+def q_log_ei(
+    posterior: Posterior,
+    X: Float[Array, "q d"],
+    best_f: Float[Array, ""],
+    *,
+    base_samples: Float[Array, "s q"],
+    X_pending: Float[Array, "p d"] | None = None,
+    tau_relu: float = TAU_RELU,
+    tau_max: float = TAU_MAX,
+) -> Float[Array, ""]:
+    """Log expected improvement of the best of q points over the incumbent.
+
+    Args:
+        posterior: the belief about the objective, standardised.
+        X: [q, d] points of the unit cube; `vmap` for many batches.
+        best_f: value of the incumbent, in the posterior's units.
+        base_samples: [s, q + p] standard normal numbers, those of pending points last.
+        X_pending: [p, d] points being evaluated, taken as part of the batch.
+        tau_relu: width of the smooth positive part.
+        tau_max: width of the smooth maximum.
+    """
+    samples = _samples(posterior, X, base_samples, X_pending)
+    return log_improvement(samples, jnp.broadcast_to(best_f, samples.shape[:1]), tau_relu=tau_relu, tau_max=tau_max)
+
+
+def q_log_nei(
+    posterior: Posterior,
+    X: Float[Array, "q d"],
+    *,
+    X_baseline: Float[Array, "m d"],
+    mask: Bool[Array, "m"] | None = None,
+    base_samples: Float[Array, "s n"],
+    X_pending: Float[Array, "p d"] | None = None,
+    tau_relu: float = TAU_RELU,
+    tau_max: float = TAU_MAX,
+) -> Float[Array, ""]:
+    """Log noisy expected improvement: the incumbent is the best baseline point in each joint sample.
+
+    Args:
+        posterior: the belief about the objective, standardised.
+        X: [q, d] points of the unit cube.
+        X_baseline: [m, d] points that may be the incumbent, as a rule the observed ones.
+        mask: [m] which baseline points count; all by default.
+        base_samples: [s, m + q + p] standard normal numbers: baseline, batch, pending.
+        X_pending: [p, d] points being evaluated, taken as part of the batch.
+        tau_relu: width of the smooth positive part.
+        tau_max: width of the smooth maximum.
+
+    Source: Letham, Karrer, Ottoni, Bakshy (2019), arXiv:1706.07094.
+    """
+    m = X_baseline.shape[0]
+    samples = _samples(posterior, jnp.concatenate([X_baseline, X]), base_samples, X_pending)
+    baseline = samples[:, :m] if mask is None else jnp.where(mask[None, :], samples[:, :m], -jnp.inf)
+    return log_improvement(samples[:, m:], jnp.max(baseline, axis=1), tau_relu=tau_relu, tau_max=tau_max)
+
+
+def q_pi(
+    posterior: Posterior,
+    X: Float[Array, "q d"],
+    best_f: Float[Array, ""],
+    *,
+    base_samples: Float[Array, "s q"],
+    X_pending: Float[Array, "p d"] | None = None,
+    tau: float = 1e-3,
+) -> Float[Array, ""]:
+    """Probability that one of q points improves on the incumbent, in [0, 1]; arguments as in `q_log_ei`.
+
+    Args:
+        posterior: the belief about the objective, standardised.
+        X: [q, d] points of the unit cube.
+        best_f: value of the incumbent.
+        base_samples: [s, q + p] standard normal numbers.
+        X_pending: [p, d] points being evaluated.
+        tau: width of the smooth step.
+    """
+    samples = _samples(posterior, X, base_samples, X_pending)
+    return jnp.mean(jnp.max(jax.nn.sigmoid((samples - best_f) / tau), axis=1))
+
+
+def q_ucb(
+    posterior: Posterior,
+    X: Float[Array, "q d"],
+    best_f: Float[Array, ""] | None = None,
+    *,
+    base_samples: Float[Array, "s q"],
+    X_pending: Float[Array, "p d"] | None = None,
+    beta: float = 4.0,
+) -> Float[Array, ""]:
+    """Upper confidence bound of a batch, with beta >= 0; arguments as in `q_log_ei`. `best_f` is not used."""
+    del best_f
+    X = _with_pending(X, X_pending)
+    mean = posterior.mean(X)
+    samples = _samples(posterior, X, base_samples, None)
+    return jnp.mean(jnp.max(mean[None, :] + math.sqrt(0.5 * beta * math.pi) * jnp.abs(samples - mean[None, :]), axis=1))
+
+
+def q_simple_regret(
+    posterior: Posterior,
+    X: Float[Array, "q d"],
+    best_f: Float[Array, ""] | None = None,
+    *,
+    base_samples: Float[Array, "s q"],
+    X_pending: Float[Array, "p d"] | None = None,
+) -> Float[Array, ""]:
+    """Expected largest value among q points; arguments as in `q_log_ei`. `best_f` is not used."""
+    del best_f
+    return jnp.mean(jnp.max(_samples(posterior, X, base_samples, X_pending), axis=1))
+
+
+def log_improvement(
+    samples: Float[Array, "s q"], best: Float[Array, "s"], *, tau_relu: float = TAU_RELU, tau_max: float = TAU_MAX
+) -> Float[Array, ""]:
+    """log mean_i max_j (samples_ij - best_i)+, smoothed with fat tails."""
+    logs = log_fat_softplus((samples - best[:, None]) / tau_relu) + math.log(tau_relu)
+    return jax.nn.logsumexp(fat_max(logs, tau_max)) - math.log(samples.shape[0])
+
+
+@jax.custom_jvp
+def log_fat_softplus(u: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """log(softplus(u) + 0.1 / (1 + u^2)): log u for large u, log(0.1 / u^2) for large -u. Finite for finite u."""
+    return jnp.log(_fat_softplus(u))
+
+
+def _fat_softplus(u):
+    return jax.nn.softplus(u) + 0.1 / (1.0 + u * u)
+
+
+@log_fat_softplus.defjvp
+def _log_fat_softplus_jvp(primals, tangents):
+    (u,), (du,) = primals, tangents
+    value = _fat_softplus(u)
+    cauchy = 1.0 / (1.0 + u * u)
+    slope = (jax.nn.sigmoid(u) - 0.2 * u * cauchy * cauchy) / value
+    return jnp.log(value), slope * du
+
+
+def fat_max(x: Float[Array, "s q"], tau: float) -> Float[Array, "s"]:
+    """A smooth maximum over the last axis whose smaller members keep a slope of order 1 / distance^2."""
+    top = jnp.max(x, axis=-1, keepdims=True)
+    u = (top - x) / tau
+    return top[..., 0] + tau * jnp.log(jnp.sum(2.0 / (1.0 + (1.0 + u) ** 2), axis=-1))
+
+
+def _with_pending(X, X_pending):
+    return X if X_pending is None else jnp.concatenate([X, X_pending])
+
+
+def _samples(posterior, X, base_samples, X_pending):
+    """Joint samples [s, q + p] of the objective at the batch and the pending points."""
+    X = _with_pending(X, X_pending)
+    if base_samples.shape[-1] != X.shape[0]:
+        raise ValueError(
+            f"`base_samples` must have one column for each of the {X.shape[0]} points, got {list(base_samples.shape)}."
+        )
+    mean, cov = posterior.joint(X)
+    scale = jax.lax.stop_gradient(jnp.maximum(jnp.max(jnp.diagonal(cov)), jnp.finfo(X.dtype).tiny))
+    L, _, _ = stable_factor(cov / scale, first_jitter=first_jitter(X.dtype), max_tries=8)
+    return mean[None, :] + jnp.sqrt(scale) * matmul(base_samples, L.T)

@@ -1,0 +1,1 @@
+"""Figures of other libraries that ours are compared with, and the scripts that write them."""
