@@ -44,6 +44,10 @@ BATCH_ACQUISITIONS = {
     "batch_log_nei": lambda: acquisition.batch_log_nei(num_samples=16, num_baseline=4),
     "batch_log_pi": lambda: acquisition.batch_log_pi(num_samples=16),
     "batch_ucb": lambda: acquisition.batch_ucb(num_samples=16),
+    "mes": lambda: acquisition.mes(num_samples=8, num_candidates=32),
+    "gibbon": lambda: acquisition.gibbon(num_samples=8, num_candidates=32),
+    "jes": lambda: acquisition.jes(num_samples=8, num_candidates=32),
+    "knowledge_gradient": lambda: acquisition.knowledge_gradient(num_fantasies=8, num_points=8),
     "batch_simple_regret": lambda: acquisition.batch_simple_regret(num_samples=16),
 }
 

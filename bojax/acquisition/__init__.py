@@ -3,6 +3,9 @@
 from bojax.acquisition._analytic import AcquisitionFn, ei, log_ei, log_pi, pi, posterior_mean, ucb
 from bojax.acquisition._batch import BatchAcquisition, Context, believer
 from bojax.acquisition._greedy import batch_log_ei, batch_log_nei, batch_log_pi, batch_simple_regret, batch_ucb
+from bojax.acquisition._joint_entropy import jes, joint_entropy
+from bojax.acquisition._knowledge_gradient import discrete_kg, knowledge_gradient, one_shot_kg
+from bojax.acquisition._max_value import Optima, gibbon, gibbon_information, max_value_entropy, mes
 from bojax.acquisition._monte_carlo import q_log_ei, q_log_nei, q_pi, q_simple_regret, q_ucb
 from bojax.acquisition._weighted import weighted
 
@@ -10,15 +13,25 @@ __all__ = [
     "AcquisitionFn",
     "BatchAcquisition",
     "Context",
+    "Optima",
     "batch_log_ei",
     "batch_log_nei",
     "batch_log_pi",
     "batch_simple_regret",
     "batch_ucb",
     "believer",
+    "discrete_kg",
     "ei",
+    "gibbon",
+    "gibbon_information",
+    "jes",
+    "joint_entropy",
+    "knowledge_gradient",
     "log_ei",
     "log_pi",
+    "max_value_entropy",
+    "mes",
+    "one_shot_kg",
     "pi",
     "posterior_mean",
     "q_log_ei",

@@ -80,14 +80,7 @@ def believer(acquisition: AcquisitionFn, *, in_logs: bool = False) -> BatchAcqui
     def begin(key, posterior, context, q):
         del key, q
         state = BelieverState(posterior, context.best_f)
-        if context.pending_X.shape[0] == 0:
-            return state
-
-        def imagine(state, item):
-            x, real = item
-            return jax.tree.map(lambda new, old: jnp.where(real, new, old), add(state, x), state), None
-
-        return jax.lax.scan(imagine, state, (context.pending_X, context.pending_mask))[0]
+        return _for_pending(add, state, context)
 
     def value(state, X):
         return acquisition(state.posterior, X, state.best_f)
@@ -97,3 +90,20 @@ def believer(acquisition: AcquisitionFn, *, in_logs: bool = False) -> BatchAcqui
         return BelieverState(state.posterior.append(x, mean), jnp.maximum(state.best_f, mean))
 
     return BatchAcquisition(begin, value, add, in_logs=in_logs)
+
+
+def imagine_pending(posterior: Any, context: Context) -> Any:
+    """The posterior after every pending point was observed at its mean."""
+    return _for_pending(lambda p, x: p.append(x, p.mean(x[None])[0]), posterior, context)
+
+
+def _for_pending(add, state, context):
+    """`add` applied to the state for every pending point."""
+    if context.pending_X.shape[0] == 0:
+        return state
+
+    def step(state, item):
+        x, real = item
+        return jax.tree.map(lambda new, old: jnp.where(real, new, old), add(state, x), state), None
+
+    return jax.lax.scan(step, state, (context.pending_X, context.pending_mask))[0]
