@@ -182,7 +182,7 @@ METHODS: dict[str, Method] = {
     "bojax-believer": bojax_method(
         lambda space, q: bojax.bayesopt(space, q=q, acquisition=acquisition.believer(acquisition.log_ei, in_logs=True))
     ),
-    "bojax-no-warp": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, warp=False)),
+    "bojax-no-warp": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, output_transform=None)),
     "bojax-noise": bojax_method(
         lambda space, q: bojax.bayesopt(
             space, q=q, surrogate=surrogates.gp(noise=surrogates.learned_noise(loc=-4.0, std=1.0))

@@ -105,7 +105,8 @@ def value(report: Report, *, num_points: int, q: int, count: int) -> None:
     found: dict[str, list[float]] = {name: [] for name in [*names, "BoTorch"]}
     with bojax.host_scope():
         algorithms = {
-            name: bojax.bayesopt(problem.space, q=q, warp=False, **options) for name, options in METHODS.items()
+            name: bojax.bayesopt(problem.space, q=q, output_transform=None, **options)
+            for name, options in METHODS.items()
         }
         for i, (X, y) in enumerate(_problems.data_sets("hartmann6", num_points, count)):
             key = jax.random.key(i)

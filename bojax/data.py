@@ -24,12 +24,15 @@ class Observations(NamedTuple):
         y: [capacity] values as told, larger is better. A failed observation keeps its non-finite value here.
         mask: [capacity] which rows hold a finite observation; only these reach the surrogate.
         count: how many rows were told, failed ones included. More than `capacity` means that rows were lost.
+        noise_var: [capacity] variance of the noise of each value as far as it was told, in squared units of y; 0 where
+            nothing was told. None counts as 0 everywhere.
     """
 
     X: Float[Array, "*b n d"]
     y: Float[Array, "*b n"]
     mask: Bool[Array, "*b n"]
     count: Int[Array, "*b"]
+    noise_var: Float[Array, "*b n"] | None = None
 
     @property
     def capacity(self) -> int:
@@ -70,6 +73,7 @@ def empty(num_dims: int, capacity: int, dtype=None) -> Observations:
         y=jnp.zeros(capacity, dtype),
         mask=jnp.zeros(capacity, bool),
         count=jnp.zeros((), jnp.int32),
+        noise_var=jnp.zeros(capacity, dtype),
     )
 
 
@@ -78,7 +82,12 @@ def empty_pending(num_dims: int, capacity: int, dtype=None) -> Pending:
     return Pending(X=jnp.full((capacity, num_dims), 0.5, dtype), mask=jnp.zeros(capacity, bool))
 
 
-def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "k"]) -> Observations:
+def append(
+    observations: Observations,
+    X: Float[Array, "k d"],
+    y: Float[Array, "k"],
+    noise_var: Float[Array, "k"] | None = None,
+) -> Observations:
     """Add k observations.
 
     Rows that do not fit are dropped but still counted, so `count > capacity` tells of them; `resize` first.
@@ -87,14 +96,19 @@ def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "
         observations: what was seen so far.
         X: [k, d] points in the unit cube.
         y: [k] their values; NaN or infinite for a failed evaluation, which is stored with its mask off.
+        noise_var: [k] variances of their noise, 0 where not known; not known by default.
     """
     rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
-    y = y.astype(observations.y.dtype)
+    # Without the barrier XLA may compute y twice, with other rounding, for the value and for the mask.
+    y = jax.lax.optimization_barrier(y.astype(observations.y.dtype))
+    told = jnp.zeros_like(y) if noise_var is None else jnp.asarray(noise_var, y.dtype)
+    before = jnp.zeros_like(observations.y) if observations.noise_var is None else observations.noise_var
     return Observations(
         X=observations.X.at[rows].set(X.astype(observations.X.dtype), mode="drop"),
         y=observations.y.at[rows].set(y, mode="drop"),
         mask=observations.mask.at[rows].set(jnp.isfinite(y) & jnp.all(jnp.isfinite(X), axis=-1), mode="drop"),
         count=observations.count + jnp.int32(X.shape[0]),
+        noise_var=before.at[rows].set(told, mode="drop"),
     )
 
 
@@ -103,7 +117,10 @@ def resize(observations: Observations, capacity: int) -> Observations:
     old = observations.capacity
     if capacity <= old:
         return observations._replace(
-            X=observations.X[:capacity], y=observations.y[:capacity], mask=observations.mask[:capacity]
+            X=observations.X[:capacity],
+            y=observations.y[:capacity],
+            mask=observations.mask[:capacity],
+            noise_var=None if observations.noise_var is None else observations.noise_var[:capacity],
         )
     grown = empty(observations.X.shape[-1], capacity, observations.X.dtype)
     return Observations(
@@ -111,11 +128,12 @@ def resize(observations: Observations, capacity: int) -> Observations:
         y=grown.y.at[:old].set(observations.y),
         mask=grown.mask.at[:old].set(observations.mask),
         count=observations.count,
+        noise_var=None if observations.noise_var is None else grown.y.at[:old].set(observations.noise_var),
     )
 
 
-def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype) -> Observations:
-    """A buffer filled on the host, without compiling anything. X: [n, d]; y: [n], NaN where failed."""
+def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, noise_var: np.ndarray | None = None) -> Observations:
+    """A buffer filled on the host, without compiling anything. X: [n, d]; y: [n], NaN where failed; noise_var: [n]."""
     count, num_dims = X.shape
     padded_X = np.full((capacity, num_dims), 0.5, dtype)
     padded_y = np.zeros(capacity, dtype)
@@ -123,7 +141,10 @@ def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype) -> Observatio
     padded_y[:count] = y
     mask = np.zeros(capacity, bool)
     mask[:count] = np.isfinite(y)
-    return Observations(*map(jnp.asarray, (padded_X, padded_y, mask, np.int32(count))))
+    padded_noise = np.zeros(capacity, dtype)
+    if noise_var is not None:
+        padded_noise[:count] = noise_var
+    return Observations(*map(jnp.asarray, (padded_X, padded_y, mask, np.int32(count), padded_noise)))
 
 
 def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:

@@ -7,7 +7,7 @@ from bojax.acquisition._joint_entropy import jes, joint_entropy
 from bojax.acquisition._knowledge_gradient import discrete_kg, knowledge_gradient, one_shot_kg
 from bojax.acquisition._max_value import Optima, gibbon, gibbon_information, max_value_entropy, mes
 from bojax.acquisition._monte_carlo import q_log_ei, q_log_nei, q_pi, q_simple_regret, q_ucb
-from bojax.acquisition._weighted import weighted
+from bojax.acquisition._weighted import weighted, with_success
 
 __all__ = [
     "AcquisitionFn",
@@ -41,4 +41,5 @@ __all__ = [
     "q_ucb",
     "ucb",
     "weighted",
+    "with_success",
 ]

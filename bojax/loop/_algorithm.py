@@ -35,7 +35,8 @@ class Algorithm(NamedTuple):
     Attributes:
         init: `init(key) -> state`.
         ask: `ask(key, state) -> (X [q, d], state, info)`; the points are remembered as pending.
-        tell: `tell(state, X [k, d], y [k]) -> state`; y is maximised, non-finite y means a failed evaluation.
+        tell: `tell(state, X [k, d], y [k], noise_var=None) -> state`; y is maximised, non-finite y means a failed
+            evaluation, `noise_var` [k] are variances of the noise where they are known.
         space: what is searched; its `decode` turns X into native values.
         q: how many points each `ask` gives.
     """
@@ -85,7 +86,7 @@ def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""
     return jnp.where(full | crowded, Status.OVERFLOW, status).astype(jnp.int32)
 
 
-def tell_state(space: Space, state: StateT, X: Any, y: Any) -> StateT:
+def tell_state(space: Space, state: StateT, X: Any, y: Any, noise_var: Any = None) -> StateT:
     """Store what was told, X [k, d] and y [k], in the buffers of any state; the `tell` of every algorithm here.
 
     Points are rounded to the space first, so that the objective, the buffer and the surrogate see the same point.
@@ -100,25 +101,38 @@ def tell_state(space: Space, state: StateT, X: Any, y: Any) -> StateT:
         raise ValueError(f"`X` must have the shape [k, {space.num_dims}], got {list(X.shape)}.")
     if y.shape != X.shape[:1]:
         raise ValueError(f"`y` must have the shape [{X.shape[0]}], one value a row of `X`, got {list(y.shape)}.")
+    if noise_var is not None:
+        noise_var = jnp.broadcast_to(jnp.asarray(noise_var, dtype), y.shape)
+        if not isinstance(noise_var, Tracer) and not bool(jnp.all(jnp.isfinite(noise_var) & (noise_var >= 0))):
+            raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
     count, capacity = state.observations.count, state.observations.capacity
     if not isinstance(count, Tracer) and int(count) + X.shape[0] > capacity:
         raise BojaxError(
             f"the state holds {int(count)} of at most {capacity} observations and cannot take {X.shape[0]} more. "
             f"Enlarge it first: state = bojax.loop.grow(state, {data.next_capacity(int(count) + X.shape[0])})."
         )
-    return _store(space, state, X, y)
+    return _store(space, state, X, y, noise_var)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _store(space, state, X, y):
+def _store(space, state, X, y, noise_var):
     X = space.round(X)
-    return state._replace(
-        observations=data.append(state.observations, X, y),
+    state = state._replace(
+        observations=data.append(state.observations, X, y, noise_var),
         pending=data.remove_pending(state.pending, X),
     )
+    return state._replace(failures=()) if hasattr(state, "failures") else state
 
 
-def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray, *, remember: bool = True) -> StateT:
+def restore(
+    state: StateT,
+    X: np.ndarray,
+    y: np.ndarray,
+    pending_X: np.ndarray,
+    *,
+    remember: bool = True,
+    noise_var: np.ndarray | None = None,
+) -> StateT:
     """A fresh state filled with all that was told, on the host and without compiling anything.
 
     Capacities are powers of two, so over n told observations a program compiles O(log n) times.
@@ -128,8 +142,10 @@ def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray, 
         X: [n, d] told points in the unit cube.
         y: [n] told values (maximised), NaN where failed.
         pending_X: [p, d] points asked for and not told.
-        remember: keep room for the points of the next `ask`. Without it, and with nothing pending, the program is
-            spared all that deals with pending points: for callers who restore before every `ask`.
+        remember: keep room for the points of the next `ask`. Without it the program is spared all that deals with
+            pending points when nothing is pending, and with failures when nothing failed: for callers who restore
+            before every `ask`.
+        noise_var: [n] variances of the noise of each value, 0 where not known.
 
     Returns:
         The state with its buffers replaced.
@@ -144,8 +160,10 @@ def restore(state: StateT, X: np.ndarray, y: np.ndarray, pending_X: np.ndarray, 
         slots = data.next_capacity(len(pending_X) + slots, 8)
     elif not remember:
         slots = 0
+    if not remember and hasattr(state, "failures"):
+        state = state._replace(failures=None if np.isfinite(y).all() else ())
     return state._replace(
-        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype),
+        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var),
         pending=data.pending_from_numpy(pending_X, slots, dtype),
     )
 

@@ -4,7 +4,14 @@
 
 The first `num_initial` points fill the space evenly. After that each `ask` fits the surrogate, begins a batch
 acquisition on its posterior, which takes account of what is pending, and chooses its q points one after another, each
-in the light of those before it. Failed evaluations count as the worst value seen.
+in the light of those before it. Failed evaluations are no data of the surrogate: a second model learns from them where
+evaluations succeed, and its probability weighs the acquisition.
+
+Before, failures counted as the worst value seen. Over 48 studies each, the number of failures and the geometric mean of
+the regret with that, and with the weight: on a quadratic whose optimum lies in the failing third of a square (25
+evaluations) 3.3 and 1.4e-3, PLACE1; and in the other part, 2.5 and 8e-8, PLACE2; on Branin (25) with a failing half 3.4
+and 1.6e-4, PLACE3, and with a fifth of 37 x 37 cells failing 5.0 and 0.29, PLACE4; on Hartmann-6 (40) with a failing
+half 5.0 and 0.034, PLACE5, and with failures by chance, the likelier the larger an input is, 7.8 and 0.34, PLACE6.
 """
 
 from typing import Any, NamedTuple
@@ -19,12 +26,21 @@ from bojax._bfgs import minimize_lanes
 from bojax._errors import Status
 from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
-from bojax.acquisition import AcquisitionFn, BatchAcquisition, Context, batch_log_ei, believer, log_ei, log_pi
+from bojax.acquisition import (
+    AcquisitionFn,
+    BatchAcquisition,
+    Context,
+    batch_log_ei,
+    believer,
+    log_ei,
+    log_pi,
+    with_success,
+)
 from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
 from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
 from bojax.optim import CandidateOptimizer, Lattice, multistart
 from bojax.space import Space
-from bojax.surrogates import Surrogate, gp, half_rank, matern52
+from bojax.surrogates import OutputTransform, Surrogate, fit_success, gp, half_rank, matern52
 
 POLISH_EVALS = 30
 """Evaluations of the joint polish. At n = 100, d = 6, q = 8 it adds 15 ms to 105 and lifts the batch above BoTorch's
@@ -42,12 +58,15 @@ class BayesoptState(NamedTuple):
         pending: what was asked for and not yet told.
         params: the surrogate's hyperparameters, where the next fit starts.
         shift: [d] the random shift of the initial design.
+        failures: () where told rows may have failed. None, which only `restore` writes, says that none did: an `ask`
+            then compiles in about four fifths of the time, without the model of success.
     """
 
     observations: data.Observations
     pending: data.Pending
     params: Any
     shift: Int[Array, "d"]
+    failures: tuple | None = ()
 
 
 class BayesoptInfo(NamedTuple):
@@ -88,7 +107,7 @@ def bayesopt(
     optimizer: CandidateOptimizer | None = None,
     num_restarts: int = 10,
     raw_samples: int = 512,
-    warp: bool = True,
+    output_transform: OutputTransform | None = half_rank,
     joint: bool = True,
     max_pending: int | None = None,
     byte_budget: int = BYTE_BUDGET,
@@ -108,8 +127,9 @@ def bayesopt(
         optimizer: how it is maximised; `multistart` by default.
         num_restarts: starts of the default optimizer.
         raw_samples: raw samples of the default optimizer.
-        warp: whether the surrogate sees values worse than the median by their rank only (`surrogates.half_rank`), which
-            suits objectives that are very bad in places. What is stored and told stays as it is.
+        output_transform: a monotone map of the values that the surrogate sees, or None; what is stored and told stays
+            as it is. By default values worse than the median count by their rank only (`surrogates.half_rank`), which
+            suits objectives that are very bad in places.
         joint: whether the q points, chosen one after another, are then moved together along the gradient of their joint
             utility, where the acquisition has one. Figures in `POLISH_EVALS`.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
@@ -181,15 +201,16 @@ def bayesopt(
         chosen_optimizer = optimizer_for(state.observations.capacity, state.observations.X.dtype)
 
         def model_based(design):
-            return _suggest(key, lattice, surrogate, acquisition, chosen_optimizer, state, design, warp, joint)
+            parts = (lattice, surrogate, acquisition, chosen_optimizer)
+            return _suggest(key, *parts, state, design, output_transform=output_transform, joint=joint)
 
         X, params, info = space_filling(lattice, state, q, num_initial, model_based)
         status = status_of(info.status, state, info.valid)
         state = state._replace(params=params, pending=data.add_pending(state.pending, X, info.valid))
         return X, state, info._replace(status=status)
 
-    def tell(state, X, y):
-        return tell_state(space, state, X, y)
+    def tell(state, X, y, noise_var=None):
+        return tell_state(space, state, X, y, noise_var)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
 
@@ -224,23 +245,28 @@ def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: i
     return jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, design)
 
 
-def observed(observations: data.Observations, warp: bool) -> data.Observations:
-    """What the surrogate sees of the observations: failures as the worst value, bad values by rank if `warp`."""
+def observed(observations: data.Observations, transform: OutputTransform | None) -> data.Observations:
+    """What the surrogate sees of the observations: failures as the worst value, all values transformed."""
     seen = _with_failures(observations)
-    return seen._replace(y=half_rank(seen.y, seen.mask)) if warp else seen
+    return seen if transform is None else seen._replace(y=transform(seen.y, seen.mask))
 
 
-def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, warp, joint):
+def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, *, output_transform, joint):
     """Fit, condition, and choose q points one after another; the design's where that is not finite."""
     q = design[0].shape[0]
     keys = jax.random.split(key, q + 2)
     observations, pending = state.observations, state.pending
-    data_seen = observed(observations, warp)
+    data_seen = _finite(observations)
+    if output_transform is not None:
+        data_seen = data_seen._replace(y=output_transform(data_seen.y, data_seen.mask))
     params, fit = surrogate.fit(keys[q], data_seen, state.params)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()
     best_f, center = _incumbent(posterior, observations)
     context = Context(best_f, data_seen.X, data_seen.mask, pending.X, pending.mask)
+    if state.failures is not None:
+        categories = tuple(i for i, categorical in enumerate(lattice.is_categorical) if categorical)
+        acquisition = with_success(acquisition, fit_success(observations, categorical_dims=categories))
     chosen = acquisition.begin(keys[q + 1], posterior, context, q)
     seen = seen_points(observations, pending, q)
 
@@ -300,6 +326,12 @@ def _polish(lattice, acquisition, chosen, X):
     result = minimize_lanes(value_and_grad, start, lower, upper, max_evals=POLISH_EVALS, gtol=gtol, ftol=ftol)
     better = jnp.isfinite(result.f[0]) & jnp.all(jnp.isfinite(result.x))
     return jnp.where(better, lattice.snap(result.x[0].reshape(q, d)), X)
+
+
+def _finite(observations):
+    """The observations with finite padding: what failed is none of the surrogate's business."""
+    X = jnp.where(jnp.all(jnp.isfinite(observations.X), axis=-1)[:, None], observations.X, 0.5)
+    return observations._replace(X=X, y=jnp.where(observations.mask, observations.y, 0.0))
 
 
 def _with_failures(observations):

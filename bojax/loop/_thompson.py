@@ -30,7 +30,7 @@ from bojax.loop._bayesopt import (
 from bojax.loop._design import replace_seen, seen_points
 from bojax.optim._multistart import local_search, raw_points
 from bojax.space import Space
-from bojax.surrogates import Surrogate, sample_functions
+from bojax.surrogates import OutputTransform, Surrogate, half_rank, sample_functions
 from bojax.surrogates._pathwise import Functions
 
 
@@ -44,7 +44,7 @@ def thompson(
     num_features: int = 1024,
     raw_samples: int = 1024,
     num_restarts: int = 2,
-    warp: bool = True,
+    output_transform: OutputTransform | None = half_rank,
     max_pending: int | None = None,
     byte_budget: int = BYTE_BUDGET,
 ) -> Algorithm:
@@ -61,7 +61,7 @@ def thompson(
         num_features: random features of the prior, >= 1.
         raw_samples: points on which every function is scored, >= `num_restarts`.
         num_restarts: starts of the search of each function, >= 1.
-        warp: whether the surrogate sees values worse than the median by their rank only.
+        output_transform: as in `bayesopt`.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
         byte_budget: about how many bytes may be held while functions are searched; more functions than fit are
             searched in turn.
@@ -105,7 +105,7 @@ def thompson(
 
     def suggest(key, state, design):
         keys = jax.random.split(key, 4)
-        seen_data = observed(state.observations, warp)
+        seen_data = observed(state.observations, output_transform)
         params, fit = model.fit(keys[0], seen_data, state.params)
         posterior = model.posterior(params, seen_data).standardized()
         means = jnp.where(seen_data.mask, posterior.mean(seen_data.X), -jnp.inf)
@@ -136,8 +136,8 @@ def thompson(
         pending = data.add_pending(state.pending, X, info.valid)
         return X, state._replace(params=params, pending=pending), info._replace(status=status)
 
-    def tell(state, X, y):
-        return tell_state(space, state, X, y)
+    def tell(state, X, y, noise_var=None):
+        return tell_state(space, state, X, y, noise_var)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
 

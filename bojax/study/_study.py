@@ -180,6 +180,7 @@ class Study:
         value: Any = None,
         *,
         state: str | None = None,
+        noise_var: float | None = None,
         user_attrs: Mapping[str, Any] | None = None,
     ) -> Trial:
         """Tells what came of a trial.
@@ -189,6 +190,8 @@ class Study:
             value: a number, or a NumPy or JAX scalar. A value that is not finite makes the trial a failed
                 one.
             state: "complete" (the same as None), or "fail" for an evaluation that gave no value.
+            noise_var: variance of the value's noise where it is known, >= 0: the squared standard error of a mean over
+                repeats, for example.
             user_attrs: more to record with the trial; values must fit into JSON.
 
         Returns:
@@ -197,7 +200,8 @@ class Study:
 
         Raises:
             TypeError: the value is no number. Nothing is recorded.
-            ValueError: unknown state, or a value together with "fail". Nothing is recorded.
+            ValueError: unknown state, a value together with "fail", or a `noise_var` that is negative or not finite.
+                Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
         if state not in (None, "complete", "fail"):
@@ -206,6 +210,11 @@ class Study:
             raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
         number = None if state == "fail" else to_float(value)
         check_attrs(user_attrs or {})
+        if noise_var is not None:
+            noise_var = to_float(noise_var)
+            if not (math.isfinite(noise_var) and noise_var >= 0):
+                raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
+            user_attrs = {**(user_attrs or {}), _storage.NOISE_VAR: noise_var}
         frozen = self._running(trial)
         if frozen.user_attrs.get(_storage.STALE):
             frozen = self._readmit(frozen)
@@ -370,7 +379,7 @@ class Study:
             q: how many points the algorithm chooses.
         """
         trials = _storage.trials_of(self._optuna)
-        X, y, pending = self._data(trials, own)
+        X, y, noise_var, pending = self._data(trials, own)
         suggested, status = suggest(
             self._algorithm,
             self._space,
@@ -379,15 +388,16 @@ class Study:
             ordinal=sum(t.number < first for t in trials),
             X=X,
             y=y,
+            noise_var=noise_var,
             pending=np.concatenate([pending, np.reshape(more_pending, (-1, self._space.num_dims))]),
         )
         if status in (Status.FALLBACK, Status.OVERFLOW):
             self._warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
         return suggested
 
-    def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Told points [n, d] and values [n] (maximised, NaN where failed), and pending points [p, d]."""
-        X, y, pending = [], [], []
+    def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
+        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances [n]; pending points [p, d]."""
+        X, y, noise_var, pending = [], [], [], []
         for trial in trials:
             row = self._row(trial)
             if row is None:
@@ -396,10 +406,12 @@ class Study:
                 value = math.nan if trial.state == TrialState.FAIL or not trial.values else trial.values[0]
                 X.append(row)
                 y.append(self._sign * value if math.isfinite(value) else math.nan)
+                noise_var.append(float(trial.user_attrs.get(_storage.NOISE_VAR, 0.0)))
             elif trial.state == TrialState.RUNNING and trial.number not in own:
                 pending.append(row)
         num_dims = self._space.num_dims
-        return np.reshape(X, (-1, num_dims)), np.asarray(y, float), np.reshape(pending, (-1, num_dims))
+        told = np.reshape(X, (-1, num_dims)), np.asarray(y, float), np.asarray(noise_var, float)
+        return *told, np.reshape(pending, (-1, num_dims))
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""

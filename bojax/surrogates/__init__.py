@@ -8,9 +8,18 @@ from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
 from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise
+from bojax.surrogates._output import (
+    OutputTransform,
+    bilog,
+    compose,
+    log_output,
+    power,
+    with_output_transform,
+)
 from bojax.surrogates._pathwise import Functions, sample_functions
 from bojax.surrogates._posterior import GPPosterior
 from bojax.surrogates._success import SuccessModel, fit_success
+from bojax.surrogates._warping import warped
 
 __all__ = [
     "FitInfo",
@@ -20,10 +29,13 @@ __all__ = [
     "Kernel",
     "Mean",
     "Noise",
+    "OutputTransform",
     "Paths",
     "Posterior",
     "SuccessModel",
     "Surrogate",
+    "bilog",
+    "compose",
     "constant_mean",
     "fit_success",
     "fixed_noise",
@@ -33,9 +45,13 @@ __all__ = [
     "known_noise",
     "learned_noise",
     "leave_one_out",
+    "log_output",
     "matern52",
+    "power",
     "rbf",
     "sample_functions",
     "to_gpjax",
+    "warped",
+    "with_output_transform",
     "zero_mean",
 ]

@@ -130,17 +130,22 @@ def log_posterior(model: GPModel, params: GPParams, observations: Observations) 
     return _log_posterior(model, params, observations, *standardize(observations.y, observations.mask))
 
 
-def _covariance(model, params, X, mask, y, scale):
-    """The masked covariance of the observations, their residuals, and the noise variance; all standardised."""
+def _covariance(model, params, observations, y, scale):
+    """The masked covariance of the observations, their residuals, and the noise variance; all standardised.
+
+    Noise that was told with the observations comes on top of the model's own.
+    """
+    X, mask = observations.X, observations.mask
     noise_var = model.noise.variance(params.log_noise_var, scale)
-    K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var, mask)
+    told = 0.0 if observations.noise_var is None else observations.noise_var / scale.scale / scale.scale
+    K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var + told, mask)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
     return K, residual, noise_var
 
 
 def _log_posterior(model, params, observations, y, scale):
     X, mask = observations.X, observations.mask
-    K, residual, _ = _covariance(model, params, X, mask, y, scale)
+    K, residual, _ = _covariance(model, params, observations, y, scale)
     prior = (
         model.kernel.log_prior(params.kernel)
         + model.mean.log_prior(params.mean)
@@ -158,7 +163,7 @@ def condition(
         y, scale = standardize(observations.y, mask)
     else:
         y, scale = observations.y, Scale(jnp.zeros((), X.dtype), jnp.ones((), X.dtype))
-    K, residual, noise_var = _covariance(model, params, X, mask, y, scale)
+    K, residual, noise_var = _covariance(model, params, observations, y, scale)
     _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(X.dtype))
     alpha = matmul(L_inv.T, matmul(L_inv, residual))
 

@@ -1,0 +1,127 @@
+"""Monotone maps of the observed values, for objectives far from normal.
+
+Each is a function `(y [n], mask [n]) -> y [n]` that keeps the order of the masked values (larger stays better) and is
+finite outside the mask too. `bayesopt(output_transform=...)` and `with_output_transform` take them; `half_rank` is
+another. What is stored and told stays as it is.
+
+    log_output    -log(c - y), c a little above the largest value: losses told as -loss get the scale of log(loss)
+    power         Yeo and Johnson's (2000) power transformation of the standardised values, exponent by likelihood
+    bilog         sign(z) log(1 + |z|) of the standardised values (Eriksson and Poloczek 2021, arXiv:2002.08526)
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from bojax._types import Array, Bool, Float
+from bojax.surrogates._base import Surrogate
+from bojax.surrogates._standardize import standardize
+
+OutputTransform = Callable[[Float[Array, "n"], Bool[Array, "n"]], Float[Array, "n"]]
+
+GAP = 1e-3
+"""The value that `log_output` sends to infinity lies above the best one by this part of the spread."""
+EXPONENTS = (-2.0, 4.0)
+NUM_EXPONENTS = 61
+
+
+def log_output(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
+    """Minus the logarithm of a loss told as -loss.
+
+    If all masked values are negative, they are taken as minus a positive loss, and -log(-y) is given. Otherwise zero is
+    no natural bound, and the distance to a point just above the best value takes the loss's place.
+
+    Args:
+        y: [n] values, larger is better.
+        mask: [n] which values count.
+    """
+    standard, scale = standardize(y, mask)
+    best = jnp.max(jnp.where(mask, standard, -jnp.inf))
+    best = jnp.where(jnp.isfinite(best), best, 0.0)
+    zero = -scale.loc / scale.scale  # where the value 0 stands
+    natural = jnp.all(jnp.where(mask, y < 0.0, True)) & jnp.isfinite(zero)
+    loss = jnp.where(natural, zero, best + GAP) - standard
+    tiny = jnp.finfo(y.dtype).tiny
+    return jnp.where(mask, -jnp.log(jnp.maximum(loss, tiny)), 0.0)
+
+
+def bilog(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
+    """Logarithmic on both sides of the mean: large values of either sign lose their size; arguments as in `power`."""
+    standard, _ = standardize(y, mask)
+    return jnp.sign(standard) * jnp.log1p(jnp.abs(standard))
+
+
+def power(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
+    """The power transformation after which the values are most nearly normal.
+
+    Args:
+        y: [n] values; those outside the mask may be anything.
+        mask: [n] which values count.
+    """
+    standard, _ = standardize(y, mask)
+    count = jnp.maximum(jnp.sum(mask), 1).astype(y.dtype)
+    log_slope = jnp.sum(jnp.where(mask, jnp.sign(standard) * jnp.log1p(jnp.abs(standard)), 0.0))
+
+    def log_likelihood(exponent):
+        z = jnp.where(mask, yeo_johnson(standard, exponent), 0.0)
+        mean = jnp.sum(z) / count
+        var = jnp.sum(jnp.where(mask, (z - mean) ** 2, 0.0)) / count
+        return -0.5 * count * jnp.log(jnp.maximum(var, jnp.finfo(y.dtype).tiny)) + (exponent - 1.0) * log_slope
+
+    exponents = jnp.linspace(*EXPONENTS, NUM_EXPONENTS, dtype=y.dtype)
+    values = jax.vmap(log_likelihood)(exponents)
+    best = exponents[jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
+    return jnp.where(mask, yeo_johnson(standard, best), 0.0)
+
+
+def yeo_johnson(z: Float[Array, "*b"], exponent: Float[Array, ""]) -> Float[Array, "*b"]:
+    """((1 + z)^e - 1) / e for z >= 0 and -((1 - z)^(2 - e) - 1) / (2 - e) below, logarithms at e = 0 and e = 2."""
+    right = _box_cox(jnp.log1p(jnp.maximum(z, 0.0)), exponent)
+    left = _box_cox(jnp.log1p(jnp.maximum(-z, 0.0)), 2.0 - exponent)
+    return jnp.where(z >= 0.0, right, -left)
+
+
+def _box_cox(log_u, exponent):
+    """(u^e - 1) / e as a function of log u."""
+    safe = jnp.where(jnp.abs(exponent) < 1e-6, 1.0, exponent)
+    return jnp.where(jnp.abs(exponent) < 1e-6, log_u, jnp.expm1(safe * log_u) / safe)
+
+
+def compose(*transforms: OutputTransform) -> OutputTransform:
+    """One transform after another."""
+
+    def composed(y, mask):
+        for transform in transforms:
+            y = transform(y, mask)
+        return y
+
+    return composed
+
+
+def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> Surrogate:
+    """A surrogate of transformed values; its posterior speaks in their units.
+
+    Noise given with observations is scaled by the slope of the transform at each value.
+
+    Args:
+        surrogate: what models the transformed values.
+        transform: a map as above.
+    """
+
+    def apply(observations):
+        y, slope = jax.jvp(
+            lambda y: transform(y, observations.mask), (observations.y,), (jnp.ones_like(observations.y),)
+        )
+        noise_var = observations.noise_var
+        if noise_var is not None:
+            noise_var = jnp.where(observations.mask & jnp.isfinite(slope), slope**2, 0.0) * noise_var
+        return observations._replace(y=y, noise_var=noise_var)
+
+    def fit(key, observations, params):
+        return surrogate.fit(key, apply(observations), params)
+
+    def posterior(params, observations, num_spare=0):
+        return surrogate.posterior(params, apply(observations), num_spare)
+
+    return Surrogate(init=surrogate.init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))

@@ -1,0 +1,106 @@
+"""Input warping: a learned monotone map of every dimension before the kernel.
+
+    w(x) = 1 - (1 - x^a)^b,    a, b > 0,
+
+the distribution function of Kumaraswamy's law, which stretches the cube where the objective changes fast: what looks
+logarithmic or saturated becomes stationary. Log-normal priors keep a and b near 1, where w is the identity. (Snoek,
+Swersky, Zemel, Adams 2014, arXiv:1402.0929, with the beta distribution's function in place of this closed form.)
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._types import Array, Float
+from bojax.surrogates._features import Features
+from bojax.surrogates._kernels import Kernel
+
+LOG_STD = math.sqrt(0.75)
+"""Standard deviation of log a and log b under the prior."""
+LOG_BOUND = math.log(10.0)
+
+
+class WarpedParams(NamedTuple):
+    """Hyperparameters of a warped kernel.
+
+    Attributes:
+        kernel: those of the kernel inside.
+        log_a: [d] logarithms of the first exponent.
+        log_b: [d] logarithms of the second exponent.
+    """
+
+    kernel: Any
+    log_a: Float[Array, "d"]
+    log_b: Float[Array, "d"]
+
+
+def kumaraswamy(X: Float[Array, "n d"], log_a: Float[Array, "d"], log_b: Float[Array, "d"]) -> Float[Array, "n d"]:
+    """1 - (1 - x^a)^b in every column; the identity at a = b = 1, with a finite slope up to both ends.
+
+    The ends are approached to a millionth of the side (a thousandth of it in float32, where 1 - x^a loses its digits),
+    beyond which the map goes on in a straight line.
+    """
+    edge = 1e-6 if jnp.finfo(X.dtype).bits >= 64 else 1e-4
+    inner = jnp.clip(X, edge, 1.0 - edge)
+    a, b = jnp.exp(log_a)[None, :], jnp.exp(log_b)[None, :]
+    power = jnp.exp(a * jnp.log(inner))
+    rest = jnp.exp(b * jnp.log1p(-power))
+    slope = a * b * power / inner * rest / (1.0 - power)
+    return 1.0 - rest + slope * (X - inner)
+
+
+def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) -> Kernel:
+    """A kernel on learned monotone transformations of its inputs.
+
+    Args:
+        kernel: the kernel inside; Matern-5/2 by default.
+        fixed_dims: columns that are not warped; categorical ones must be among them.
+
+    Returns:
+        A `Kernel`, for `gp(warped(matern52()))`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.surrogates import matern52
+        >>> kernel = warped(matern52())
+        >>> kernel.matrix(kernel.init(2, jnp.float32), jnp.zeros((1, 2)), jnp.ones((3, 2))).shape
+        (1, 3)
+    """
+    from bojax.surrogates._kernels import matern52
+
+    inner = matern52() if kernel is None else kernel
+
+    def warp(params, X):
+        free = np.setdiff1d(np.arange(X.shape[-1]), fixed_dims)
+        return X.at[:, free].set(kumaraswamy(X[:, free], params.log_a[free], params.log_b[free]))
+
+    def init(num_dims, dtype):
+        # Exactly at the identity the modes of a and b are not; the logarithms' are, and these are what is searched.
+        return WarpedParams(inner.init(num_dims, dtype), jnp.zeros(num_dims, dtype), jnp.zeros(num_dims, dtype))
+
+    def matrix(params, X, Z):
+        return inner.matrix(params.kernel, warp(params, X), warp(params, Z))
+
+    def diagonal(params, X):
+        return inner.diagonal(params.kernel, warp(params, X))
+
+    def log_prior(params):
+        squares = jnp.sum(params.log_a**2) + jnp.sum(params.log_b**2)
+        return inner.log_prior(params.kernel) - 0.5 * squares / LOG_STD**2
+
+    def bounds(params):
+        low, high = inner.bounds(params.kernel)
+        edge = jnp.full_like(params.log_a, LOG_BOUND)
+        return WarpedParams(low, -edge, -edge), WarpedParams(high, edge, edge)
+
+    features = None
+    if inner.features is not None:
+        base = inner.features
+
+        def apply(params, draws, X):
+            return base.apply(params.kernel, draws, warp(params, X))
+
+        features = Features(base.draw, apply)
+    return Kernel(init, matrix, diagonal, log_prior, bounds, None, features)
