@@ -2,11 +2,13 @@
 
 from bojax.acquisition._analytic import AcquisitionFn, ei, log_ei, log_pi, pi, posterior_mean, ucb
 from bojax.acquisition._batch import BatchAcquisition, Context, believer
+from bojax.acquisition._cost import per_cost
 from bojax.acquisition._greedy import batch_log_ei, batch_log_nei, batch_log_pi, batch_simple_regret, batch_ucb
 from bojax.acquisition._joint_entropy import jes, joint_entropy
 from bojax.acquisition._knowledge_gradient import discrete_kg, knowledge_gradient, one_shot_kg
 from bojax.acquisition._max_value import Optima, gibbon, gibbon_information, max_value_entropy, mes
 from bojax.acquisition._monte_carlo import q_log_ei, q_log_nei, q_pi, q_simple_regret, q_ucb
+from bojax.acquisition._prior import gaussian_prior, with_prior
 from bojax.acquisition._weighted import weighted, with_success
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "believer",
     "discrete_kg",
     "ei",
+    "gaussian_prior",
     "gibbon",
     "gibbon_information",
     "jes",
@@ -32,6 +35,7 @@ __all__ = [
     "max_value_entropy",
     "mes",
     "one_shot_kg",
+    "per_cost",
     "pi",
     "posterior_mean",
     "q_log_ei",
@@ -41,5 +45,6 @@ __all__ = [
     "q_ucb",
     "ucb",
     "weighted",
+    "with_prior",
     "with_success",
 ]

@@ -7,8 +7,8 @@ weight is equal the same point is chosen, it is close to the lead itself where t
 exponentially below the incumbent. (Values are in standard deviations of the observed y.)
 
     probability of success   w = p(success at x)                        Gelbart, Snoek, Adams (2014), arXiv:1403.5607
-    prior belief             w = prior(x)^(beta / n), n observations    Hvarfner et al. (2022), arXiv:2204.11051
-    cost                     w = cost(x)^-a                             Snoek, Larochelle, Adams (2012), arXiv:1206.2944
+    prior belief             w = prior(x)^(beta / n), `_prior.py`       Hvarfner et al. (2022), arXiv:2204.11051
+    cost                     w = cost(x)^-a, `_cost.py`                 Snoek, Larochelle, Adams (2012), arXiv:1206.2944
 """
 
 import functools
@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Float
-from bojax.acquisition._batch import BatchAcquisition, Context
+from bojax.acquisition._analytic import AcquisitionFn, log_ei, log_pi
+from bojax.acquisition._batch import BatchAcquisition, Context, believer
 from bojax.surrogates import SuccessModel
 
 LogWeight = Callable[[Float[Array, "k d"]], Float[Array, "k"]]
@@ -28,8 +29,8 @@ FAILURE_AVERSION = 4.0
 """Power of the probability of success. Over 48 studies each, with 1, 3, 5 and 8, failures and the geometric mean of the
 regret: a quadratic whose optimum lies 0.1 deep in the failing third of a square (25 evaluations) 14, 10, 8, 7 and
 4.7e-4, 2.7e-4, 1.8e-4, 2.4e-4; Branin with a failing half (25) 3.1, 2.5, 2.2, 2.0 and 1.6e-4, 1.0e-4, 0.9e-4, 0.6e-4;
-Hartmann-6 with failures by chance, the likelier the larger an input is (40), 9.9, 7.7, 7.5, 5.9 and 0.051, 0.039, 0.048,
-0.056."""
+Hartmann-6 with failures by chance, the likelier the larger an input is (40), 9.9, 7.7, 7.5, 5.9 and 0.051, 0.039,
+0.048, 0.056."""
 LOWEST = -1e4
 """Log weights below are raised to it: -inf (an impossible point) would spoil sums and slopes."""
 
@@ -49,7 +50,10 @@ class WeightedState(NamedTuple):
 
 
 def weighted(
-    acquisition: BatchAcquisition, log_weight: LogWeight, *, scale: Callable[[Context], Float[Array, ""]] | None = None
+    acquisition: AcquisitionFn | BatchAcquisition,
+    log_weight: LogWeight,
+    *,
+    scale: Callable[[Context], Float[Array, ""]] | None = None,
 ) -> BatchAcquisition:
     """An acquisition times a weight.
 
@@ -57,7 +61,7 @@ def weighted(
     points is weighed like one of them.
 
     Args:
-        acquisition: what to weigh; `believer(fn)` makes one of a function of single points.
+        acquisition: what to weigh.
         log_weight: maps [k, d] points of the cube to the logarithms [k] of their weights. Below -1e4 it counts as
             -1e4.
         scale: a factor of the log weight that depends on what was observed; 1 by default.
@@ -66,11 +70,12 @@ def weighted(
         A `BatchAcquisition` with `in_logs` true.
 
     Example:
-        >>> from bojax.acquisition import believer, log_ei
-        >>> acquisition = weighted(believer(log_ei, in_logs=True), lambda X: -X[:, 0])
+        >>> from bojax.acquisition import batch_log_ei
+        >>> acquisition = weighted(batch_log_ei(), lambda X: -X[:, 0])
         >>> acquisition.in_logs
         True
     """
+    acquisition = as_batch(acquisition)
 
     def begin(key, posterior, context, q):
         inner = acquisition.begin(key, posterior, context, q)
@@ -99,7 +104,7 @@ def weighted(
 
 
 def with_success(
-    acquisition: BatchAcquisition, model: SuccessModel, *, aversion: float = FAILURE_AVERSION
+    acquisition: AcquisitionFn | BatchAcquisition, model: SuccessModel, *, aversion: float = FAILURE_AVERSION
 ) -> BatchAcquisition:
     """An acquisition times a power of the probability that the evaluation succeeds; where nothing failed, unchanged.
 
@@ -113,6 +118,7 @@ def with_success(
     """
     if not aversion >= 0:
         raise ValueError(f"`aversion` must not be negative, got {aversion}.")
+    acquisition = as_batch(acquisition)
     weighed = weighted(acquisition, lambda X: aversion * model.log_probability(X))
     if acquisition.in_logs:
         return weighed
@@ -125,6 +131,13 @@ def with_success(
 
     joint = None if acquisition.joint is None else either(weighed.joint, acquisition.joint)
     return weighed._replace(value=either(weighed.value, acquisition.value), joint=joint, in_logs=False)
+
+
+def as_batch(acquisition: AcquisitionFn | BatchAcquisition) -> BatchAcquisition:
+    """A `BatchAcquisition` of either kind of acquisition; batches of a function are those of `believer`."""
+    if isinstance(acquisition, BatchAcquisition):
+        return acquisition
+    return believer(acquisition, in_logs=acquisition in (log_ei, log_pi))
 
 
 def log_softplus(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
