@@ -7,6 +7,7 @@ from bojax.surrogates._half_rank import half_rank
 from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
+from bojax.surrogates._mixture import MixturePaths, MixturePosterior
 from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise
 from bojax.surrogates._output import (
     OutputTransform,
@@ -28,6 +29,8 @@ __all__ = [
     "GPPosterior",
     "Kernel",
     "Mean",
+    "MixturePaths",
+    "MixturePosterior",
     "Noise",
     "OutputTransform",
     "Paths",
