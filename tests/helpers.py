@@ -30,6 +30,12 @@ SURROGATES = {
     "categorical-known-noise": lambda: surrogates.gp(
         surrogates.matern52(categorical_dims=(1,)), noise=surrogates.known_noise(1e-2), num_restarts=1, max_evals=40
     ),
+    "warped": lambda: surrogates.gp(surrogates.warped(surrogates.rbf()), num_restarts=1, max_evals=40),
+    "sparse": lambda: surrogates.sparse_gp(5, max_evals=40),
+    "deep-ensemble": lambda: surrogates.deep_ensemble(3, widths=(16,), num_steps=60),
+    "transformed": lambda: surrogates.with_output_transform(
+        surrogates.gp(num_restarts=1, max_evals=40), surrogates.bilog
+    ),
     "fixed-noise": lambda: surrogates.gp(noise=surrogates.fixed_noise(1e-3), num_restarts=1, max_evals=40),
 }
 

@@ -42,7 +42,8 @@ from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of,
 from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
 from bojax.optim import CandidateOptimizer, Lattice, multistart
 from bojax.space import Space
-from bojax.surrogates import OutputTransform, Surrogate, fit_success, gp, half_rank, matern52
+from bojax.surrogates import Surrogate, fit_success, gp, half_rank, matern52
+from bojax.surrogates._output import OutputTransform
 
 POLISH_EVALS = 30
 """Evaluations of the joint polish. At n = 100, d = 6, q = 8 it adds 15 ms to 105 and lifts the batch above BoTorch's

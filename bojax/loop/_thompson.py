@@ -30,7 +30,8 @@ from bojax.loop._bayesopt import (
 from bojax.loop._design import replace_seen, seen_points
 from bojax.optim._multistart import local_search, raw_points
 from bojax.space import Space
-from bojax.surrogates import OutputTransform, Surrogate, half_rank, sample_functions
+from bojax.surrogates import Surrogate, half_rank, sample_functions
+from bojax.surrogates._output import OutputTransform
 from bojax.surrogates._pathwise import Functions
 
 

@@ -1,6 +1,7 @@
 """Surrogates: statistical models of the objective on the unit cube."""
 
 from bojax.surrogates._base import FitInfo, Paths, Posterior, Surrogate
+from bojax.surrogates._deep_ensemble import deep_ensemble
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._half_rank import half_rank
@@ -10,7 +11,6 @@ from bojax.surrogates._means import Mean, constant_mean, zero_mean
 from bojax.surrogates._mixture import MixturePaths, MixturePosterior
 from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise
 from bojax.surrogates._output import (
-    OutputTransform,
     bilog,
     compose,
     log_output,
@@ -19,6 +19,7 @@ from bojax.surrogates._output import (
 )
 from bojax.surrogates._pathwise import Functions, sample_functions
 from bojax.surrogates._posterior import GPPosterior
+from bojax.surrogates._sparse_gp import sparse_gp
 from bojax.surrogates._success import SuccessModel, fit_success
 from bojax.surrogates._warping import warped
 
@@ -40,6 +41,7 @@ __all__ = [
     "bilog",
     "compose",
     "constant_mean",
+    "deep_ensemble",
     "fit_success",
     "fixed_noise",
     "from_gpjax",
@@ -53,6 +55,7 @@ __all__ = [
     "power",
     "rbf",
     "sample_functions",
+    "sparse_gp",
     "to_gpjax",
     "warped",
     "with_output_transform",

@@ -1,0 +1,189 @@
+"""An ensemble of neural networks, trained as one program.
+
+Each of M small networks has its own random start, its own fixed random prior function that is added to it, and its own
+noise on the targets, so that the networks agree near the data and differ away from them (Osband, Aslanides, Cassirer
+2018, arXiv:1806.03335; Lakshminarayanan, Pritzel, Blundell 2017, arXiv:1612.01474). To acquisitions they are one
+Gaussian belief: with f_1 ... f_M the networks and mu their mean,
+
+    f(x) = mu(x) + sum_m w_m (f_m(x) - mu(x)) / sqrt(M - 1) + g(x),   w ~ N(0, I),
+
+a linear model whose features are the deviations, and g a Gaussian process of small variance for what M networks cannot
+express. So joint laws, samples and further observations are exact and cheap.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax._linalg import matmul
+from bojax._types import Array, Float
+from bojax.surrogates._base import FitInfo, Surrogate
+from bojax.surrogates._conditioned import conditioned
+from bojax.surrogates._kernels import rbf_of_r2, squared_distance
+from bojax.surrogates._standardize import Scale, standardize
+
+REST_VAR = 1e-3
+"""Variance of g, in standardised units."""
+REST_LENGTHSCALE = 0.2
+"""Lengthscale of g in one dimension; it grows with the square root of the number of dimensions."""
+MIN_NOISE = 1e-4
+"""Smallest noise variance, in standardised units."""
+
+
+class EnsembleParams(NamedTuple):
+    """Weights of the members, stacked along a first axis.
+
+    Attributes:
+        weights: trained.
+        prior: of the fixed random functions.
+        log_noise_var: logarithm of the residual variance, standardised.
+    """
+
+    weights: Any
+    prior: Any
+    log_noise_var: Float[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class EnsembleProcess:
+    """The ensemble as a Gaussian belief, in the units of y.
+
+    Attributes:
+        params: weights and noise.
+        scale: location and scale of y.
+        apply: `apply(weights, prior, X) -> [M, k]` (static).
+    """
+
+    params: EnsembleParams
+    scale: Scale
+    apply: Any = dataclasses.field(metadata={"static": True})
+
+    def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
+        """Mean and variance at each of k points."""
+        mean, deviations = self._members(X)
+        var = jnp.sum(deviations**2, axis=0) + REST_VAR
+        return self.scale.loc + self.scale.scale * mean, var * self.scale.scale**2
+
+    def cov(self, X: Float[Array, "k d"], Z: Float[Array, "l d"]) -> Float[Array, "k l"]:
+        """Covariance between two sets of points."""
+        lengthscale = REST_LENGTHSCALE * math.sqrt(X.shape[-1])
+        rest = REST_VAR * rbf_of_r2(squared_distance((X - 0.5) / lengthscale, (Z - 0.5) / lengthscale))
+        return (matmul(self._members(X)[1].T, self._members(Z)[1]) + rest) * self.scale.scale**2
+
+    def observation_noise(self) -> Float[Array, ""]:
+        """Variance of the noise of one more observation."""
+        return jnp.exp(self.params.log_noise_var) * self.scale.scale**2
+
+    def standardized(self) -> "EnsembleProcess":
+        """The same belief in standardised units."""
+        one = Scale(jnp.zeros_like(self.scale.loc), jnp.ones_like(self.scale.scale))
+        return dataclasses.replace(self, scale=one)
+
+    def _members(self, X):
+        f = self.apply(self.params.weights, self.params.prior, X)
+        mean = jnp.mean(f, axis=0)
+        return mean, (f - mean[None, :]) / math.sqrt(f.shape[0] - 1)
+
+
+def deep_ensemble(
+    num_members: int = 8,
+    *,
+    widths: tuple[int, ...] = (64, 64),
+    num_steps: int = 500,
+    learning_rate: float = 1e-2,
+    weight_decay: float = 1e-4,
+    prior_scale: float = 1.0,
+) -> Surrogate:
+    """A surrogate of neural networks, for many observations or objectives that are not smooth.
+
+    Below a hundred observations of a smooth objective a Gaussian process knows more.
+
+    Args:
+        num_members: networks, >= 2.
+        widths: hidden units of each layer, at least one.
+        num_steps: steps of Adam on all observations, >= 1.
+        learning_rate: of the first step, > 0; it falls to a hundredth by a cosine.
+        weight_decay: pull of the weights towards 0, >= 0.
+        prior_scale: size of the fixed random functions, >= 0.
+
+    Returns:
+        A `Surrogate`. A fit goes on from the weights it is given; its key makes the noise on the targets.
+
+    Raises:
+        ValueError: when a number is out of range.
+    """
+    if num_members < 2 or num_steps < 1 or not widths or min(widths) < 1:
+        raise ValueError(
+            "`num_members` must be at least 2, `num_steps` and `widths` at least 1, "
+            f"got {num_members}, {num_steps} and {widths}."
+        )
+    if not learning_rate > 0 or not weight_decay >= 0 or not prior_scale >= 0:
+        raise ValueError(
+            "`learning_rate` must be positive, `weight_decay` and `prior_scale` not negative, "
+            f"got {learning_rate}, {weight_decay} and {prior_scale}."
+        )
+    network, optimizer = _build(widths, num_steps, learning_rate, weight_decay)
+
+    def one(weights, prior, X):
+        centred = math.sqrt(12.0) * (X - 0.5)
+        return network.apply(weights, centred)[:, 0] + prior_scale * network.apply(prior, centred)[:, 0]
+
+    apply = jax.vmap(one, (0, 0, None))
+
+    def init(num_dims, dtype):
+        keys = jax.random.split(jax.random.key(0), 2 * num_members)
+        weights = jax.vmap(lambda key: network.init(key, jnp.zeros((1, num_dims), dtype)))(keys)
+        weights = jax.tree.map(lambda leaf: leaf.astype(dtype), weights)
+        first, second = (jax.tree.map(lambda leaf, part=part: leaf[part::2], weights) for part in (0, 1))
+        return EnsembleParams(first, second, jnp.asarray(math.log(0.01), dtype))
+
+    def fit(key, observations, params):
+        y, _ = standardize(observations.y, observations.mask)
+        mask, dtype = observations.mask.astype(y.dtype), y.dtype
+        count = jnp.maximum(jnp.sum(mask), 1.0)
+        # Every member learns targets with noise of the residual's size, as if it had seen another set of observations.
+        noise = jnp.exp(0.5 * params.log_noise_var) * jax.random.normal(key, (num_members, y.shape[0]), dtype)
+        targets = (y[None, :] + noise) * mask[None, :]
+
+        def losses(weights):
+            f = apply(weights, params.prior, observations.X)
+            return jnp.sum(mask[None, :] * (f - targets) ** 2, axis=1) / count
+
+        def step(carry, _):
+            weights, state = carry
+            gradient = jax.grad(lambda w: jnp.sum(losses(w)))(weights)
+            updates, state = optimizer.update(gradient, state, weights)
+            return (jax.tree.map(jnp.add, weights, updates), state), None
+
+        (weights, _), _ = jax.lax.scan(step, (params.weights, optimizer.init(params.weights)), length=num_steps)
+        final = losses(weights)
+        ok = jnp.all(jnp.isfinite(final))
+        weights = jax.tree.map(lambda new, old: jnp.where(ok, new, old), weights, params.weights)
+        mean = jnp.mean(apply(weights, params.prior, observations.X), axis=0)
+        left = jnp.sum(mask * (mean - y) ** 2) / count
+        fitted = EnsembleParams(weights, params.prior, jnp.log(jnp.maximum(left, MIN_NOISE)).astype(dtype))
+        return fitted, FitInfo(jnp.mean(final), final, jnp.int32(num_steps), ok)
+
+    def posterior(params, observations, num_spare=0):
+        _, scale = standardize(observations.y, observations.mask)
+        process = EnsembleProcess(params, scale, apply)
+        return conditioned(process, observations.X.shape[1], num_spare, observations.X.dtype)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+
+
+def _build(widths, num_steps, learning_rate, weight_decay):
+    """The network and its optimizer. Flax and optax are imported here: they take half a second."""
+    import optax
+    from flax import linen
+
+    layers: list[Any] = []
+    for width in widths:
+        layers += [linen.Dense(width, param_dtype=jnp.float32, dtype=None), linen.swish]
+    network = linen.Sequential([*layers, linen.Dense(1, dtype=None)])
+    schedule = optax.cosine_decay_schedule(learning_rate, num_steps, alpha=0.01)
+    return network, optax.adamw(schedule, weight_decay=weight_decay)
