@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bojax import acquisition, data, loop, objectives, optim, space, surrogates
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax._runtime import enable_compilation_cache, host_scope
-from bojax.loop import Algorithm, bayesopt, random_search, run, run_many, thompson
+from bojax.loop import Algorithm, bayesopt, random_search, run, run_many, thompson, turbo
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ __all__ = [
     "surrogates",
     "testing",
     "thompson",
+    "turbo",
 ]
 
 

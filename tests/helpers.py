@@ -92,6 +92,16 @@ ALGORITHMS = {
         surrogate=surrogates.gp(surrogates.matern52(categorical_dims=(2,)), num_restarts=1, max_evals=20),
     ),
     "bayesopt-finite": lambda: small_bayesopt(SPACES["finite"]()),
+    "turbo": lambda: bojax.turbo(
+        SPACES["mixed"](),
+        q=2,
+        num_regions=2,
+        num_initial=3,
+        capacity=16,
+        num_candidates=40,
+        num_features=32,
+        surrogate=surrogates.gp(surrogates.matern52(categorical_dims=(2,)), num_restarts=1, max_evals=20),
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from bojax.loop._bayesopt import BayesoptInfo, BayesoptState, bayesopt
 from bojax.loop._random_search import RandomSearchState, random_search
 from bojax.loop._run import run, run_many
 from bojax.loop._thompson import thompson
+from bojax.loop._turbo import turbo
 
 __all__ = [
     "Algorithm",
@@ -19,4 +20,5 @@ __all__ = [
     "run",
     "run_many",
     "thompson",
+    "turbo",
 ]

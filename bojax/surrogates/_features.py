@@ -57,7 +57,7 @@ def stationary_features(degrees: int, categorical_dims: tuple[int, ...]) -> Feat
         degrees: degrees of freedom of the spectral density: 2 nu for a Matern kernel, 0 for the squared exponential.
         categorical_dims: columns compared by equality only.
     """
-    dims = np.asarray(categorical_dims, np.int32)
+    dims = np.asarray(categorical_dims, np.int32)  # an int64 constant, met in float64, fails to trace in float32
 
     def draw(key: Key, num_dims: int, num_features: int, dtype) -> Draws:
         keys = jax.random.split(key, 3)

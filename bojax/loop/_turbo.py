@@ -1,0 +1,233 @@
+"""Trust regions: Bayesian optimization that stays near the best point, for many dimensions and many evaluations.
+
+    told rows --replay--> regions --local fit--> box --candidates--> one function each --best candidate--> q points
+
+A global model of many dimensions knows little, and an acquisition sends points to far corners, where it knows least.
+Here a Gaussian process of a region's own data is trusted only in a box around the best point, with sides in proportion
+to the lengthscales, and each of the q points is where a drawn function is largest among random candidates of the box.
+A candidate keeps most coordinates of the best point when there are many. The box grows and shrinks with success, and
+starts over when it is small (see `_regions`). Several regions compete for points through their drawn functions.
+(Eriksson, Pearce, Gardner, Turner, Poloczek 2019, arXiv:1910.01833.)
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax import data
+from bojax._errors import Status
+from bojax._qmc import random_shift
+from bojax._types import Array, Bool, Float, Int
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._bayesopt import default_num_initial, default_surrogate, observed
+from bojax.loop._design import design_points, replace_seen, seen_points
+from bojax.loop._regions import Rules, candidates, replay, starting
+from bojax.optim._lattice import is_seen
+from bojax.space import Space
+from bojax.surrogates import OutputTransform, Surrogate, half_rank, sample_functions
+
+
+class TurboState(NamedTuple):
+    """What the next `ask` needs; regions follow from it.
+
+    Attributes:
+        observations: what was seen.
+        pending: what was asked for and not yet told.
+        shift: [d] the random shift of the designs.
+    """
+
+    observations: data.Observations
+    pending: data.Pending
+    shift: Int[Array, "d"]
+
+
+class TurboInfo(NamedTuple):
+    """How an `ask` went.
+
+    Attributes:
+        status: a `Status` code.
+        valid: [q] which points are suggestions; all of them unless a finite space is exhausted.
+        region: [q] the region of each point; -1 in a design.
+        length: [m] sides of the regions.
+        restarts: [m] how often each region started over.
+        fit_loss: [m] negative log posteriors of the local hyperparameters; NaN in a design.
+    """
+
+    status: Int[Array, ""]
+    valid: Bool[Array, "q"]
+    region: Int[Array, "q"]
+    length: Float[Array, "m"]
+    restarts: Int[Array, "m"]
+    fit_loss: Float[Array, "m"]
+
+
+def turbo(
+    space: Space,
+    *,
+    q: int = 1,
+    num_regions: int = 1,
+    capacity: int = 256,
+    num_initial: int | None = None,
+    surrogate: Surrogate | None = None,
+    num_candidates: int | None = None,
+    num_features: int = 1024,
+    max_local: int = 256,
+    success_tolerance: int = 3,
+    failure_tolerance: int | None = None,
+    output_transform: OutputTransform | None = half_rank,
+    max_pending: int | None = None,
+) -> Algorithm:
+    """Trust-region Bayesian optimization.
+
+    Nothing but told points, in their order, and pending ones decides on a suggestion (and the key): a study that is
+    restored from them goes on with the same points. Failed evaluations count as no success. Pending points fill
+    designs, and are not asked for again in finite spaces; functions are drawn without them.
+
+    Args:
+        space: what to search.
+        q: how many points each `ask` gives, >= 1.
+        num_regions: how many regions compete, >= 1.
+        capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
+        num_initial: points of each region's design, >= 1; by default d + 1, between 3 and 16.
+        surrogate: a Gaussian process whose kernel has lengthscales and random features.
+        num_candidates: random candidates in each region, >= 1; by default 200 d, between 2000 and 5000.
+        num_features: random features of a drawn function, >= 1.
+        max_local: a region's process sees its best point and at most so many others, the nearest, >= 2.
+        success_tolerance: batches in a row that improve, after which a region doubles, >= 1.
+        failure_tolerance: evaluations in a row that do not improve, after which it halves, >= 1; by default d, and at
+            least 4.
+        output_transform: as in `bayesopt`, from the values of a region's process.
+        max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
+
+    Returns:
+        An `Algorithm` whose `ask` gives a `TurboInfo`.
+
+    Raises:
+        ValueError: when a number is out of range.
+
+    Example:
+        >>> import jax, bojax
+        >>> algorithm = bojax.turbo(bojax.Space({f"x{i}": bojax.Float(0.0, 1.0) for i in range(30)}), q=4)
+        >>> X, state, info = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0)))
+        >>> X.shape
+        (4, 30)
+    """
+    lattice = lattice_of(space)
+    d = space.num_dims
+    num_initial = default_num_initial(d) if num_initial is None else num_initial
+    num_candidates = min(5000, max(2000, 200 * d)) if num_candidates is None else num_candidates
+    failure_tolerance = max(4, d) if failure_tolerance is None else failure_tolerance
+    max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
+    for name, value, least in (
+        ("q", q, 1),
+        ("num_regions", num_regions, 1),
+        ("capacity", capacity, 1),
+        ("num_initial", num_initial, 1),
+        ("num_candidates", num_candidates, q),
+        ("num_features", num_features, 1),
+        ("max_local", max_local, 2),
+        ("success_tolerance", success_tolerance, 1),
+        ("failure_tolerance", failure_tolerance, 1),
+        ("max_pending", max_pending, q),
+    ):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    rules = Rules(num_regions, num_initial, q, success_tolerance, failure_tolerance)
+    model = default_surrogate(space) if surrogate is None else surrogate
+
+    def init(key):
+        observations = data.empty(d, capacity)
+        pending = data.empty_pending(d, max_pending, observations.X.dtype)
+        return TurboState(observations, pending, random_shift(key, d))
+
+    def scored(key, state, regions, member, index):
+        """Candidates of a region, a drawn function of each of the q points at all of them, and the fit's success."""
+        keys = jax.random.split(key, 3)
+        center = regions.center[index]
+        seen = observed(local_data(state.observations, member == index, center, max_local), output_transform)
+        params, fit = model.fit(keys[0], seen, model.init(d, center.dtype))
+        posterior = model.posterior(params, seen)
+        X = candidates(keys[1], lattice, center, regions.length[index], lengthscales(posterior), num_candidates)
+        values = sample_functions(keys[2], posterior, q, num_features=num_features).at_all(X)
+        return X, values, fit.loss, fit.ok
+
+    def suggest(key, state, regions, member, design):
+        keys = jax.random.split(key, num_regions)
+        X, values, loss, fit_ok = jax.lax.map(
+            lambda item: scored(item[0], state, regions, member, item[1]), (keys, jnp.arange(num_regions))
+        )
+        X, values = X.reshape(-1, d), jnp.moveaxis(values, 0, 1).reshape(q, -1)
+        seen = seen_points(state.observations, state.pending, q)
+        old = is_seen(lattice, X, seen.X, seen.mask) | jnp.any(jnp.all(X[:, None] == regions.center[None], -1), axis=1)
+        rows = largest_of_each(jnp.where(old[None, :] | jnp.isnan(values), -jnp.inf, values))
+        points, valid = replace_seen(lattice, X[rows], seen)
+        ok = jnp.all(fit_ok) & jnp.all(jnp.isfinite(points)) & jnp.all(jnp.isfinite(values))
+        status = jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32)
+        region = jnp.where(ok, rows // num_candidates, -1).astype(jnp.int32)
+        valid = jnp.where(ok, valid, design[1])
+        return jnp.where(ok, points, design[0]), status, valid, region, loss
+
+    @jax.jit
+    def ask(key, state):
+        observations = state.observations
+        regions, member = replay(rules, observations, state.pending)
+        seen = seen_points(observations, state.pending, q)
+        sequence = design_points(lattice, state.shift, seen, q, num_initial * num_regions, observations.X.dtype)
+        design = replace_seen(lattice, sequence, seen)
+
+        def initial(_):
+            region, loss = jnp.full(q, -1, jnp.int32), jnp.full(num_regions, jnp.nan, observations.X.dtype)
+            return design[0], jnp.int32(Status.INITIAL), design[1], region, loss
+
+        def model_based(_):
+            return suggest(key, state, regions, member, design)
+
+        young = jnp.any(starting(rules, regions))
+        X, status, valid, region, loss = jax.lax.cond(young, initial, model_based, None)
+        info = TurboInfo(status_of(status, state, valid), valid, region, regions.length, regions.restarts, loss)
+        return X, state._replace(pending=data.add_pending(state.pending, X, valid)), info
+
+    def tell(state, X, y, noise_var=None):
+        return tell_state(space, state, X, y, noise_var)
+
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
+
+
+def local_data(
+    observations: data.Observations, chosen: Bool[Array, "n"], center: Float[Array, "d"], max_local: int
+) -> data.Observations:
+    """The chosen rows nearest to a centre, as observations of their own; at most `max_local`."""
+    distance = jnp.sum((observations.X - center[None, :]) ** 2, axis=1)
+    score = jnp.where(chosen, -distance, -jnp.inf)
+    score = jnp.where(jnp.isnan(score), jnp.finfo(score.dtype).min, score)  # told at a point that is not finite
+    rows = jax.lax.top_k(score, min(max_local, observations.capacity))[1]
+    mine, noise_var = chosen[rows], observations.noise_var
+    return data.Observations(
+        X=jnp.where(mine[:, None], observations.X[rows], 0.5),
+        y=jnp.where(mine, observations.y[rows], 0.0),
+        mask=mine & observations.mask[rows],
+        count=jnp.sum(mine, dtype=jnp.int32),
+        noise_var=None if noise_var is None else jnp.where(mine, noise_var[rows], 0.0),
+    )
+
+
+def lengthscales(posterior) -> Float[Array, "d"]:
+    """The lengthscales of a posterior's kernel. Raises TypeError where it has none."""
+    log_lengthscale = getattr(getattr(posterior, "kernel_params", None), "log_lengthscale", None)
+    if log_lengthscale is None:
+        raise TypeError(
+            "`surrogate` must be a Gaussian process whose kernel has a lengthscale for every column, such as "
+            f"gp(matern52()), got a {type(posterior).__name__}."
+        )
+    return jnp.exp(log_lengthscale)
+
+
+def largest_of_each(values: Float[Array, "q k"]) -> Int[Array, "q"]:
+    """For each row of values the column where it is largest, none twice."""
+
+    def pick(taken, row):
+        best = jnp.argmax(jnp.where(taken, -jnp.inf, row))
+        return taken.at[best].set(True), best.astype(jnp.int32)
+
+    return jax.lax.scan(pick, jnp.zeros(values.shape[1], bool), values)[1]
