@@ -87,7 +87,7 @@ def gaussian_prior(center: Any, width: Any) -> LogWeight:
         >>> gaussian_prior([0.25, 0.5], [0.25, jnp.inf])(jnp.array([[0.5, 0.9]]))
         Array([-0.5], dtype=float32)
     """
-    center, width = np.asarray(center, np.float64), np.asarray(width, np.float64)
+    center, width = (np.atleast_1d(np.asarray(value, np.float64))[None, :] for value in (center, width))
     if not np.all(np.isfinite(center)):
         raise ValueError(f"`center` must be finite, got {center}.")
     if not np.all(width > 0):
