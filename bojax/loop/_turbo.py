@@ -25,7 +25,8 @@ from bojax.loop._design import design_points, replace_seen, seen_points
 from bojax.loop._regions import Rules, candidates, replay, starting
 from bojax.optim._lattice import is_seen
 from bojax.space import Space
-from bojax.surrogates import OutputTransform, Surrogate, half_rank, sample_functions
+from bojax.surrogates import Surrogate, half_rank, sample_functions
+from bojax.surrogates._output import OutputTransform
 
 
 class TurboState(NamedTuple):

@@ -33,7 +33,6 @@ __all__ = [
     "MixturePaths",
     "MixturePosterior",
     "Noise",
-    "OutputTransform",
     "Paths",
     "Posterior",
     "SuccessModel",
