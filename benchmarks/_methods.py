@@ -178,6 +178,8 @@ METHODS: dict[str, Method] = {
     "cma": cma,
     "optuna-gp": optuna_method(_optuna_sampler("GPSampler")),
     "botorch": botorch,
+    "bojax-thompson": bojax_method(bojax.thompson),
+    "bojax-turbo": bojax_method(bojax.turbo),
     "bojax-nei": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, acquisition=acquisition.batch_log_nei())),
     "bojax-believer": bojax_method(
         lambda space, q: bojax.bayesopt(space, q=q, acquisition=acquisition.believer(acquisition.log_ei, in_logs=True))
