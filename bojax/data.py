@@ -26,6 +26,7 @@ class Observations(NamedTuple):
         count: how many rows were told, failed ones included. More than `capacity` means that rows were lost.
         noise_var: [capacity] variance of the noise of each value as far as it was told, in squared units of y; 0 where
             nothing was told. None counts as 0 everywhere.
+        cost: [capacity] what each evaluation cost, 0 where that was not told. None where costs are not kept.
     """
 
     X: Float[Array, "*b n d"]
@@ -33,6 +34,7 @@ class Observations(NamedTuple):
     mask: Bool[Array, "*b n"]
     count: Int[Array, "*b"]
     noise_var: Float[Array, "*b n"] | None = None
+    cost: Float[Array, "*b n"] | None = None
 
     @property
     def capacity(self) -> int:
@@ -87,6 +89,7 @@ def append(
     X: Float[Array, "k d"],
     y: Float[Array, "k"],
     noise_var: Float[Array, "k"] | None = None,
+    cost: Float[Array, "k"] | None = None,
 ) -> Observations:
     """Add k observations.
 
@@ -97,18 +100,24 @@ def append(
         X: [k, d] points in the unit cube.
         y: [k] their values; NaN or infinite for a failed evaluation, which is stored with its mask off.
         noise_var: [k] variances of their noise, 0 where not known; not known by default.
+        cost: [k] what the evaluations cost, 0 where not known; for observations that keep costs.
+
+    Raises:
+        ValueError: costs are given to observations that keep none.
     """
+    if cost is not None and observations.cost is None:
+        raise ValueError("`cost` must be left out: these observations keep no costs. Use bojax.loop.cost_aware.")
     rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
     # Without the barrier XLA may compute y twice, with other rounding, for the value and for the mask.
     y = jax.lax.optimization_barrier(y.astype(observations.y.dtype))
-    told = jnp.zeros_like(y) if noise_var is None else jnp.asarray(noise_var, y.dtype)
     before = jnp.zeros_like(observations.y) if observations.noise_var is None else observations.noise_var
     return Observations(
         X=observations.X.at[rows].set(X.astype(observations.X.dtype), mode="drop"),
         y=observations.y.at[rows].set(y, mode="drop"),
         mask=observations.mask.at[rows].set(jnp.isfinite(y) & jnp.all(jnp.isfinite(X), axis=-1), mode="drop"),
         count=observations.count + jnp.int32(X.shape[0]),
-        noise_var=before.at[rows].set(told, mode="drop"),
+        noise_var=before.at[rows].set(_or_zeros(noise_var, y), mode="drop"),
+        cost=None if observations.cost is None else observations.cost.at[rows].set(_or_zeros(cost, y), mode="drop"),
     )
 
 
@@ -121,6 +130,7 @@ def resize(observations: Observations, capacity: int) -> Observations:
             y=observations.y[:capacity],
             mask=observations.mask[:capacity],
             noise_var=None if observations.noise_var is None else observations.noise_var[:capacity],
+            cost=None if observations.cost is None else observations.cost[:capacity],
         )
     grown = empty(observations.X.shape[-1], capacity, observations.X.dtype)
     return Observations(
@@ -129,22 +139,41 @@ def resize(observations: Observations, capacity: int) -> Observations:
         mask=grown.mask.at[:old].set(observations.mask),
         count=observations.count,
         noise_var=None if observations.noise_var is None else grown.y.at[:old].set(observations.noise_var),
+        cost=None if observations.cost is None else grown.y.at[:old].set(observations.cost),
     )
 
 
-def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, noise_var: np.ndarray | None = None) -> Observations:
-    """A buffer filled on the host, without compiling anything. X: [n, d]; y: [n], NaN where failed; noise_var: [n]."""
+def from_numpy(
+    X: np.ndarray,
+    y: np.ndarray,
+    capacity: int,
+    dtype,
+    noise_var: np.ndarray | None = None,
+    cost: np.ndarray | None = None,
+) -> Observations:
+    """A buffer filled on the host, without compiling anything.
+
+    X: [n, d]; y: [n], NaN where failed; noise_var: [n]; cost: [n], None where costs are not kept.
+    """
     count, num_dims = X.shape
     padded_X = np.full((capacity, num_dims), 0.5, dtype)
-    padded_y = np.zeros(capacity, dtype)
     padded_X[:count] = X
-    padded_y[:count] = y
     mask = np.zeros(capacity, bool)
     mask[:count] = np.isfinite(y)
-    padded_noise = np.zeros(capacity, dtype)
-    if noise_var is not None:
-        padded_noise[:count] = noise_var
-    return Observations(*map(jnp.asarray, (padded_X, padded_y, mask, np.int32(count), padded_noise)))
+
+    def padded(values):
+        out = np.zeros(capacity, dtype)
+        out[:count] = 0.0 if values is None else values
+        return jnp.asarray(out)
+
+    return Observations(
+        X=jnp.asarray(padded_X),
+        y=padded(y),
+        mask=jnp.asarray(mask),
+        count=jnp.asarray(np.int32(count)),
+        noise_var=padded(noise_var),
+        cost=None if cost is None else padded(cost),
+    )
 
 
 def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
@@ -183,3 +212,7 @@ def remove_pending(pending: Pending, X: Float[Array, "k d"]) -> Pending:
 
     mask, _ = jax.lax.scan(clear, pending.mask, X.astype(pending.X.dtype))
     return Pending(X=pending.X, mask=mask)
+
+
+def _or_zeros(values, like):
+    return jnp.zeros_like(like) if values is None else jnp.asarray(values, like.dtype)

@@ -86,7 +86,7 @@ def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""
     return jnp.where(full | crowded, Status.OVERFLOW, status).astype(jnp.int32)
 
 
-def tell_state(space: Space, state: StateT, X: Any, y: Any, noise_var: Any = None) -> StateT:
+def tell_state(space: Space, state: StateT, X: Any, y: Any, noise_var: Any = None, cost: Any = None) -> StateT:
     """Store what was told, X [k, d] and y [k], in the buffers of any state; the `tell` of every algorithm here.
 
     Points are rounded to the space first, so that the objective, the buffer and the surrogate see the same point.
@@ -105,20 +105,25 @@ def tell_state(space: Space, state: StateT, X: Any, y: Any, noise_var: Any = Non
         noise_var = jnp.broadcast_to(jnp.asarray(noise_var, dtype), y.shape)
         if not isinstance(noise_var, Tracer) and not bool(jnp.all(jnp.isfinite(noise_var) & (noise_var >= 0))):
             raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
+    if cost is not None:
+        cost = jnp.broadcast_to(jnp.asarray(cost, dtype), y.shape)
+        if not isinstance(cost, Tracer) and not bool(jnp.all((cost > 0) & (cost < jnp.inf) | jnp.isnan(cost))):
+            raise ValueError(f"`cost` must be positive and finite, or NaN where it is not known, got {cost}.")
+        cost = jnp.where((cost > 0) & (cost < jnp.inf), cost, 0.0)
     count, capacity = state.observations.count, state.observations.capacity
     if not isinstance(count, Tracer) and int(count) + X.shape[0] > capacity:
         raise BojaxError(
             f"the state holds {int(count)} of at most {capacity} observations and cannot take {X.shape[0]} more. "
             f"Enlarge it first: state = bojax.loop.grow(state, {data.next_capacity(int(count) + X.shape[0])})."
         )
-    return _store(space, state, X, y, noise_var)
+    return _store(space, state, X, y, noise_var, cost)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _store(space, state, X, y, noise_var):
+def _store(space, state, X, y, noise_var, cost):
     X = space.round(X)
     state = state._replace(
-        observations=data.append(state.observations, X, y, noise_var),
+        observations=data.append(state.observations, X, y, noise_var, cost),
         pending=data.remove_pending(state.pending, X),
     )
     return state._replace(failures=()) if hasattr(state, "failures") else state
@@ -132,6 +137,7 @@ def restore(
     *,
     remember: bool = True,
     noise_var: np.ndarray | None = None,
+    cost: np.ndarray | None = None,
 ) -> StateT:
     """A fresh state filled with all that was told, on the host and without compiling anything.
 
@@ -146,6 +152,7 @@ def restore(
             pending points when nothing is pending, and with failures when nothing failed: for callers who restore
             before every `ask`.
         noise_var: [n] variances of the noise of each value, 0 where not known.
+        cost: [n] what each evaluation cost, 0 where not known; left out of states that keep no costs.
 
     Returns:
         The state with its buffers replaced.
@@ -162,8 +169,12 @@ def restore(
         slots = 0
     if not remember and hasattr(state, "failures"):
         state = state._replace(failures=None if np.isfinite(y).all() else ())
+    if state.observations.cost is None:
+        cost = None
+    elif cost is None:
+        cost = np.zeros(len(y), dtype)
     return state._replace(
-        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var),
+        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var, cost),
         pending=data.pending_from_numpy(pending_X, slots, dtype),
     )
 
