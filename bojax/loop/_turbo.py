@@ -228,7 +228,7 @@ def largest_of_each(values: Float[Array, "q k"]) -> Int[Array, "q"]:
     """For each row of values the column where it is largest, none twice."""
 
     def pick(taken, row):
-        best = jnp.argmax(jnp.where(taken, -jnp.inf, row))
+        best = jnp.argmax(jnp.where(taken, -jnp.inf, jnp.maximum(row, jnp.finfo(row.dtype).min)))
         return taken.at[best].set(True), best.astype(jnp.int32)
 
     return jax.lax.scan(pick, jnp.zeros(values.shape[1], bool), values)[1]

@@ -96,7 +96,8 @@ def sample_functions(
     n, d = posterior.X.shape
     keys = jax.random.split(key, 2)
     draws = features.draw(keys[0], d, num_features, posterior.X.dtype)
-    normals = jax.random.normal(keys[1], (num_functions, num_features + n), posterior.X.dtype)
+    # Rows of observations come last, so that more spare rows change nothing that was drawn for the others.
+    normals = jax.random.normal(keys[1], (num_features + n, num_functions), posterior.X.dtype).T
     weights, noise = normals[:, :num_features], normals[:, num_features:]
     prior = matmul(weights, features.apply(posterior.kernel_params, draws, posterior.X).T)
     missed = posterior.residual[None, :] - prior - jnp.sqrt(posterior.noise_var) * noise
