@@ -1,4 +1,4 @@
-"""Failed evaluations: they steer the search away, are never data of the surrogate, and cost nothing where none failed."""
+"""Failed evaluations in whole studies: nothing is lost, and regions that fail are left."""
 
 import jax
 import jax.numpy as jnp
