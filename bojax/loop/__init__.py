@@ -2,6 +2,7 @@
 
 from bojax.loop._algorithm import Algorithm, Info, grow, restore
 from bojax.loop._bayesopt import BayesoptInfo, BayesoptState, bayesopt
+from bojax.loop._cost_aware import CostAwareInfo, CostAwareState, cost_aware
 from bojax.loop._random_search import RandomSearchState, random_search
 from bojax.loop._run import run, run_many
 from bojax.loop._thompson import thompson
@@ -11,9 +12,12 @@ __all__ = [
     "Algorithm",
     "BayesoptInfo",
     "BayesoptState",
+    "CostAwareInfo",
+    "CostAwareState",
     "Info",
     "RandomSearchState",
     "bayesopt",
+    "cost_aware",
     "grow",
     "random_search",
     "restore",

@@ -30,7 +30,8 @@ T = TypeVar("T")
 
 SPACE, SEED, VERSION = "bojax:space", "bojax:seed", "bojax:version"
 WORKER, STALE, ERROR, TOLD = "bojax:worker", "bojax:stale", "bojax:error", "bojax:told"
-INSTEAD_OF, NOISE_VAR = "bojax:instead_of", "bojax:noise_var"
+NOISE_VAR, COST = "bojax:noise_var", "bojax:cost"
+INSTEAD_OF = "bojax:instead_of"
 """Number of the trial that was given up and told after all, under this trial's number."""
 FORMAT_VERSION = 1
 

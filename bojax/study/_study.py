@@ -181,6 +181,7 @@ class Study:
         *,
         state: str | None = None,
         noise_var: float | None = None,
+        cost: float | None = None,
         user_attrs: Mapping[str, Any] | None = None,
     ) -> Trial:
         """Tells what came of a trial.
@@ -192,6 +193,8 @@ class Study:
             state: "complete" (the same as None), or "fail" for an evaluation that gave no value.
             noise_var: variance of the value's noise where it is known, >= 0: the squared standard error of a mean over
                 repeats, for example.
+            cost: what the evaluation cost, > 0, whether it gave a value or not; for algorithms that learn costs
+                (`bojax.loop.cost_aware`).
             user_attrs: more to record with the trial; values must fit into JSON.
 
         Returns:
@@ -200,8 +203,8 @@ class Study:
 
         Raises:
             TypeError: the value is no number. Nothing is recorded.
-            ValueError: unknown state, a value together with "fail", or a `noise_var` that is negative or not finite.
-                Nothing is recorded.
+            ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
+                not positive, or one of them not finite. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
         if state not in (None, "complete", "fail"):
@@ -215,6 +218,11 @@ class Study:
             if not (math.isfinite(noise_var) and noise_var >= 0):
                 raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
             user_attrs = {**(user_attrs or {}), _storage.NOISE_VAR: noise_var}
+        if cost is not None:
+            cost = to_float(cost)
+            if not (math.isfinite(cost) and cost > 0):
+                raise ValueError(f"`cost` must be finite and positive, got {cost}.")
+            user_attrs = {**(user_attrs or {}), _storage.COST: cost}
         frozen = self._running(trial)
         if frozen.user_attrs.get(_storage.STALE):
             frozen = self._readmit(frozen)
@@ -379,7 +387,7 @@ class Study:
             q: how many points the algorithm chooses.
         """
         trials = _storage.trials_of(self._optuna)
-        X, y, noise_var, pending = self._data(trials, own)
+        X, y, noise_var, cost, pending = self._data(trials, own)
         suggested, status = suggest(
             self._algorithm,
             self._space,
@@ -389,6 +397,7 @@ class Study:
             X=X,
             y=y,
             noise_var=noise_var,
+            cost=cost,
             pending=np.concatenate([pending, np.reshape(more_pending, (-1, self._space.num_dims))]),
         )
         if status in (Status.FALLBACK, Status.OVERFLOW):
@@ -396,8 +405,9 @@ class Study:
         return suggested
 
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
-        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances [n]; pending points [p, d]."""
-        X, y, noise_var, pending = [], [], [], []
+        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
+        told), and pending points [p, d]."""
+        X, y, noise_var, cost, pending = [], [], [], [], []
         for trial in trials:
             row = self._row(trial)
             if row is None:
@@ -407,10 +417,11 @@ class Study:
                 X.append(row)
                 y.append(self._sign * value if math.isfinite(value) else math.nan)
                 noise_var.append(float(trial.user_attrs.get(_storage.NOISE_VAR, 0.0)))
+                cost.append(float(trial.user_attrs.get(_storage.COST, 0.0)))
             elif trial.state == TrialState.RUNNING and trial.number not in own:
                 pending.append(row)
         num_dims = self._space.num_dims
-        told = np.reshape(X, (-1, num_dims)), np.asarray(y, float), np.asarray(noise_var, float)
+        told = np.reshape(X, (-1, num_dims)), *(np.asarray(column, float) for column in (y, noise_var, cost))
         return *told, np.reshape(pending, (-1, num_dims))
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:

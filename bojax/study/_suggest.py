@@ -27,6 +27,7 @@ def suggest(
     y: np.ndarray,
     pending: np.ndarray,
     noise_var: np.ndarray | None = None,
+    cost: np.ndarray | None = None,
 ) -> tuple[list[dict[str, Any]], Status]:
     """Up to q suggestions, fewer only where a finite space is exhausted, and how they came about.
 
@@ -43,6 +44,7 @@ def suggest(
         y: [n] their values, maximised, NaN where failed.
         pending: [p, d] points being evaluated.
         noise_var: [n] variances of the noise of the values, 0 where not told.
+        cost: [n] what the evaluations cost, 0 where not told; for algorithms that keep costs.
 
     Raises:
         ValueError: the algorithm gives points of another shape.
@@ -50,7 +52,7 @@ def suggest(
     with host_scope():
         init, ask = _program(algorithm, space, q)
         key = jax.random.key(seed, impl="threefry2x32")
-        state = restore(init(key), X, y, pending, remember=False, noise_var=noise_var)
+        state = restore(init(key), X, y, pending, remember=False, noise_var=noise_var, cost=cost)
         rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
         rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
     if rows.shape != (q, space.num_dims):

@@ -1,0 +1,162 @@
+"""Bayesian optimization where evaluations differ in price.
+
+    costs --known function, or a second surrogate of their logarithm--> cost(x)
+    x = argmax  log expected improvement(x) - a log cost(x)
+
+The price is a function the user knows, such as epochs times width squared, or it is told with each value and learned
+by a Gaussian process of log cost. With a budget the exponent a falls from 1 to 0 as the budget is spent, see
+`acquisition/_cost.py`.
+
+Snoek, Larochelle, Adams (2012), arXiv:1206.2944; Lee, Perrone, Archambeau, Seeger (2020), arXiv:2003.10870.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax import data
+from bojax._types import Array, Bool, Float, Int
+from bojax.acquisition import AcquisitionFn, BatchAcquisition, batch_log_ei, per_cost
+from bojax.acquisition._cost import cooled
+from bojax.acquisition._prior import on_params
+from bojax.loop._algorithm import Algorithm, tell_state
+from bojax.loop._bayesopt import BayesoptState, bayesopt, default_surrogate
+from bojax.space import Space
+from bojax.surrogates import Surrogate
+
+
+class CostAwareState(NamedTuple):
+    """What the next `ask` needs; the first five fields as in `BayesoptState`.
+
+    Attributes:
+        observations: what was seen, with its costs.
+        pending: what was asked for and not yet told.
+        params: the surrogate's hyperparameters.
+        shift: [d] the random shift of the initial design.
+        failures: whether told rows may have failed.
+        cost_params: hyperparameters of the surrogate of costs; () where the cost is a known function.
+    """
+
+    observations: data.Observations
+    pending: data.Pending
+    params: Any
+    shift: Int[Array, "d"]
+    failures: tuple | None = ()
+    cost_params: Any = ()
+
+
+class CostAwareInfo(NamedTuple):
+    """How an `ask` went; the first five fields as in `BayesoptInfo`.
+
+    Attributes:
+        status: a `Status` code.
+        valid: [q] which points are suggestions.
+        acquisition: [q] the acquisition per cost at each point; NaN in the initial design.
+        fit_loss: negative log posterior of the hyperparameters; NaN in the initial design.
+        fit_evals: evaluations the fit took.
+        cost: [q] the cost of each point, known or expected.
+        spent: total of the known costs of all told rows, failed ones included.
+    """
+
+    status: Int[Array, ""]
+    valid: Bool[Array, "q"]
+    acquisition: Float[Array, "q"]
+    fit_loss: Float[Array, ""]
+    fit_evals: Int[Array, ""]
+    cost: Float[Array, "q"]
+    spent: Float[Array, ""]
+
+
+def cost_aware(
+    space: Space,
+    *,
+    cost: Callable[[dict[str, Array]], Any] | None = None,
+    budget: float | None = None,
+    cost_surrogate: Surrogate | None = None,
+    acquisition: AcquisitionFn | BatchAcquisition | None = None,
+    capacity: int = 64,
+    **settings: Any,
+) -> Algorithm:
+    """Bayesian optimization by expected improvement per cost.
+
+    Args:
+        space: what to search.
+        cost: the cost of one evaluation as a traceable function of the decoded parameters (a dict of scalars), > 0. By
+            default costs are learned from what is told: `tell(state, X, y, cost=cost)`, or `Study.tell(trial, value,
+            cost=cost)`; rows told without a cost teach nothing about it.
+        budget: total cost that will be spent, > 0: the more of it is spent, the less costs matter. The study does not
+            end by itself when it is spent.
+        cost_surrogate: the model of the logarithm of told costs; a Gaussian process by default.
+        acquisition: what is divided by the cost; `batch_log_ei()` by default.
+        capacity: room for so many observations.
+        **settings: other arguments of `bayesopt`, such as `q` and `surrogate`.
+
+    Returns:
+        An `Algorithm` whose `ask` gives a `CostAwareInfo` and whose `tell` takes `cost`.
+
+    Raises:
+        ValueError: `budget` is not positive, or both `cost` and `cost_surrogate` are given.
+
+    Example:
+        >>> import jax, bojax
+        >>> space = bojax.Space(width=bojax.Int(8, 512, log=True), rate=bojax.Float(1e-4, 1.0, log=True))
+        >>> algorithm = bojax.loop.cost_aware(space, cost=lambda p: p["width"] ** 2.0, budget=1e6)
+        >>> X, state, info = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0)))
+        >>> X.shape, info.cost.shape
+        ((1, 2), (1,))
+    """
+    if budget is not None and not budget > 0:
+        raise ValueError(f"`budget` must be positive, got {budget}.")
+    if cost is not None and cost_surrogate is not None:
+        raise ValueError("`cost_surrogate` must be left out where `cost` is given: a known cost is not learned.")
+    acquisition = batch_log_ei() if acquisition is None else acquisition
+    plain = bayesopt(space, acquisition=acquisition, capacity=capacity, **settings)  # complains about bad settings now
+    known = None if cost is None else on_params(space, lambda params: jnp.log(cost(params)))
+    model = default_surrogate(space) if cost_surrogate is None else cost_surrogate
+
+    def init(key):
+        state = plain.init(key)
+        observations = state.observations
+        costs = None if known is not None else jnp.zeros_like(observations.y)
+        params = () if known is not None else model.init(space.num_dims, observations.X.dtype)
+        return CostAwareState(*state._replace(observations=observations._replace(cost=costs)), cost_params=params)
+
+    @jax.jit
+    def ask(key, state):
+        fit_key, key = jax.random.split(key)
+        observations = state.observations
+        if known is not None:
+            log_cost, params = known, state.cost_params
+            paid = jnp.where(observations.told, jnp.exp(known(observations.X)), 0.0)
+        else:
+            log_cost, params = _learned(model, fit_key, observations, state.cost_params)
+            paid = observations.cost
+        spent = jnp.sum(jnp.where(observations.told, paid, 0.0))
+        exponent = 1.0 if budget is None else cooled(spent, budget)
+        weighed = per_cost(acquisition, log_cost, exponent=exponent)
+        inner = bayesopt(space, acquisition=weighed, capacity=capacity, **settings)
+        without_costs = observations._replace(cost=None)
+        X, new, info = inner.ask(key, BayesoptState(without_costs, *state[1:5]))
+        state = CostAwareState(observations, *new[1:], cost_params=params)
+        return X, state, CostAwareInfo(*info, cost=jnp.exp(log_cost(X)), spent=spent)
+
+    def tell(state, X, y, noise_var=None, cost=None):
+        return tell_state(space, state, X, y, noise_var, cost)
+
+    return plain._replace(init=init, ask=ask, tell=tell)
+
+
+def _learned(model, key, observations, params):
+    """log cost as the mean of a surrogate of the told ones, and its hyperparameters."""
+    real = observations.told & (observations.cost > 0.0) & jnp.all(jnp.isfinite(observations.X), axis=-1)
+    seen = data.Observations(
+        X=jnp.where(real[:, None], observations.X, 0.5),
+        y=jnp.where(real, jnp.log(jnp.where(real, observations.cost, 1.0)), 0.0),
+        mask=real,
+        count=observations.count,
+    )
+    params, _ = model.fit(key, seen, params)
+    posterior = model.posterior(params, seen)
+    return posterior.mean, params
