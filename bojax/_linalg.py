@@ -145,5 +145,6 @@ def stable_factor(
     Returns:
         L, L^-1, and whether they are finite.
     """
-    L, L_inv = _stable_factor(K, first_jitter, max_tries)
+    out: tuple = _stable_factor(K, first_jitter, max_tries)
+    L, L_inv = out
     return L, L_inv, jnp.all(jnp.isfinite(L_inv))

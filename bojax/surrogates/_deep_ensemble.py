@@ -130,7 +130,8 @@ def deep_ensemble(
 
     def one(weights, prior, X):
         centred = math.sqrt(12.0) * (X - 0.5)
-        return network.apply(weights, centred)[:, 0] + prior_scale * network.apply(prior, centred)[:, 0]
+        trained, fixed = (jnp.asarray(network.apply(w, centred)) for w in (weights, prior))
+        return trained[:, 0] + prior_scale * fixed[:, 0]
 
     apply = jax.vmap(one, (0, 0, None))
 
