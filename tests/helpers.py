@@ -36,6 +36,7 @@ SURROGATES = {
     "transformed": lambda: surrogates.with_output_transform(
         surrogates.gp(num_restarts=1, max_evals=40), surrogates.bilog
     ),
+    "map-ensemble": lambda: surrogates.map_ensemble(num_members=3, num_restarts=1, max_evals=40),
     "fixed-noise": lambda: surrogates.gp(noise=surrogates.fixed_noise(1e-3), num_restarts=1, max_evals=40),
 }
 

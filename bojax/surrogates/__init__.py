@@ -7,6 +7,7 @@ from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._half_rank import half_rank
 from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
+from bojax.surrogates._map_ensemble import map_ensemble
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
 from bojax.surrogates._mixture import MixturePaths, MixturePosterior
 from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise
@@ -50,6 +51,7 @@ __all__ = [
     "learned_noise",
     "leave_one_out",
     "log_output",
+    "map_ensemble",
     "matern52",
     "power",
     "rbf",

@@ -1,0 +1,141 @@
+"""Gaussian processes averaged over hyperparameters, at about twice the cost of one.
+
+The posterior of the hyperparameters theta (logarithms) is taken for normal around its mode, which the fit finds:
+
+    theta_i = mode + spread L^-T z_i,    L L^T = H + ridge I
+
+with H the second derivative of the loss (from differences of its gradient, 2 p of them for p hyperparameters) and z_i
+quasi-random normal points. The mode itself is the first member. Their Gaussian processes are averaged (`_mixture`).
+
+Held-out log predictive density a point, over 32 data sets each: the mode alone, this (8 members, spread 1.5), and 16
+members of a long Markov chain (NUTS): Hartmann-6, 20 uniform points: -1.97, -0.73, -0.71; beside the best of them
+-6.2, -1.9, -1.7; 40 points: -0.86, -0.43, -0.51; Levy in 4 dimensions, 20 points: -1.32, -0.62, -0.52; Branin, 12
+points: 0.07, 0.43, 0.41; on the 30 points of a study of Hartmann-6, which lie close together: 0.36, 0.33, 0.26. A
+spread of 1 instead of 1.5 (the normal approximation as it is) loses 0.1; the second derivative has thinner tails than
+the posterior. The best distinct local optima of 8 starts, the other way to make an ensemble, are hardly better than
+the best one: -1.29 and -4.0 in the first two cases.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from bojax._bfgs import each_lane
+from bojax._linalg import matmul, stable_factor
+from bojax._qmc import sobol_normal
+from bojax._types import Array, Float, Key
+from bojax.surrogates._base import Surrogate
+from bojax.surrogates._gp import bounds, condition, gp, gp_model, initial_params, log_posterior
+from bojax.surrogates._mixture import MixturePosterior
+from bojax.surrogates._noise import Noise
+
+NUM_MEMBERS = 8
+SPREAD = 1.5
+STEP = 0.1
+"""Of the differences, in logarithms: wide enough for the rounding of float32, and 0.001 gives the same members."""
+RIDGE = 0.1
+"""Added to the second derivative: no direction is wider than the square root of its inverse."""
+LARGEST_MOVE = 5.0
+"""In logarithms, where the loss has a saddle."""
+
+
+def map_ensemble(
+    kernel=None,
+    mean=None,
+    noise: Noise | None = None,
+    *,
+    num_members: int = NUM_MEMBERS,
+    spread: float = SPREAD,
+    num_restarts: int = 2,
+    max_evals: int = 100,
+) -> Surrogate:
+    """A mixture of Gaussian processes around the most probable hyperparameters.
+
+    Args:
+        kernel: as in `gp`.
+        mean: as in `gp`.
+        noise: as in `gp`.
+        num_members: processes, >= 1; best a power of two, which divides the samples of batch acquisitions.
+        spread: how far they lie from the mode, in standard deviations of its normal approximation, >= 0.
+        num_restarts: starts of the fit, >= 1.
+        max_evals: most evaluations of the fit, >= 1; 2 p more give the second derivative.
+
+    Returns:
+        A `Surrogate` whose posterior is a `MixturePosterior` and whose hyperparameters have a leading axis of length
+        `num_members`; the first row is the mode.
+
+    Raises:
+        ValueError: when a number is out of range.
+
+    Example:
+        >>> import bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
+        >>> algorithm = bojax.bayesopt(space, surrogate=map_ensemble())
+    """
+    if num_members < 1:
+        raise ValueError(f"`num_members` must be at least 1, got {num_members}.")
+    if not 0.0 <= spread < float("inf"):
+        raise ValueError(f"`spread` must be finite and not negative, got {spread}.")
+    model = gp_model(kernel, mean, noise)
+    single = gp(*model, num_restarts=num_restarts, max_evals=max_evals)
+
+    def init(num_dims, dtype):
+        return repeated(initial_params(model, num_dims, dtype), num_members)
+
+    def fit(key, observations, params):
+        key_fit, key_moves = jax.random.split(key)
+        mode, info = single.fit(key_fit, observations, first_member(params))
+        flat, unravel = ravel_pytree(mode)
+        if flat.size == 0:  # everything is fixed
+            return params, info
+
+        def loss(theta):
+            return -log_posterior(model, unravel(theta), observations)
+
+        lower, upper = (ravel_pytree(bound)[0] for bound in bounds(model, mode))
+        moves = spread * laplace_moves(key_moves, loss, flat, num_members)
+        members = jnp.clip(flat[None, :] + moves.at[0].set(0.0), lower[None, :], upper[None, :])
+        fitted = jax.vmap(unravel)(jnp.where(info.ok, members, flat[None, :]))
+        return fitted, info._replace(num_evals=info.num_evals + jnp.int32(2 * flat.size))
+
+    def posterior(params, observations, num_spare=0):
+        return mixture(model, params, observations, num_spare)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+
+
+def repeated(params, num_members: int):
+    """The same hyperparameters for every member."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_members, *leaf.shape)), params)
+
+
+def first_member(params):
+    """The hyperparameters of the first member."""
+    return jax.tree.map(lambda leaf: leaf[0], params)
+
+
+def mixture(model, params, observations, num_spare: int) -> MixturePosterior:
+    """The posterior of all members."""
+    return MixturePosterior(jax.vmap(lambda member: condition(model, member, observations, num_spare))(params))
+
+
+def laplace_moves(key: Key, loss, mode: Float[Array, "p"], num_draws: int) -> Float[Array, "m p"]:
+    """Draws of the normal distribution whose precision is the second derivative of `loss` at `mode`, less the mode.
+
+    Args:
+        key: random key.
+        loss: maps [p] to a scalar.
+        mode: [p] where it is smallest.
+        num_draws: how many draws, quasi-random.
+    """
+    steps = STEP * jnp.eye(mode.size, dtype=mode.dtype)
+    points = mode[None, :] + jnp.concatenate([steps, -steps])
+    gradients = each_lane(jax.value_and_grad(loss))(points, jnp.ones(points.shape[0], bool))[1]
+    H = (gradients[: mode.size] - gradients[mode.size :]) / (2.0 * STEP)
+    eye = jnp.eye(mode.size, dtype=mode.dtype)
+    H = jnp.where(jnp.all(jnp.isfinite(H)), 0.5 * (H + H.T), eye) + RIDGE * eye
+    # What the factorisation adds where H is not convex is of the order of a prior's precision.
+    _, L_inv, ok = stable_factor(H, first_jitter=RIDGE, max_tries=8)
+    L_inv = jnp.where(ok, L_inv, eye)
+    moves = matmul(sobol_normal(key, num_draws, mode.size, mode.dtype), L_inv)
+    return jnp.clip(moves, -LARGEST_MOVE, LARGEST_MOVE)
