@@ -7,6 +7,11 @@ The price is a function the user knows, such as epochs times width squared, or i
 by a Gaussian process of log cost. With a budget the exponent a falls from 1 to 0 as the budget is spent, see
 `acquisition/_cost.py`.
 
+Over 32 studies each, geometric means of the regret at equal expense, plain / known costs / known with a budget / told
+costs: Branin with costs from 1 to 10 (80 spent) 3.4e-3 / 1.0e-4 / 8e-4 / 1.0e-3, from 1 to 100 (150 spent) 1.7e-2 /
+1.1e-3 / 4.3e-3 / 8.9e-3; Hartmann-6 from 1 to 10 (60 spent) 0.37 / 0.070 / 0.050 / 0.084, from 1 to 100 (150 spent)
+0.57 / 0.017 / 0.027 / 0.026. So a budget is worth stating only where cheap points are known to be bad ones.
+
 Snoek, Larochelle, Adams (2012), arXiv:1206.2944; Lee, Perrone, Archambeau, Seeger (2020), arXiv:2003.10870.
 """
 
@@ -103,9 +108,10 @@ def cost_aware(
         >>> import jax, bojax
         >>> space = bojax.Space(width=bojax.Int(8, 512, log=True), rate=bojax.Float(1e-4, 1.0, log=True))
         >>> algorithm = bojax.loop.cost_aware(space, cost=lambda p: p["width"] ** 2.0, budget=1e6)
-        >>> X, state, info = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0)))
-        >>> X.shape, info.cost.shape
-        ((1, 2), (1,))
+        >>> learning = bojax.loop.cost_aware(space)
+        >>> state = learning.tell(learning.init(jax.random.key(0)), [[0.3, 0.7]], [-1.2], cost=[15.0])
+        >>> float(state.observations.cost[0])
+        15.0
     """
     if budget is not None and not budget > 0:
         raise ValueError(f"`budget` must be positive, got {budget}.")

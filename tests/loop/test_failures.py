@@ -1,4 +1,4 @@
-"""Failed evaluations in whole studies: nothing is lost, and regions that fail are left."""
+"""Failed evaluations: they steer the search away, are no data of the surrogate, and cost nothing where none failed."""
 
 import jax
 import jax.numpy as jnp
