@@ -24,13 +24,14 @@ from bojax.optim import Lattice
 LENGTH_INIT, LENGTH_MIN, LENGTH_MAX = 0.8, 0.5**7, 1.6
 """Sides of a region in units of the cube (Eriksson et al. 2019)."""
 IMPROVEMENT = 1e-3
-"""An improvement by less than this part of |best| counts as none."""
+"""An improvement by less than this part of |best|, or of what was gained since the design if that is less, counts as
+none: with the first alone, a constant added to all values would change what is asked."""
 CLOSE = 0.1
 """Rows closer than this (over the number of regions) to a region's centre, in every column, are not of a design."""
 NUM_MOVED = 20
 """About how many coordinates of a candidate differ from the best point."""
-LONGEST = 2.0
-"""Lengthscales above this count as this: twice the cube's side says that the column does not matter, and no more."""
+LONGEST = 1.0
+"""Lengthscales above the side of the cube count as this: they say that a column hardly matters, and no more."""
 
 
 class Rules(NamedTuple):
@@ -58,6 +59,7 @@ class Regions(NamedTuple):
         count: [m] rows since the region started, told or pending.
         num_finite: [m] how many of them have a value.
         best: [m] the largest value.
+        base: [m] the largest value of the design.
         center: [m, d] where it is.
         length: [m] side of the box.
         successes: [m] improving batches in a row.
@@ -71,6 +73,7 @@ class Regions(NamedTuple):
     count: Int[Array, "m"]
     num_finite: Int[Array, "m"]
     best: Float[Array, "m"]
+    base: Float[Array, "m"]
     center: Float[Array, "m d"]
     length: Float[Array, "m"]
     successes: Int[Array, "m"]
@@ -113,6 +116,7 @@ def replay(rules: Rules, observations: data.Observations, pending: data.Pending)
         count=none,
         num_finite=none,
         best=jnp.full(m, -jnp.inf, dtype),
+        base=jnp.full(m, -jnp.inf, dtype),
         center=jnp.full((m, d), 0.5, dtype),
         length=jnp.full(m, LENGTH_INIT, dtype),
         successes=none,
@@ -190,12 +194,14 @@ def _tell(rules, regions, x, y, told, finite, counted, ends_batch):
     visit = jnp.where(told & (home < m), home + m * regions.restarts[jnp.minimum(home, m - 1)], -1)
 
     better = mine & finite & (y > regions.best)
-    margin = IMPROVEMENT * jnp.where(jnp.isfinite(regions.best), jnp.abs(regions.best), 0.0)
+    gained = jnp.where(young, 0.0, regions.best - regions.base)
+    margin = IMPROVEMENT * jnp.minimum(jnp.abs(regions.best), gained)
     at_work = mine & told & ~young
     regions = regions._replace(
         count=regions.count + mine,
         num_finite=regions.num_finite + (mine & finite),
         best=jnp.where(better, y, regions.best),
+        base=jnp.where(better & young, y, regions.base),
         center=jnp.where(better[:, None], x[None, :], regions.center),
         hits=regions.hits + at_work,
         won=regions.won | (at_work & better & (y > regions.best + margin)),
@@ -232,6 +238,7 @@ def _after_batch(rules, regions):
         count=jnp.where(over, 0, regions.count),
         num_finite=jnp.where(over, 0, regions.num_finite),
         best=jnp.where(over, -jnp.inf, regions.best),
+        base=jnp.where(over, -jnp.inf, regions.base),
         center=regions.center,
         length=jnp.where(over, LENGTH_INIT, length).astype(length.dtype),
         successes=jnp.where(grows | over, 0, successes),

@@ -22,15 +22,17 @@ def by_hand(rules, X, y):
     """One region: lengths, restarts, failures and members after all rows, in plain Python."""
     length, wins, losses, restarts = 0.8, 0, 0, 0
     members: list[int] = []
-    won = hits = 0
+    won, hits, base = 0, 0, -np.inf
     for i, value in enumerate(y):
         members.append(i)
         values = [y[j] for j in members[:-1] if np.isfinite(y[j])]
         in_design = len(members) - 1 < rules.num_initial or len(values) < 2
         best = max(values, default=-np.inf)
-        if not in_design:
+        if in_design:
+            base = max([*values, value]) if np.isfinite(value) else best
+        else:
             hits += 1
-            won += bool(np.isfinite(value) and value > best + 1e-3 * abs(best))
+            won += bool(np.isfinite(value) and value > best + 1e-3 * min(abs(best), best - base))
         if (i + 1) % rules.q:
             continue
         if won:
@@ -113,6 +115,15 @@ def test_failures_alone_stay_in_the_design_and_bad_points_break_nothing(x64):
     seen = seen._replace(mask=seen.mask & jnp.all(jnp.isfinite(seen.X), axis=1))
     regions, _ = replay(rules, seen, pending([], 2))
     assert regions.best[0] == 2.0 and np.isfinite(regions.center).all()
+
+
+def test_tiny_improvements_do_not_count_and_a_constant_changes_nothing(x64):
+    rules = Rules(1, 2, 1, 2, 3)
+    X, lengths = np.random.default_rng(0).random((8, 4)), []
+    for offset, last in ((0.0, [2.0, 2.001]), (1e5, [2.0, 2.001]), (0.0, [1.0 + 1e-4, 1.0 + 2e-4])):
+        y = offset + np.array([0.0, -1.0, 1.0, -3.0, -3.0, *last])
+        lengths.append(replay(rules, observations(X[:7], y, 8), pending([], 4))[0].length.item())
+    assert lengths == [0.8, 0.8, 0.4]
 
 
 def test_lengths_are_those_of_the_paper():
