@@ -86,7 +86,7 @@ ALGORITHMS = {
         SPACES["mixed"](),
         q=3,
         num_initial=3,
-        capacity=16,
+        capacity=32,
         num_features=32,
         raw_samples=16,
         num_restarts=1,

@@ -14,6 +14,7 @@ FAST_ALGORITHMS = {
     "random_search-finite": DOUBLE,
     "bayesopt": DOUBLE,
     "bayesopt-mixed-batch": DOUBLE,
+    "turbo": DOUBLE,
 }
 
 
