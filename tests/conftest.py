@@ -9,6 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import jax
 import pytest
 
+# Scripts for other libraries, which are not installed here; looking for docstrings' examples would import them.
+collect_ignore_glob = ["oracle/generate_*.py"]
+
 if os.environ.get("BOJAX_TYPECHECK") == "1":
     from jaxtyping import install_import_hook
 

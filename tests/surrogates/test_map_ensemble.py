@@ -27,7 +27,9 @@ def test_moves_have_the_law_of_the_second_derivative(x64_on):
         assert np.allclose(np.cov(moves.T) / np.outer(std, std), want / np.outer(std, std), atol=0.03)
 
 
-@pytest.mark.parametrize("loss", [lambda t: -(t[0] ** 2) + t[1] ** 2, lambda t: jnp.sum(jnp.log(t + 0.01))], ids=str)
+@pytest.mark.parametrize(
+    "loss", [lambda t: -(t[0] ** 2) + t[1] ** 2, lambda t: jnp.sum(jnp.log(t + 0.01))], ids=["saddle", "undefined"]
+)
 def test_moves_are_finite_where_the_loss_is_not_convex_or_not_finite(x64, loss):
     moves = laplace_moves(jax.random.key(0), loss, jnp.zeros(2), 16)
     assert np.all(np.abs(moves) <= 5.0) and np.all(np.abs(moves).max(axis=0) > 0.1)
