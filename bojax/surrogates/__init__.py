@@ -2,6 +2,7 @@
 
 from bojax.surrogates._base import FitInfo, Paths, Posterior, Surrogate
 from bojax.surrogates._deep_ensemble import deep_ensemble
+from bojax.surrogates._fully_bayesian import fully_bayesian_gp, saas
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._half_rank import half_rank
@@ -45,6 +46,7 @@ __all__ = [
     "fit_success",
     "fixed_noise",
     "from_gpjax",
+    "fully_bayesian_gp",
     "gp",
     "half_rank",
     "known_noise",
@@ -55,6 +57,7 @@ __all__ = [
     "matern52",
     "power",
     "rbf",
+    "saas",
     "sample_functions",
     "sparse_gp",
     "to_gpjax",

@@ -137,10 +137,18 @@ def _covariance(model, params, observations, y, scale):
     """
     X, mask = observations.X, observations.mask
     noise_var = model.noise.variance(params.log_noise_var, scale)
-    told = 0.0 if observations.noise_var is None else observations.noise_var / scale.scale / scale.scale
+    told = told_noise(observations, scale)
     K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var + told, mask)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
     return K, residual, noise_var
+
+
+def told_noise(observations: Observations, scale: Scale) -> Float[Array, "n"]:
+    """The noise variances that were told, standardised; 0 where none was, however small the scale."""
+    if observations.noise_var is None:
+        return jnp.zeros_like(observations.y)
+    given = observations.noise_var > 0
+    return jnp.where(given, jnp.where(given, observations.noise_var, 1.0) / scale.scale / scale.scale, 0.0)
 
 
 def _log_posterior(model, params, observations, y, scale):

@@ -25,7 +25,7 @@ from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._conditioned import conditioned
-from bojax.surrogates._gp import GPModel, GPParams, bounds, gp_model, initial_params, starts
+from bojax.surrogates._gp import GPModel, GPParams, bounds, gp_model, initial_params, starts, told_noise
 from bojax.surrogates._noise import Noise
 from bojax.surrogates._posterior import variance_floor
 from bojax.surrogates._standardize import Scale, standardize
@@ -103,9 +103,10 @@ def sparse_gp(
 ) -> Surrogate:
     """A sparse variational Gaussian process.
 
-    Below about a thousand observations the exact `gp()` is as fast. With 2,000 observations in 6 dimensions and 256
-    inducing points a fit of 20 evaluations took 2.4 s on one core, the exact one 38.7 s, and 512 predictions 2.5 ms
-    against 179.
+    Below one or two thousand observations the exact `gp()` is affordable and more accurate. With 2,000 observations in 6
+    dimensions and 256 inducing points a fit of 20 evaluations took 2.4 s on one core and 512 predictions 2.5 ms, against
+    38.7 s and 179 ms of the exact one; the error was 0.161 against 0.076 of a spread of 1.7. Its deviations of the
+    noise-free function are too small, by about a half.
 
     Args:
         num_inducing: inducing points, >= 1; all observations serve where there are fewer.
@@ -187,8 +188,7 @@ def _bound(model, params, observations, y, scale, Z):
     X, mask = observations.X, observations.mask
     m, dtype = Z.shape[0], X.dtype
     noise_var = model.noise.variance(params.log_noise_var, scale)
-    told = 0.0 if observations.noise_var is None else observations.noise_var / scale.scale / scale.scale
-    noise = jnp.where(mask, noise_var + told, 1.0)
+    noise = jnp.where(mask, noise_var + told_noise(observations, scale), 1.0)
     root = jnp.where(mask, 1.0 / jnp.sqrt(noise), 0.0)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0) * root
 
