@@ -101,7 +101,7 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
     from bojax._runtime import host_scope
     from bojax.loop._bayesopt import default_surrogate
 
-    X, y, _ = study._data(_storage.trials_of(study.optuna), set())
+    X, y, noise_var, *_ = study._data(_storage.trials_of(study.optuna), set())
     if np.isfinite(y).sum() < 2:
         raise StudyError(f"the study {study.name!r} has fewer than two complete trials: nothing to fit.")
     surrogate = default_surrogate(study.space) if surrogate is None else surrogate
@@ -114,7 +114,7 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
 
     with host_scope():
         dtype = jax.numpy.zeros(()).dtype  # float64, but on TPU
-        observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype)
+        observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var)
         key = jax.random.key(study.seed, impl="threefry2x32")
         mean, var = mean_var(key, observations, points.astype(dtype))
         return study._sign * np.asarray(mean), np.sqrt(np.maximum(np.asarray(var), 0.0))

@@ -103,10 +103,10 @@ def sparse_gp(
 ) -> Surrogate:
     """A sparse variational Gaussian process.
 
-    Below one or two thousand observations the exact `gp()` is affordable and more accurate. With 2,000 observations in 6
-    dimensions and 256 inducing points a fit of 20 evaluations took 2.4 s on one core and 512 predictions 2.5 ms, against
-    38.7 s and 179 ms of the exact one; the error was 0.161 against 0.076 of a spread of 1.7. Its deviations of the
-    noise-free function are too small, by about a half.
+    Below one or two thousand observations the exact `gp()` is affordable and more accurate. With 2,000 observations in
+    6 dimensions and 256 inducing points a fit of 20 evaluations took 2.4 s on one core and 512 predictions 2.5 ms,
+    against 38.7 s and 179 ms of the exact one; the error was 0.161 against 0.076 of a spread of 1.7. Its deviations of
+    the noise-free function are too small, by about a half.
 
     Args:
         num_inducing: inducing points, >= 1; all observations serve where there are fewer.
