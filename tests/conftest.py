@@ -15,7 +15,9 @@ collect_ignore_glob = ["oracle/generate_*.py"]
 if os.environ.get("BOJAX_TYPECHECK") == "1":
     from jaxtyping import install_import_hook
 
-    install_import_hook("bojax", "typecheck.check")
+    import tests.typecheck  # noqa: F401  (the hook looks the decorator up, it does not import it)
+
+    install_import_hook("bojax", "tests.typecheck.check")
 
 # A shape that only broadcasting makes fit is mostly a mistake. The variable lets one look at other failures first.
 jax.config.update("jax_numpy_rank_promotion", os.environ.get("JAX_NUMPY_RANK_PROMOTION", "raise"))

@@ -39,9 +39,9 @@ TAU_MAX = 1e-2
 def q_log_ei(
     posterior: Posterior,
     X: Float[Array, "q d"],
-    best_f: Float[Array, ""],
+    best_f: Float[Array, ""] | float,
     *,
-    base_samples: Float[Array, "s q"],
+    base_samples: Float[Array, "s r"],
     X_pending: Float[Array, "p d"] | None = None,
     tau_relu: float = TAU_RELU,
     tau_max: float = TAU_MAX,
@@ -95,9 +95,9 @@ def q_log_nei(
 def q_pi(
     posterior: Posterior,
     X: Float[Array, "q d"],
-    best_f: Float[Array, ""],
+    best_f: Float[Array, ""] | float,
     *,
-    base_samples: Float[Array, "s q"],
+    base_samples: Float[Array, "s r"],
     X_pending: Float[Array, "p d"] | None = None,
     tau: float = 1e-3,
 ) -> Float[Array, ""]:
@@ -118,9 +118,9 @@ def q_pi(
 def q_ucb(
     posterior: Posterior,
     X: Float[Array, "q d"],
-    best_f: Float[Array, ""] | None = None,
+    best_f: Float[Array, ""] | float | None = None,
     *,
-    base_samples: Float[Array, "s q"],
+    base_samples: Float[Array, "s r"],
     X_pending: Float[Array, "p d"] | None = None,
     beta: float = 4.0,
 ) -> Float[Array, ""]:
@@ -135,9 +135,9 @@ def q_ucb(
 def q_simple_regret(
     posterior: Posterior,
     X: Float[Array, "q d"],
-    best_f: Float[Array, ""] | None = None,
+    best_f: Float[Array, ""] | float | None = None,
     *,
-    base_samples: Float[Array, "s q"],
+    base_samples: Float[Array, "s r"],
     X_pending: Float[Array, "p d"] | None = None,
 ) -> Float[Array, ""]:
     """Expected largest value among q points; arguments as in `q_log_ei`. `best_f` is not used."""

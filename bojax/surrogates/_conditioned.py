@@ -1,10 +1,12 @@
 """Any Gaussian belief, conditioned on a few more observations.
 
 Surrogates that are not exact Gaussian processes (sparse, ensembles of networks) give a mean and a covariance function
-after their data. What `append` adds is exact from there on: with P the appended points, C their covariance plus noise,
-L L^T = C and r what their values miss,
+after their data. What `append` adds is exact from there on: with P the appended points, nu the variance of the noise,
+L L^T = cov(P, P) / nu + I and r what the values at P miss,
 
-    mean(x) + V(x) L^-1 r,    cov(x, z) - V(x) V(z)^T,    V(x) = cov(x, P) L^-T.
+    mean(x) + V(x) L^-1 r / sqrt(nu),    cov(x, z) - V(x) V(z)^T,    V(x) = cov(x, P) L^-T / sqrt(nu).
+
+Everything kept is relative to the noise, so it holds in any units of y.
 """
 
 import dataclasses
@@ -28,8 +30,8 @@ class ConditionedPosterior:
         base: the belief before: a pytree with `mean_var(X)`, `cov(X, Z)`, `observation_noise()` and `standardized()`.
         X: [p, d] appended points.
         mask: [p] which rows are in use.
-        L_inv: [p, p] inverse factor of their covariance, noise included; the identity in free rows.
-        whitened: [p] L^-1 times what their values miss; 0 in free rows.
+        L_inv: [p, p] L^-1; the identity in free rows.
+        whitened: [p] L^-1 r / sqrt(nu); 0 in free rows.
         num_used: rows in use.
     """
 
@@ -77,10 +79,14 @@ class ConditionedPosterior:
         return self.base.observation_noise()
 
     def append(self, x: Float[Array, "d"], y: Float[Array, ""]) -> "ConditionedPosterior":
-        """The belief after one more observation y at x, written into the next free row."""
+        """The belief after one more observation y at x, written into the next free row.
+
+        The row must have been reserved (`num_spare` of `Surrogate.posterior`); without one, nothing changes.
+        """
         mean, var = self.mean_var(x[None])
-        left = self._whiten(x[None])[0]
-        pivot = jnp.sqrt(var[0] + self.observation_noise())
+        unit = self._noise_std()
+        left = self._whiten(x[None])[0] / unit
+        pivot = jnp.sqrt(1.0 + var[0] / unit**2)
         slot = self.num_used
         row = (-matmul(left, self.L_inv) / pivot).at[slot].set(1.0 / pivot, mode="drop")
         return dataclasses.replace(
@@ -88,15 +94,12 @@ class ConditionedPosterior:
             X=self.X.at[slot].set(x, mode="drop"),
             mask=self.mask.at[slot].set(True, mode="drop"),
             L_inv=self.L_inv.at[slot].set(row, mode="drop"),
-            whitened=self.whitened.at[slot].set((y - mean[0]) / pivot, mode="drop"),
+            whitened=self.whitened.at[slot].set((y - mean[0]) / unit / pivot, mode="drop"),
             num_used=self.num_used + jnp.int32(1),
         )
 
     def standardized(self) -> "ConditionedPosterior":
-        """The same belief in units in which the observed y have mean 0 and standard deviation 1.
-
-        To be asked for before anything is appended.
-        """
+        """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
         return dataclasses.replace(self, base=self.base.standardized())
 
     def paths(self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0):
@@ -104,7 +107,12 @@ class ConditionedPosterior:
         return gaussian_paths(self, X, mask, base, num_spare)
 
     def _whiten(self, X):
-        return matmul(jnp.where(self.mask[None, :], self.base.cov(X, self.X), 0.0), self.L_inv.T)
+        cross = jnp.where(self.mask[None, :], self.base.cov(X, self.X), 0.0)
+        return matmul(cross / self._noise_std(), self.L_inv.T)
+
+    def _noise_std(self):
+        noise_var = self.base.observation_noise()
+        return jnp.sqrt(jnp.maximum(noise_var, jnp.finfo(noise_var.dtype).tiny))
 
 
 def conditioned(base: Any, num_dims: int, num_spare: int, dtype) -> ConditionedPosterior:

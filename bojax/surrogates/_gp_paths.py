@@ -20,7 +20,7 @@ from bojax.surrogates._posterior import GPPosterior, variance_floor
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GPPaths:
-    """Samples of a Gaussian process; see `Paths`.
+    """Samples of a Gaussian process; see `Paths`. Fields may have leading axes b, for `vmap`.
 
     Attributes:
         posterior: the process with the fixed points as noise-free rows after its own.
@@ -30,9 +30,9 @@ class GPPaths:
     """
 
     posterior: GPPosterior
-    weights: Float[Array, "n s"]
-    values: Float[Array, "s m"]
-    num_used: Int[Array, ""]
+    weights: Float[Array, "*b n s"]
+    values: Float[Array, "*b s m"]
+    num_used: Int[Array, "*b"]
 
     def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "s k"], Float[Array, "1 k"]]:
         """Mean and variance of every sample at X."""

@@ -22,9 +22,9 @@ HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def masked_covariance(
-    K: Float[Array, "n n"], noise_var: Float[Array, ""], mask: Bool[Array, "n"]
+    K: Float[Array, "n n"], noise_var: Float[Array, "..."], mask: Bool[Array, "n"]
 ) -> Float[Array, "n n"]:
-    """K with the noise on its diagonal, and the identity in the rows and columns of padding."""
+    """K with the noise ([] or [n]) on its diagonal, and the identity in the rows and columns of padding."""
     both = mask[:, None] & mask[None, :]
     return jnp.where(both, K, 0.0) + jnp.diag(jnp.where(mask, noise_var, 1.0).astype(K.dtype))
 

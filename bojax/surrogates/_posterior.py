@@ -39,6 +39,8 @@ def variance_floor(dtype) -> float:
 class GPPosterior:
     """A Gaussian process after n observations. Means and variances are in the units of y, of the noise-free objective.
 
+    Fields may have leading axes m: many posteriors, for `vmap`.
+
     Attributes:
         X: [n, d] observed points, padding included.
         mask: [n] which rows are real.
@@ -55,17 +57,17 @@ class GPPosterior:
         mean_function: the mean function (static).
     """
 
-    X: Float[Array, "n d"]
-    mask: Bool[Array, "n"]
-    residual: Float[Array, "n"]
-    L_inv: Float[Array, "n n"]
-    alpha: Float[Array, "n"]
+    X: Float[Array, "*m n d"]
+    mask: Bool[Array, "*m n"]
+    residual: Float[Array, "*m n"]
+    L_inv: Float[Array, "*m n n"]
+    alpha: Float[Array, "*m n"]
     kernel_params: Any
     mean_params: Any
-    noise_var: Float[Array, ""]
+    noise_var: Float[Array, "*m"]
     scale: Scale
-    num_used: Int[Array, ""]
-    ok: Bool[Array, ""]
+    num_used: Int[Array, "*m"]
+    ok: Bool[Array, "*m"]
     kernel: Kernel = dataclasses.field(metadata={"static": True})
     mean_function: Mean = dataclasses.field(metadata={"static": True})
 

@@ -1,6 +1,7 @@
 """Batches and pending points in whole studies: no point twice, nothing lost, few programs."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -51,7 +52,7 @@ def test_no_point_twice_in_batches_of_mixed_spaces(x64, space, joint):
     state, seen = algorithm.init(jax.random.key(1)), []
     for i in range(4):
         X, state, info = algorithm.ask(jax.random.key(i), state)
-        assert np.array_equal(np.asarray(space.round(X)), np.asarray(X))
+        assert np.array_equal(np.asarray(space.round(jnp.asarray(X))), np.asarray(X))
         seen += rows(np.asarray(X)[np.asarray(info.valid)])
         state = algorithm.tell(state, X, value_of(X))
     assert len(seen) == len(set(seen)) == 16
@@ -59,7 +60,7 @@ def test_no_point_twice_in_batches_of_mixed_spaces(x64, space, joint):
 
 def test_pending_points_of_a_finite_space_are_not_asked_again(x64):
     algorithm = small_bayesopt(FINITE, q=4, max_pending=16)
-    X = np.asarray(FINITE.round(np.random.default_rng(0).random((6, 2))))
+    X = np.asarray(FINITE.round(jnp.asarray(np.random.default_rng(0).random((6, 2)))))
     state = loop.restore(algorithm.init(jax.random.key(0)), X[:3], value_of(X[:3]), X[3:])
     asked, state, _ = algorithm.ask(jax.random.key(0), state)
     assert len(set(rows(asked)) | set(rows(X))) == len(set(rows(X))) + 4
