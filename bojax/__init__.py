@@ -14,8 +14,9 @@ from bojax.loop import Algorithm, bayesopt, random_search, run, run_many, thomps
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 
 if TYPE_CHECKING:
-    from bojax import study, testing
-    from bojax.study import Study, maximize, minimize
+    from bojax import multifidelity, study, testing
+    from bojax.multifidelity import train_many
+    from bojax.study import Study, maximize, minimize, tune
 
 __version__ = "0.1.0"
 
@@ -23,8 +24,11 @@ _LAZY = {
     "Study": "bojax.study",
     "maximize": "bojax.study",
     "minimize": "bojax.study",
+    "multifidelity": "bojax.multifidelity",
     "study": "bojax.study",
     "testing": "bojax.testing",
+    "train_many": "bojax.multifidelity",
+    "tune": "bojax.study",
 }
 
 __all__ = [
@@ -48,6 +52,7 @@ __all__ = [
     "loop",
     "maximize",
     "minimize",
+    "multifidelity",
     "objectives",
     "optim",
     "random_search",
@@ -58,6 +63,8 @@ __all__ = [
     "surrogates",
     "testing",
     "thompson",
+    "train_many",
+    "tune",
     "turbo",
 ]
 

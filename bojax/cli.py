@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError, StudyError
+from bojax._errors import BojaxError, BojaxWarning, StudyError
 
 if TYPE_CHECKING:
     from bojax.study import Study, Trial
@@ -49,7 +49,7 @@ class Target(NamedTuple):
         space: a `Space` or plain data.
         direction: "minimize", "maximize", or None where the objective leaves it open.
         objective: from params to a number; None for a training function.
-        train: from (key, hparams) to a dict of metrics, traceable; None for an ordinary objective.
+        trainable: what `bojax.tune` takes: it has a method `train`; None for an ordinary objective.
         metric: which of the metrics is tuned.
     """
 
@@ -57,7 +57,7 @@ class Target(NamedTuple):
     space: Any
     direction: str | None
     objective: Callable[[dict[str, Any]], Any] | None = None
-    train: Callable[..., Any] | None = None
+    trainable: Any = None
     metric: str = ""
 
 
@@ -98,6 +98,8 @@ def list_objectives(as_json: JsonOption = False) -> None:
             "name": objective.name,
             "description": objective.description,
             "num_steps": objective.num_steps,
+            "rungs": list(objective.rungs),
+            "structural": list(objective.structural),
             "metric": objective.metric,
             "direction": objective.direction,
             "space": objective.space,
@@ -108,7 +110,8 @@ def list_objectives(as_json: JsonOption = False) -> None:
         return _print_json(rows)
     width = max([len(row["name"]) for row in rows], default=0)
     for row in rows:
-        typer.echo(f"{row['name']:<{width}}  {row['description']}; {row['num_steps']} steps")
+        size = f"{len(row['space'])} hyperparameters, {row['num_steps']} steps"
+        typer.echo(f"{row['name']:<{width}}  {row['description']}; {size}")
 
 
 @app.command()
@@ -135,6 +138,7 @@ def tune(
     algorithm: Annotated[str, typer.Option(help=f"How candidates are chosen: {' or '.join(ALGORITHMS)}.")] = ALGORITHMS[
         0
     ],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each candidate of a training function, averaged.")] = 1,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep compiled programs on disk.")] = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -145,7 +149,7 @@ def tune(
         raise typer.BadParameter(f"must be {' or '.join(ALGORITHMS)}, got {algorithm!r}.", param_hint="--algorithm")
     found = find_target(target, steps)
     found = found._replace(space=_read_space(space) if space is not None else found.space)
-    if direction is not None and found.train is not None and direction != found.direction:
+    if direction is not None and found.trainable is not None and direction != found.direction:
         raise typer.BadParameter(
             f"{found.name} is to be {found.direction}d, got {direction!r}.", param_hint="--direction"
         )
@@ -161,7 +165,7 @@ def tune(
     url = _to_url(storage)
     opened = _open_study(found, url, study, direction, seed, algorithm)
     try:
-        _tune(opened, found, trials, batch_size)
+        _tune(opened, found, trials, batch_size, seeds)
     except KeyboardInterrupt:
         typer.echo(
             f"bojax: interrupted with {_num_finished(opened)} of {trials} trials done, kept in "
@@ -247,7 +251,7 @@ def find_target(target: str, steps: int | None = None) -> Target:
     space = getattr(module, "space", None) if space is None else space
     direction = getattr(found, "direction", None)
     if hasattr(found, "train") and hasattr(found, "metric"):
-        return Target(target, space, direction, train=found.train, metric=found.metric)
+        return Target(target, space, direction, trainable=found, metric=found.metric)
     if not callable(found):
         raise typer.BadParameter(f"{target} is not callable, it is {found!r}.", param_hint="TARGET")
     return Target(target, space, direction, objective=found)
@@ -266,7 +270,7 @@ def _find_in_zoo(name: str, steps: int | None) -> Target:
     if steps is not None:
         objective = getattr(zoo, f"make_{name}")(num_steps=steps)
         name = f"{name}@{steps}"
-    return Target(name, objective.space, objective.direction, train=objective.train, metric=objective.metric)
+    return Target(name, objective.space, objective.direction, trainable=objective, metric=objective.metric)
 
 
 def _import(name: str) -> Any:
@@ -285,7 +289,7 @@ def _import(name: str) -> Any:
 
 
 def _read_space(path: pathlib.Path) -> Any:
-    from bojax.study._checks import to_space
+    from bojax.space import to_space
 
     try:
         return to_space(json.loads(path.read_text()))
@@ -299,8 +303,8 @@ def _open_study(
     import optuna
 
     from bojax import loop
+    from bojax.space import to_space
     from bojax.study import Study
-    from bojax.study._checks import to_space
     from bojax.study._storage import open_storage
 
     try:
@@ -323,7 +327,7 @@ def _open_study(
     return study
 
 
-def _tune(study: "Study", target: Target, trials: int, batch_size: int) -> None:
+def _tune(study: "Study", target: Target, trials: int, batch_size: int, seeds: int) -> None:
     """Evaluates until the study has so many finished trials, whichever process finishes them."""
     from bojax.study._optimize import progress_bar
 
@@ -340,35 +344,10 @@ def _tune(study: "Study", target: Target, trials: int, batch_size: int) -> None:
         if target.objective is not None:
             study.optimize(target.objective, trials - done, batch_size, progress=False, callbacks=[after])
         else:
-            _tune_training(study, target, trials, batch_size, after)
+            from bojax.study._tune import run_batches, training_of
 
-
-def _tune_training(
-    study: "Study", target: Target, trials: int, batch_size: int, after: Callable[["Study", "Trial"], None]
-) -> None:
-    """Trains each batch of candidates as one vmapped program, which compiles once for the whole study."""
-    import jax
-    import numpy as np
-
-    from bojax.study._optimize import giving_up_rest
-
-    assert target.train is not None
-    train = jax.jit(jax.vmap(target.train, in_axes=(None, 0)))
-    key = jax.random.key(study.seed)
-    while (left := trials - _num_finished(study)) > 0:
-        try:
-            batch = study._ask(min(left, batch_size), batch_size)
-        except SpaceExhaustedError as error:
-            warnings.warn(f"the study stops early: {error}", BojaxWarning, stacklevel=1)
-            return
-        with giving_up_rest(study, batch):
-            padded = [trial.params for trial in batch] + [batch[-1].params] * (batch_size - len(batch))
-            metrics = train(key, study.space.to_arrays(padded))
-            metrics = {name: np.asarray(values) for name, values in metrics.items()}
-            for i, trial in enumerate(batch):
-                row = {name: float(values[i]) for name, values in metrics.items()}
-                finite = {name: value for name, value in row.items() if np.isfinite(value)}
-                after(study, study.tell(trial, row[target.metric], user_attrs=finite))
+            training = training_of(target.trainable, target.space, target.metric, target.direction)
+            run_batches(study, training, trials - done, batch_size, seeds, [after])
 
 
 def _num_finished(study: "Study") -> int:

@@ -38,9 +38,17 @@ def mask_features(x: Array, width: Array | int) -> Array:
     return jnp.where(jnp.broadcast_to(live, x.shape), x, jnp.zeros_like(x))
 
 
-def dropout(key: Array, x: Array, rate: Array) -> Array:
-    """Inverted dropout with a traced ``rate`` in [0, 1) (Srivastava et al., 2014)."""
-    keep = jax.random.uniform(key, x.shape, x.dtype) >= rate
+def dropout(key: Array | None, x: Array, rate: Array) -> Array:
+    """Inverted dropout with a traced ``rate`` in [0, 1) (Srivastava et al., 2014); none without a key.
+
+    Examples have a key each, so that what is dropped depends neither on the size of the batch's array nor on that of
+    the layer's. The bits are 16 wide: the rate is rounded to a multiple of 1/65536.
+    """
+    if key is None:
+        return x
+    keys = jax.random.split(key, x.shape[0])
+    bits = jax.vmap(lambda k: jax.random.bits(k, x.shape[1:], jnp.uint16))(keys)
+    keep = bits >= jnp.asarray(rate * 65536, jnp.uint16)
     return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
 
 
@@ -129,11 +137,16 @@ def _affine(x: Array, kernel: Array, bias: Array) -> Array:
     return y + jnp.broadcast_to(bias, y.shape)
 
 
+_DRAWN = 256  # columns drawn for any kernel with fewer, so that the number of those held does not matter
+
+
 def _scaled_normal(gain: float, fan_in: Array | int) -> Callable[[Array, Sequence[int]], Array]:
-    """Initialiser N(0, gain / fan_in) whose ``fan_in`` may be traced."""
+    """Initialiser N(0, gain / fan_in) whose ``fan_in`` may be traced; a smaller shape gives the same first entries."""
 
     def init(key: Array, shape: Sequence[int]) -> Array:
+        *window, rows, columns = shape
         scale = jnp.sqrt(gain / jnp.asarray(fan_in, jnp.float32))
-        return scale * jax.random.normal(key, shape, jnp.float32)
+        drawn = jax.random.normal(key, (rows, *window, max(columns, _DRAWN)), jnp.float32)
+        return scale * jnp.moveaxis(drawn[..., :columns], 0, -2)
 
     return init

@@ -1,13 +1,36 @@
-"""What a zoo objective is: a model, a search space and a pure training function under one name."""
+"""What a zoo objective is: a search space and pure training functions under one name.
 
-from collections.abc import Callable, Mapping
+Some hyperparameters decide the shapes of arrays. *Structural* ones (the width of a transformer, the number of layers)
+need a program each. *Sizes* (the width of a perceptron) may be traced, by masking arrays of a larger size; so that a
+narrow configuration does not pay for the widest, they are rounded up to a few sizes too, with a program each. What a
+configuration needs, its *structure*, is computed on the host; all other hyperparameters are traced, and configurations
+of one structure train in one vmapped program.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 Spec = dict[str, dict[str, Any]]
-TrainFn = Callable[[jax.Array, Mapping[str, Any]], dict[str, jax.Array]]
+Hparams = Mapping[str, Any]
+TrainFn = Callable[..., dict[str, jax.Array]]
+
+
+class Program(NamedTuple):
+    """A training run in pieces: pure functions that can be jitted, and vmapped over all but `num_steps`.
+
+    Attributes:
+        init: ``init(key, hparams) -> state``, before the first step.
+        advance: ``advance(state, hparams, num_steps) -> state`` after so many further steps; ``num_steps`` may be
+            traced. Steps do not depend on how they are cut: 3 and then 4 are the same as 7.
+        evaluate: ``evaluate(state, hparams) -> metrics``; dropout is off.
+    """
+
+    init: Callable[[jax.Array, Hparams], Any]
+    advance: Callable[[Any, Hparams, Any], Any]
+    evaluate: Callable[[Any, Hparams], dict[str, jax.Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,19 +45,42 @@ class Objective:
         space: the search space as plain JSON-able data, one entry a hyperparameter, in order. ``type`` is
             ``"float"`` (``low``, ``high``, ``log``), ``"int"`` (``low``, ``high``, ``log``, ``step``),
             ``"categorical"`` (``choices``) or ``"ordinal"`` (``values``).
-        train: pure function ``train(key, hparams) -> metrics``. ``hparams`` maps every name of ``space`` to a
-            scalar: the value of a float or int, the *position* in ``choices`` or ``values`` of a categorical
-            or ordinal. ``metrics`` maps names to float32 scalars, always finite. It can be jitted, and
-            vmapped over ``key`` and ``hparams``.
+        train: pure function ``train(key, hparams, num_steps=None) -> metrics``. ``hparams`` maps every name of
+            ``space`` to a scalar: the value of a float or int, the *position* in ``choices`` or ``values`` of a
+            categorical or ordinal. ``metrics`` maps names to float32 scalars, always finite. It can be jitted, and
+            vmapped over ``key`` and ``hparams``. ``num_steps`` is the fidelity: so many steps of the full run.
+            Where structural hyperparameters are traced, the programs of all structures become part of one and,
+            under `vmap`, all are computed; grouping configurations by ``structure`` first is faster.
+        curve: pure function ``curve(key, hparams, rungs=None) -> metrics`` with arrays [r]: the metrics after each
+            of ``rungs`` steps, of one run.
         metric: the entry of ``metrics`` to tune. The test split's entries are there to be reported only.
         direction: ``"maximize"`` or ``"minimize"``, for ``metric``.
-        num_steps: gradient steps in one run.
+        num_steps: gradient steps in a full run; learning-rate schedules are laid out for it.
+        rungs: the steps after which `curve` reports.
+        structure: ``structure(hparams)``: what decides the shapes, a hashable, from concrete hyperparameters.
+        program: ``program(structure) -> Program``, the same object each time.
+        structural: the hyperparameters that need a program for each of their values.
+        sizes: the hyperparameters that are rounded up to one of a few sizes, and masked.
     """
 
     name: str
     description: str
     space: Spec
     train: TrainFn
+    curve: TrainFn
     metric: str
     direction: str
     num_steps: int
+    rungs: tuple[int, ...]
+    structure: Callable[[Hparams], Hashable]
+    program: Callable[[Any], Program]
+    structural: tuple[str, ...] = ()
+    sizes: Mapping[str, tuple[int, ...]] | None = None
+
+    def kind(self, name: str) -> str:
+        """Whether a hyperparameter is ``"structural"``, ``"size"`` (traced within a few sizes) or ``"traced"``."""
+        if name not in self.space:
+            raise KeyError(f"{self.name} has no hyperparameter {name!r}; it has {list(self.space)}.")
+        if name in self.structural:
+            return "structural"
+        return "size" if name in (self.sizes or {}) else "traced"

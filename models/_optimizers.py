@@ -1,7 +1,7 @@
 """One optimizer whose family is a traced number.
 
 All families are cases of one recursion on two shared moments, so a vmapped batch of runs that differ in their
-optimizer costs one optimizer each, not four::
+optimizer costs one optimizer each, not five::
 
     m <- a1 m + c1 g        v <- a2 v + (1 - a2) g^2
     d  = m_hat / (sqrt(v_hat + e_in) + e_out)        p <- p - lr (d + decay p)
@@ -13,15 +13,17 @@ sgd       m <- 0.9 m + g (momentum)             1                           adde
 adam      m <- 0.9 m + 0.1 g, bias corrected    sqrt(v_hat) + 1e-8          added to g
 adamw     m <- 0.9 m + 0.1 g, bias corrected    sqrt(v_hat) + 1e-8          apart (decoupled)
 rmsprop   m = g                                 sqrt(v + 1e-8)              added to g
+lion      m <- 0.99 m + 0.01 g, read first      see below                   apart (decoupled)
 ========  ====================================  ==========================  ================
 
-with a2 = 0.999 in adam and adamw and 0.9 in rmsprop. Every family equals optax's own, step by step:
-``optax.sgd(lr, momentum=0.9)``, ``optax.adam``, ``optax.adamw`` and ``optax.rmsprop`` with their defaults,
-those but adamw behind ``optax.add_decayed_weights``. Decay acts on matrices and kernels (two axes or more),
-not on biases and scales.
+with a2 = 0.999 in adam and adamw and 0.9 in rmsprop; lion's direction d is the sign of 0.9 m + 0.1 g, m before its
+update. Every family equals optax's own, step by step:
+``optax.sgd(lr, momentum=0.9)``, ``optax.adam``, ``optax.adamw``, ``optax.rmsprop`` and ``optax.lion`` with their
+defaults, those but adamw and lion behind ``optax.add_decayed_weights``. Decay acts on matrices and kernels (two axes
+or more), not on biases and scales.
 
 References: Polyak (1964); Tieleman and Hinton (2012); Kingma and Ba (2015, arXiv:1412.6980); Loshchilov and
-Hutter (2019, arXiv:1711.05101).
+Hutter (2019, arXiv:1711.05101); Chen et al. (2023, arXiv:2302.06675).
 """
 
 from collections.abc import Callable
@@ -32,11 +34,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lion")
 
-_FIRST_DECAY = (0.9, 0.9, 0.9, 0.0)  # a1
-_FIRST_GAIN = (1.0, 0.1, 0.1, 1.0)  # c1
-_SECOND_DECAY = (0.999, 0.999, 0.999, 0.9)  # a2; sgd keeps v and does not read it
+_FIRST_DECAY = (0.9, 0.9, 0.9, 0.0, 0.99)  # a1
+_FIRST_GAIN = (1.0, 0.1, 0.1, 1.0, 0.01)  # c1
+_SECOND_DECAY = (0.999, 0.999, 0.999, 0.9, 0.999)  # a2; sgd and lion keep v and do not read it
 _EPSILON = 1e-8
 
 
@@ -61,12 +63,12 @@ def selectable(
     Returns:
         A gradient transformation. Its ``update`` needs ``params``.
     """
-    is_sgd, is_adamw, is_rmsprop = (family == OPTIMIZERS.index(name) for name in ("sgd", "adamw", "rmsprop"))
-    is_adam = ~(is_sgd | is_rmsprop)
+    is_sgd, is_adam, is_adamw, is_rmsprop, is_lion = (family == i for i in range(len(OPTIMIZERS)))
+    corrects = is_adam | is_adamw
     a1, c1, a2 = (_take(table, family) for table in (_FIRST_DECAY, _FIRST_GAIN, _SECOND_DECAY))
     epsilon_in = jnp.where(is_rmsprop, jnp.float32(_EPSILON), jnp.float32(0))
-    epsilon_out = jnp.where(is_adam, jnp.float32(_EPSILON), jnp.float32(0))
-    coupled = jnp.where(is_adamw, jnp.zeros_like(weight_decay), weight_decay)
+    epsilon_out = jnp.where(corrects, jnp.float32(_EPSILON), jnp.float32(0))
+    coupled = jnp.where(is_adamw | is_lion, jnp.zeros_like(weight_decay), weight_decay)
     decoupled = weight_decay - coupled
 
     def init(params):
@@ -77,47 +79,24 @@ def selectable(
         if params is None:
             raise ValueError("`params` must be given: weight decay reads the parameters.")
         steps = (state.count + 1).astype(jnp.float32)
-        correction1 = jnp.where(is_adam, 1 - a1**steps, jnp.float32(1))
-        correction2 = jnp.where(is_adam, 1 - a2**steps, jnp.float32(1))
+        correction1 = jnp.where(corrects, 1 - a1**steps, jnp.float32(1))
+        correction2 = jnp.where(corrects, 1 - a2**steps, jnp.float32(1))
         rate = learning_rate(state.count)
 
         def decayed(g, p):
             return g + coupled * p if p.ndim > 1 else g
 
-        def step(m, v, p):
+        def step(m, v, p, g, m_before):
             denominator = jnp.where(is_sgd, 1.0, jnp.sqrt(v / correction2 + epsilon_in) + epsilon_out)
-            direction = m / correction1 / denominator
+            direction = jnp.where(is_lion, jnp.sign(0.9 * m_before + 0.1 * g), m / correction1 / denominator)
             return -rate * (direction + decoupled * p if p.ndim > 1 else direction)
 
         grads = jax.tree.map(decayed, updates, params)
         mu = jax.tree.map(lambda g, m: a1 * m + c1 * g, grads, state.mu)
         nu = jax.tree.map(lambda g, v: a2 * v + (1 - a2) * jnp.square(g), grads, state.nu)
-        return jax.tree.map(step, mu, nu, params), SelectableState(state.count + 1, mu, nu)
+        return jax.tree.map(step, mu, nu, params, grads, state.mu), SelectableState(state.count + 1, mu, nu)
 
     return optax.GradientTransformation(init, update)
-
-
-def warmup_cosine(peak: Array, num_steps: int) -> Callable[[Array], Array]:
-    """Linear warm-up over the first 5% of steps, then half a cosine to zero (Loshchilov and Hutter, 2017).
-
-    Args:
-        peak: float32 scalar, the largest learning rate; may be traced.
-        num_steps: length of the run.
-
-    Returns:
-        The schedule: steps done (int32) to learning rate (float32). The first step is not lost to a rate of
-        zero.
-    """
-    num_warmup = max(1, num_steps // 20)
-
-    def schedule(count: Array) -> Array:
-        steps = count.astype(jnp.float32)
-        warmup = (steps + 1) / num_warmup
-        progress = (steps - num_warmup + 1) / max(1, num_steps - num_warmup + 1)
-        cosine = 0.5 * (1 + jnp.cos(jnp.pi * progress))
-        return peak * jnp.where(steps < num_warmup, warmup, cosine)
-
-    return schedule
 
 
 def _take(table: tuple[float, ...], position: Array) -> Array:

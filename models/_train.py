@@ -1,15 +1,17 @@
-"""The training run shared by the zoo's classifiers: one `lax.scan` over gradient steps.
+"""The training run that all models share, as pure functions of a state.
 
-The run is a pure function of a key and a dictionary of scalars. Nothing in it branches on a hyperparameter,
-so a batch of q configurations trains under `vmap` as one program, and one that diverges costs its neighbours
-nothing: its non-finite numbers stay in its own lane and are turned into the worst finite score at the end.
+Nothing in it branches on a traced hyperparameter, so a batch of configurations trains under `vmap` as one program, and
+one that diverges costs its neighbours nothing: its non-finite numbers stay in its own lane and are turned into
+the worst finite score when it is evaluated.
 
-The length of the run is fixed in steps. A smaller ``batch_size`` sees fewer examples; it costs the same,
-since a batch is a mask over the largest one.
+The length of a run is fixed in steps. All randomness is a function of the run's key and the number of steps done,
+never of the sizes of arrays: a configuration is the same run alone, in a batch, in arrays of a larger size, and cut
+into parts.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from functools import cache
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,78 +19,187 @@ import numpy as np
 import optax
 from flax import linen as nn
 from jax import Array, lax
+from jax.core import Tracer
 
-from ._data import Dataset, Split
-from ._objective import Spec, TrainFn
-from ._optimizers import selectable, warmup_cosine
+from ._objective import Hparams, Objective, Program, Spec
+from ._optimizers import SelectableState, selectable
+from ._schedules import schedule
+from ._splits import Dataset
+from ._structure import Structure, dispatch, structure_fn
+from ._tasks import Task
 
-WORST_LOSS = 1e6  # what a diverged run reports, and the ceiling of every loss, so that diverging never looks better
 _EVALUATION_BATCH = 128  # examples evaluated at once: bounds the memory of a vmapped evaluation
+_EVALUATED = 1024  # examples of a part that are evaluated, at most
 
 
-def make_train(module: nn.Module, space: Spec, load: Callable[[], Dataset], num_steps: int) -> TrainFn:
-    """Builds ``train(key, hparams) -> metrics`` for one module on one data set.
+class TrainState(NamedTuple):
+    """A run after some steps.
+
+    Attributes:
+        params: parameters of the model.
+        optimizer: moments, and the number of steps done.
+        batch_key: seeds the order of examples.
+        dropout_key: seeds dropout.
+    """
+
+    params: Any
+    optimizer: SelectableState
+    batch_key: Array
+    dropout_key: Array
+
+
+def make_objective(
+    name: str,
+    description: str,
+    space: Spec,
+    model: Callable[[dict[str, Any]], nn.Module],
+    load: Callable[[], Dataset],
+    task: Task,
+    *,
+    metric: str,
+    direction: str = "maximize",
+    num_steps: int,
+    structural: tuple[str, ...] = (),
+    sizes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Objective:
+    """Builds an objective of a model on a data set.
 
     Args:
-        module: linen module called as ``module(images [n, 8, 8], hparams, dropout_key | None) -> logits [n,
-            k]``; without a key it evaluates.
-        space: the search space; must hold ``learning_rate``, ``weight_decay``, ``optimizer`` and
-        ``batch_size``.
-        load: returns the data; called when the function is traced, not before.
-        num_steps: gradient steps, at least 1.
+        name: see `Objective`, also for ``description``, ``metric``, ``direction`` and ``num_steps``.
+        space: the search space; holds `training_space`.
+        model: from the structure of a configuration, as a dict, to a linen module called as ``module(inputs, hparams,
+            dropout_key | None) -> outputs``; without a key it evaluates.
+        load: returns the data; called when a function is traced, not before.
+        task: the loss and what is measured.
+        structural: hyperparameters that need a program for each value.
+        sizes: hyperparameters that are rounded up to one of these sizes, and masked.
 
     Returns:
-        The pure training function; see `Objective.train`. Metrics: ``train_loss``, ``validation_loss``,
-        ``validation_accuracy``, ``test_loss``, ``test_accuracy``, all measured after the last step, without
-        dropout.
+        The objective. Its metrics are the task's measures of each part, for example ``validation_loss``, after the
+        last step, without dropout and label smoothing.
 
     Raises:
-        ValueError: if ``num_steps`` is below 1; and from the function, if the names in ``hparams`` are not
+        ValueError: if ``num_steps`` is below 1; and from the functions, if the names in ``hparams`` are not
             the space's.
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
-    batch_sizes = space["batch_size"]["values"]
+    sizes = dict(sizes or {})
+    structure = structure_fn(space, structural, sizes)
+    rungs = default_rungs(num_steps)
 
-    def train(key: Array, hparams: Mapping[str, Any]) -> dict[str, Array]:
-        data = load()
-        h = _to_arrays(space, hparams)
-        batch_size = jnp.asarray(batch_sizes, jnp.int32)[h["batch_size"]]
+    @cache
+    def program(structure: Structure) -> Program:
+        static = dict(structure)
+        return _program(space, model(static), load, task, num_steps, static)
+
+    def train(key: Array, hparams: Hparams, num_steps: Any = num_steps) -> dict[str, Array]:
+        h = to_arrays(space, hparams)
+
+        def run(structure):
+            init, advance, evaluate = program(structure)
+            return evaluate(advance(init(key, h), h, num_steps), h)
+
+        return dispatch(space, structural, sizes, h, run)
+
+    def curve(key: Array, hparams: Hparams, rungs: tuple[int, ...] = rungs) -> dict[str, Array]:
+        h = to_arrays(space, hparams)
+        lengths = jnp.asarray(np.diff([0, *rungs]), jnp.int32)
+
+        def run(structure):
+            init, advance, evaluate = program(structure)
+
+            def leg(state, length):
+                state = advance(state, h, length)
+                return state, evaluate(state, h)
+
+            return lax.scan(leg, init(key, h), lengths)[1]
+
+        return dispatch(space, structural, sizes, h, run)
+
+    return Objective(
+        name=name,
+        description=description,
+        space=space,
+        train=train,
+        curve=curve,
+        metric=metric,
+        direction=direction,
+        num_steps=num_steps,
+        rungs=rungs,
+        structure=structure,
+        program=program,
+        structural=structural,
+        sizes=sizes,
+    )
+
+
+def default_rungs(num_steps: int) -> tuple[int, ...]:
+    """A full run, a third of it, a ninth, ... down to ten steps or so; ascending."""
+    rungs = [num_steps]
+    while rungs[0] >= 30:
+        rungs.insert(0, -(-rungs[0] // 3))
+    return tuple(rungs)
+
+
+def _program(space, module, load, task, num_steps, static) -> Program:
+    batch_sizes = np.asarray(space["batch_size"]["values"], np.int32)
+    max_batch = int(static.get("batch_size", batch_sizes.max()))
+
+    def predict(params: Any, inputs: Any, h: Hparams, step_key: Array | None = None) -> Any:
+        return module.apply({"params": params}, inputs, h, step_key)
+
+    def init(key: Array, hparams: Hparams) -> TrainState:
+        data, h = load(), to_arrays(space, hparams)
         init_key, batch_key, dropout_key = jax.random.split(key, 3)
-        images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
-        live = (jnp.arange(max(batch_sizes), dtype=jnp.int32) < batch_size).astype(jnp.float32)
-        optimizer = selectable(h["optimizer"], warmup_cosine(h["learning_rate"], num_steps), h["weight_decay"])
+        params = module.init(init_key, _take(data.train.inputs, slice(0, 1)), h, None)["params"]
+        params = jax.tree.map(lambda p: h["init_scale"] * p if p.ndim > 1 else p, params)
+        moments = cast(SelectableState, _optimizer(h, num_steps).init(params))
+        return TrainState(params, moments, batch_key, dropout_key)
 
-        def predict(params: Any, x: Array, step_key: Array | None = None) -> Array:
-            return cast(Array, module.apply({"params": params}, x, h, step_key))
+    def advance(state: TrainState, hparams: Hparams, steps: Any) -> TrainState:
+        data, h = load(), to_arrays(space, hparams)
+        optimizer = _optimizer(h, num_steps)
+        inputs, targets = jax.tree.map(jnp.asarray, tuple(data.train))
+        batch_size = jnp.minimum(jnp.asarray(batch_sizes)[h["batch_size"]], max_batch)
+        batches = batch_indices(state.batch_key, len(data.train.targets), batch_size, max_batch, num_steps)
+        live = (jnp.arange(max_batch, dtype=jnp.int32) < batch_size).astype(jnp.float32)
+        smoothing = h.get("label_smoothing", jnp.float32(0))
 
-        def loss(params, batch, step_key):
-            logits = predict(params, images[batch], step_key)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch])
-            return jnp.sum(losses * live) / batch_size.astype(jnp.float32)
+        def loss(params, rows, step_key):
+            outputs = predict(params, _take(inputs, rows), h, step_key)
+            losses = task.loss(outputs, targets[rows], smoothing)
+            # Rows beyond the batch are cut off before the product: their losses may be infinite.
+            return jnp.sum(jnp.where(live > 0, losses, 0.0)) / batch_size.astype(jnp.float32)
 
-        def step(carry, batch):
+        def step(_, carry):
             params, state = carry
-            grads = jax.grad(loss)(params, batch, jax.random.fold_in(dropout_key, state.count))
+            rows, step_key = batches[state.count % num_steps], jax.random.fold_in(dropout_key, state.count)
+            grads = clip(jax.grad(loss)(params, rows, step_key), h["clip_norm"])
             updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), None
+            return optax.apply_updates(params, updates), state
 
-        params = module.init(init_key, images[:1], h)["params"]
-        batches = batch_indices(batch_key, len(labels), batch_size, max(batch_sizes), num_steps)
-        (trained, _), _ = lax.scan(step, (params, optimizer.init(params)), batches)
+        dropout_key = state.dropout_key
+        params, optimizer_state = lax.fori_loop(0, steps, step, (state.params, state.optimizer))
+        return state._replace(params=params, optimizer=optimizer_state)
 
-        losses, correct = _evaluate(lambda x: predict(trained, x), data)
-        train_loss, validation_loss, test_loss = losses
-        _, validation_accuracy, test_accuracy = correct
-        return {
-            "train_loss": train_loss,
-            "validation_loss": validation_loss,
-            "validation_accuracy": validation_accuracy,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-        }
+    def evaluate(state: TrainState, hparams: Hparams) -> dict[str, Array]:
+        h = to_arrays(space, hparams)
+        return _evaluate(lambda inputs: predict(state.params, inputs, h), load(), task)
 
-    return train
+    return Program(init, advance, evaluate)
+
+
+def _optimizer(h: Hparams, num_steps: int) -> optax.GradientTransformation:
+    rate = schedule(h["schedule"], h["learning_rate"], h["warmup"], num_steps)
+    return selectable(h["optimizer"], rate, h["weight_decay"])
+
+
+def clip(grads: Any, max_norm: Array) -> Any:
+    """Gradients scaled so that the norm of all of them together is at most ``max_norm`` (Pascanu et al., 2013)."""
+    norm = optax.tree.norm(grads)
+    factor = jnp.minimum(1.0, max_norm / jnp.maximum(norm, 1e-12))
+    return jax.tree.map(lambda g: factor * g, grads)
 
 
 def batch_indices(key: Array, num_examples: int, batch_size: Array, max_batch: int, num_steps: int) -> Array:
@@ -106,39 +217,63 @@ def batch_indices(key: Array, num_examples: int, batch_size: Array, max_batch: i
         masked.
     """
     num_epochs = -(-num_steps * max_batch // num_examples)
-    shuffles = jnp.argsort(jax.random.bits(key, (num_epochs, num_examples), jnp.uint32), axis=1)
+    keys = jax.vmap(lambda epoch: jax.random.fold_in(key, epoch))(jnp.arange(num_epochs, dtype=jnp.int32))
+    shuffles = jax.vmap(lambda k: jnp.argsort(jax.random.bits(k, (num_examples,), jnp.uint32)))(keys)
     start = jnp.arange(num_steps, dtype=jnp.int32) * batch_size
     offset = jnp.arange(max_batch, dtype=jnp.int32)
     return shuffles.astype(jnp.int32).reshape(-1)[start[:, None] + offset[None, :]]
 
 
-def _to_arrays(space: Spec, hparams: Mapping[str, Any]) -> dict[str, Array]:
-    """Floats to float32, everything else to int32, whatever the caller's dtypes."""
+def to_arrays(space: Spec, hparams: Hparams) -> dict[str, Array]:
+    """Floats to float32, everything else to int32, whatever the caller's dtypes; concrete numbers stay concrete."""
     if set(hparams) != set(space):
         raise ValueError(
             f"`hparams` must hold exactly {sorted(space)}, got {sorted(hparams)}. "
             "Categorical and ordinal hyperparameters are given by their position."
         )
-    dtypes = {name: jnp.float32 if entry["type"] == "float" else jnp.int32 for name, entry in space.items()}
-    return {name: jnp.asarray(hparams[name]).astype(dtypes[name]) for name in space}
+
+    def convert(name):
+        dtype = np.float32 if space[name]["type"] == "float" else np.int32
+        value = hparams[name]
+        return value.astype(dtype) if isinstance(value, Tracer) else np.asarray(value, dtype)
+
+    return cast(dict[str, Array], {name: convert(name) for name in space})
 
 
-def _evaluate(predict: Callable[[Array], Array], data: Dataset) -> tuple[list[Array], list[Array]]:
-    """Mean losses, at most `WORST_LOSS`, and accuracies of the three parts.
+def _take(inputs: Any, rows: Any) -> Any:
+    return jax.tree.map(lambda a: a[rows], inputs)
 
-    An example with a non-finite logit counts as a wrong one.
-    """
-    images, labels = (np.concatenate([getattr(split, name) for split in data]) for name in Split._fields)
-    num_batches = -(-len(labels) // _EVALUATION_BATCH)
-    padding = np.zeros((num_batches * _EVALUATION_BATCH - len(labels), *images.shape[1:]), np.float32)
-    batches = np.concatenate([images, padding]).reshape(num_batches, _EVALUATION_BATCH, *images.shape[1:])
+
+def _evaluate(predict: Callable[[Any], Any], data: Dataset, task: Task) -> dict[str, Array]:
+    """Mean measures of the three parts, bounded by the task's worst."""
+    parts = [_take(tuple(part), slice(0, _EVALUATED)) for part in data]
+    counts = [len(targets) for _, targets in parts]
+    num_batches = -(-sum(counts) // _EVALUATION_BATCH)
+
+    def batched(*arrays):
+        joined = np.concatenate(arrays)
+        padding = np.zeros((num_batches * _EVALUATION_BATCH - len(joined), *joined.shape[1:]), joined.dtype)
+        return jnp.asarray(np.concatenate([joined, padding]).reshape(num_batches, -1, *joined.shape[1:]))
+
+    inputs, targets = jax.tree.map(batched, *parts)
+
+    def measure(batch):
+        outputs = predict(batch[0])
+        finite = jnp.all(jnp.isfinite(outputs.reshape(outputs.shape[0], -1)), axis=-1)
+        measures = task.measures(outputs, batch[1])
+        return {name: jnp.where(finite, m, task.worst[name]) for name, m in measures.items()}
+
     # One pass over all three parts: evaluation stands in the program once, not three times.
-    logits = lax.map(predict, jnp.asarray(batches))
-    logits = logits.reshape(-1, logits.shape[-1])[: len(labels)]
+    measures = lax.map(measure, (inputs, targets))
+    cuts = np.cumsum(counts).tolist()
+    metrics = {}
+    for name, values in measures.items():
+        for part, mean in zip(data._fields, jnp.split(values.reshape(-1), cuts)[:3], strict=True):
+            metrics[f"{part}_{name}"] = _bounded(jnp.mean(mean), task.worst[name])
+    return metrics
 
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(labels))
-    correct = (jnp.argmax(logits, axis=-1) == labels) & jnp.all(jnp.isfinite(logits), axis=-1)
-    cuts = np.cumsum([len(split.labels) for split in data])[:-1].tolist()
-    losses = [jnp.mean(part) for part in jnp.split(losses, cuts)]
-    losses = [jnp.where(jnp.isfinite(loss), jnp.minimum(loss, WORST_LOSS), WORST_LOSS) for loss in losses]
-    return losses, [jnp.mean(part.astype(jnp.float32)) for part in jnp.split(correct, cuts)]
+
+def _bounded(mean: Array, worst: float) -> Array:
+    """The mean, no worse than the worst; the worst where it is not a number."""
+    limit = jnp.minimum if worst > 0 else jnp.maximum
+    return jnp.where(jnp.isnan(mean), worst, limit(mean, worst)).astype(jnp.float32)

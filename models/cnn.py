@@ -1,46 +1,37 @@
-"""`digits_cnn`: a small residual convolutional network on 8x8 digits, its size and optimizer all traced."""
+"""`digits_cnn`: a small convolutional network on 8x8 digits; channels masked within a few sizes."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jax import numpy as jnp
 
-from ._data import NUM_CLASSES, load_digits
-from ._layers import (
-    ACTIVATIONS,
-    MaskedConv3x3,
-    MaskedDense,
-    MaskedLayerNorm,
-    activate,
-    dropout,
-    max_pool_2x2,
-)
+from ._digits import NUM_CLASSES, load_digits
+from ._layers import MaskedConv3x3, MaskedDense, MaskedLayerNorm, activate, dropout, max_pool_2x2
 from ._objective import Objective, Spec
-from ._optimizers import OPTIMIZERS
-from ._train import make_train
+from ._spaces import ACTIVATION, DROPOUT, training_space
+from ._tasks import classification
+from ._train import make_objective
 
 SPACE: Spec = {
-    "learning_rate": {"type": "float", "low": 1e-5, "high": 1.0, "log": True},
-    "weight_decay": {"type": "float", "low": 1e-6, "high": 1e-1, "log": True},
+    **training_space((8, 16, 32, 64)),
     "channels": {"type": "int", "low": 4, "high": 32, "log": True, "step": 1},
-    "depth": {"type": "int", "low": 0, "high": 2, "log": False, "step": 1},
-    "dropout": {"type": "float", "low": 0.0, "high": 0.6, "log": False},
-    "activation": {"type": "categorical", "choices": list(ACTIVATIONS)},
-    "optimizer": {"type": "categorical", "choices": list(OPTIMIZERS)},
-    "batch_size": {"type": "ordinal", "values": [8, 16, 32, 64]},
+    "depth": {"type": "int", "low": 1, "high": 2, "log": False, "step": 1},
+    **DROPOUT,
+    **ACTIVATION,
 }
+SIZES = {"channels": (8, 16, 32)}
 
 
 class CNN(nn.Module):
-    """A 3x3 stem, two stages of ``depth`` residual blocks and a 2x2 maximum each, and a linear head.
+    """Two stages of ``depth`` layers (3x3 convolution, norm, activation) and a 2x2 maximum each, and a linear head.
 
-    A block is ``x + conv(activation(norm(x)))`` (He et al., 2016, arXiv:1603.05027), the norm over channels
-    at each pixel. The head reads the last 2x2 grid, after dropout.
+    The norm is over channels at each pixel. The head reads the last 2x2 grid, after dropout.
 
     Attributes:
         max_channels: channels held everywhere.
-        max_depth: blocks held in a stage; block number ``depth`` and those above pass their input on.
+        max_depth: layers held in a stage; layer number ``depth`` and those above pass their input on.
         num_classes: outputs.
     """
 
@@ -52,35 +43,39 @@ class CNN(nn.Module):
     def __call__(self, images: Array, hparams: Mapping[str, Array], dropout_key: Array | None = None) -> Array:
         """Maps ``images`` [n, 8, 8] to logits [n, num_classes]; drops features only if a key is given."""
         width = hparams["channels"]
-        x = MaskedConv3x3(self.max_channels, gain=1.0, name="stem")(images[..., None], fan_in=1, width=width)
+        x = images[..., None]
         for stage in range(2):
-            for block in range(self.max_depth):
-                name = f"stage_{stage}_block_{block}"
-                y = activate(MaskedLayerNorm(name=f"{name}_norm")(x, width=width), hparams["activation"])
-                y = MaskedConv3x3(self.max_channels, name=f"{name}_conv")(y, fan_in=width, width=width)
-                x = jnp.where(block < hparams["depth"], x + y, x)
+            for layer in range(self.max_depth):
+                name = f"stage_{stage}_layer_{layer}"
+                fan_in = 1 if stage == layer == 0 else width
+                y = MaskedConv3x3(self.max_channels, name=f"{name}_conv")(x, fan_in=fan_in, width=width)
+                y = activate(MaskedLayerNorm(name=f"{name}_norm")(y, width=width), hparams["activation"])
+                x = y if layer == 0 else jnp.where(layer < hparams["depth"], y, x)
             x = max_pool_2x2(x)
-        x = activate(MaskedLayerNorm(name="norm")(x, width=width), hparams["activation"])
-        x = x.reshape(x.shape[0], -1)
-        if dropout_key is not None:
-            x = dropout(dropout_key, x, hparams["dropout"])
-        return MaskedDense(self.num_classes, gain=1.0, name="head")(x, fan_in=4 * width, width=self.num_classes)
+        x = dropout(dropout_key, x, hparams["dropout"])
+        # A linear map of each cell of the grid, summed: the kernel does not depend on how many channels are held.
+        x = x.reshape(x.shape[0], 4, -1)
+        cells = [MaskedDense(self.num_classes, gain=0.25, name=f"head_{i}") for i in range(4)]
+        logits = [cell(x[:, i], fan_in=width, width=self.num_classes) for i, cell in enumerate(cells)]
+        return jnp.sum(jnp.stack(logits), axis=0)
+
+
+def _model(structure: dict[str, Any]) -> CNN:
+    return CNN(structure["channels"])
 
 
 def make_digits_cnn(num_steps: int = 300) -> Objective:
-    """The objective `digits_cnn` with another number of gradient steps.
-
-    Args:
-        num_steps: gradient steps in one run, at least 1.
-    """
-    return Objective(
-        name="digits_cnn",
-        description="Small residual convolutional network on scikit-learn's 8x8 digits (8 hyperparameters)",
-        space=SPACE,
-        train=make_train(CNN(), SPACE, load_digits, num_steps),
+    """The objective `digits_cnn` with another number of gradient steps, at least 1."""
+    return make_objective(
+        "digits_cnn",
+        "Convolutional network on scikit-learn's 8x8 digits",
+        SPACE,
+        _model,
+        load_digits,
+        classification,
         metric="validation_accuracy",
-        direction="maximize",
         num_steps=num_steps,
+        sizes=SIZES,
     )
 
 

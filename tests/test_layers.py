@@ -15,9 +15,10 @@ LAYERS = {
     **dict.fromkeys(("space", "data", "objectives", "hypergrad"), 1),
     **dict.fromkeys(("surrogates", "acquisition", "optim"), 2),
     "loop": 3,
-    "study": 4,
-    **dict.fromkeys(("integrations", "testing", "cli"), 5),
-    "__init__": 6,
+    "multifidelity": 4,
+    "study": 5,
+    **dict.fromkeys(("integrations", "testing", "cli"), 6),
+    "__init__": 7,
 }
 MODELS_MAY_IMPORT = {"jax", "jaxlib", "flax", "optax", "numpy", "sklearn", "models"}
 HEAVY = ("gpjax", "optuna", "ray", "matplotlib", "evosax", "sklearn", "flax", "optax", "scipy.stats", "pandas", "torch")

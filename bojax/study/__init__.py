@@ -4,5 +4,6 @@ from bojax.study._optimize import Result, maximize, minimize
 from bojax.study._plots import plot_slices, plot_trajectory
 from bojax.study._study import Study
 from bojax.study._trial import Trial
+from bojax.study._tune import tune
 
-__all__ = ["Result", "Study", "Trial", "maximize", "minimize", "plot_slices", "plot_trajectory"]
+__all__ = ["Result", "Study", "Trial", "maximize", "minimize", "plot_slices", "plot_trajectory", "tune"]

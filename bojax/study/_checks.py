@@ -6,20 +6,8 @@ import numbers
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from bojax.space import Space
-
 DIRECTIONS = ("minimize", "maximize")
 MAX_SEED = 2**32
-
-
-def to_space(space: Any) -> Space:
-    """A `Space` from a `Space`, a mapping of names to parameters, or a plain specification."""
-    if isinstance(space, Space):
-        return space
-    if not isinstance(space, Mapping):
-        raise TypeError(f"`space` must be a bojax.Space or a mapping of names to parameters, got {space!r}.")
-    is_spec = bool(space) and all(isinstance(entry, Mapping) for entry in space.values())
-    return Space.from_spec(space) if is_spec else Space(space)
 
 
 def check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> None:

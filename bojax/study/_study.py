@@ -27,9 +27,9 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
 from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
-from bojax.space import Space
+from bojax.space import Space, to_space
 from bojax.study import _storage
-from bojax.study._checks import check_arguments, check_attrs, to_float, to_space
+from bojax.study._checks import check_arguments, check_attrs, to_float
 from bojax.study._open import open_study
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt, suggest

@@ -1,4 +1,4 @@
-"""The selectable optimizer equals optax's own."""
+"""The selectable optimizer and schedules equal optax's own."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from models._optimizers import OPTIMIZERS, selectable, warmup_cosine
+from models._optimizers import OPTIMIZERS, selectable
+from models._schedules import FINAL_SHARE, SCHEDULES, schedule
 
 NUM_STEPS = 20
 
@@ -15,11 +16,17 @@ def _is_matrix(params):
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def _optax(name, schedule, weight_decay):
+def _cosine(peak):
+    return schedule(jnp.int32(SCHEDULES.index("cosine")), jnp.float32(peak), jnp.float32(0.1), NUM_STEPS)
+
+
+def _optax(name, rate, weight_decay):
     if name == "adamw":
-        return optax.adamw(schedule, weight_decay=weight_decay, mask=_is_matrix)
-    base = {"sgd": lambda: optax.sgd(schedule, momentum=0.9), "adam": lambda: optax.adam(schedule)}
-    base["rmsprop"] = lambda: optax.rmsprop(schedule)
+        return optax.adamw(rate, weight_decay=weight_decay, mask=_is_matrix)
+    if name == "lion":
+        return optax.lion(rate, b1=0.9, b2=0.99, weight_decay=weight_decay, mask=_is_matrix)
+    base = {"sgd": lambda: optax.sgd(rate, momentum=0.9), "adam": lambda: optax.adam(rate)}
+    base["rmsprop"] = lambda: optax.rmsprop(rate)
     return optax.chain(optax.add_decayed_weights(weight_decay, mask=_is_matrix), base[name]())
 
 
@@ -48,10 +55,10 @@ def _trajectory(optimizer, params, grad):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_equals_optax(name, weight_decay):
     params, grad = _problem()
-    schedule = warmup_cosine(jnp.float32(0.01), NUM_STEPS)
-    ours = selectable(jnp.int32(OPTIMIZERS.index(name)), schedule, jnp.float32(weight_decay))
+    rate = _cosine(0.01)
+    ours = selectable(jnp.int32(OPTIMIZERS.index(name)), rate, jnp.float32(weight_decay))
     got = _trajectory(ours, params, grad)
-    expected = _trajectory(_optax(name, schedule, weight_decay), params, grad)
+    expected = _trajectory(_optax(name, rate, weight_decay), params, grad)
     for leaf in params:
         moved = np.abs(np.asarray(expected[leaf][-1] - params[leaf])).max()
         assert moved > 0.01  # or the comparison would be empty
@@ -60,10 +67,10 @@ def test_equals_optax(name, weight_decay):
 
 def test_families_side_by_side_equal_alone():
     params, grad = _problem()
-    schedule = warmup_cosine(jnp.float32(0.01), NUM_STEPS)
+    rate = _cosine(0.01)
 
     def run(family):
-        return _trajectory(selectable(family, schedule, jnp.float32(0.01)), params, grad)
+        return _trajectory(selectable(family, rate, jnp.float32(0.01)), params, grad)
 
     families = jnp.arange(len(OPTIMIZERS), dtype=jnp.int32)
     batch = jax.vmap(run)(families)
@@ -86,12 +93,45 @@ def test_update_needs_params():
         optimizer.update({}, optimizer.init({}))
 
 
+def _rates(kind, warmup, num_steps, counts):
+    rate = schedule(jnp.int32(SCHEDULES.index(kind)), jnp.float32(0.5), jnp.float32(warmup), num_steps)
+    return np.asarray(jax.jit(jax.vmap(rate))(jnp.arange(counts, dtype=jnp.int32)))
+
+
 @pytest.mark.parametrize("num_steps", [1, 2, 20, 300])
-def test_schedule(num_steps):
-    rates = np.asarray(warmup_cosine(jnp.float32(0.5), num_steps)(jnp.arange(num_steps, dtype=jnp.int32)))
-    num_warmup = max(1, num_steps // 20)
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_schedule_equals_optax(kind, num_steps):
+    """Without warm-up, and beyond the end of the run too."""
+    expected = {
+        "constant": optax.constant_schedule(0.5),
+        "linear": optax.linear_schedule(0.5, 0.0, num_steps),
+        "cosine": optax.cosine_decay_schedule(0.5, num_steps),
+        "exponential": optax.exponential_decay(0.5, num_steps, FINAL_SHARE, end_value=0.5 * FINAL_SHARE),
+    }[kind]
+    counts = num_steps + 50
+    np.testing.assert_allclose(
+        _rates(kind, 0.0, num_steps, counts), [expected(i) for i in range(counts)], rtol=1e-4, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize(("warmup", "num_steps"), [(0.05, 20), (0.3, 10), (0.1, 300), (0.99, 50)])
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_warmup_rises_to_the_peak_and_is_followed_by_the_schedule(kind, warmup, num_steps):
+    rates, num_warmup = _rates(kind, warmup, num_steps, num_steps), max(1, int(np.floor(warmup * num_steps + 1e-4)))
+    np.testing.assert_allclose(rates[:num_warmup], 0.5 * np.arange(1, num_warmup + 1) / num_warmup, rtol=1e-5)
+    rest = num_steps - num_warmup + 1  # from the last step of the warm-up, at the peak
+    np.testing.assert_allclose(rates[num_warmup - 1 :], _rates(kind, 0.0, rest, rest), rtol=1e-4, atol=1e-7)
     assert np.all((rates > 0) & (rates <= 0.5))
-    np.testing.assert_allclose(rates[num_warmup - 1], 0.5, rtol=1e-6)
-    assert np.all(np.diff(rates[:num_warmup]) > 0) and np.all(np.diff(rates[num_warmup - 1 :]) < 0)
-    if num_steps >= 20:
-        assert rates[-1] < 0.5 * 0.05
+    falls = np.diff(rates[num_warmup - 1 :])
+    assert np.all(falls == 0) if kind == "constant" else np.all(falls < 0)
+
+
+def test_schedules_side_by_side_equal_alone():
+    def run(kind, peak, warmup):
+        return jax.vmap(schedule(kind, peak, warmup, 30))(jnp.arange(30, dtype=jnp.int32))
+
+    kinds, warmups = jnp.arange(len(SCHEDULES), dtype=jnp.int32), jnp.array([0.0, 0.1, 0.2, 0.3], jnp.float32)
+    rates = jax.vmap(run)(kinds, jnp.full(4, 0.5, jnp.float32), warmups)
+    assert rates.dtype == jnp.float32
+    for i, kind in enumerate(SCHEDULES):
+        np.testing.assert_allclose(rates[i], _rates(kind, warmups[i], 30, 30), rtol=1e-6)

@@ -1,0 +1,117 @@
+"""Asynchronous successive halving over a vmapped population.
+
+There is no end of a rung to wait for: whenever a member has finished its rung, the best 1 / eta of those that finished
+some rung, the highest first, may be promoted; if none may, a new configuration starts (Li et al. 2020,
+arXiv:1810.05934, algorithm 2). Members in training advance together by the steps of the lowest rung, so one program
+serves all rungs.
+"""
+
+import jax
+import numpy as np
+
+from bojax.multifidelity._brackets import check, halving
+from bojax.multifidelity._halving import decoded
+from bojax.multifidelity._history import History, Recorder
+from bojax.multifidelity._population import Population, signed
+from bojax.multifidelity._trainable import Trainable
+from bojax.space import to_space
+
+
+def asha(
+    objective: Trainable,
+    *,
+    budget_steps: int,
+    population: int = 8,
+    seed: int = 0,
+    eta: float = 3.0,
+    min_steps: int | None = None,
+    max_steps: int | None = None,
+    num_workers: int | None = None,
+) -> History:
+    """Asynchronous successive halving of random configurations.
+
+    Args:
+        objective: what is trained, for example one of `bojax.models`.
+        budget_steps: no member is started or promoted when all members together have so many steps.
+        population: members that train at a time.
+        seed: seed of the configurations and of training.
+        eta: of `eta` members that finish a rung one is promoted, for eta times as many steps; > 1.
+        min_steps: steps of the first rung; by default a 27th of `max_steps`. Rungs are multiples of it.
+        max_steps: steps of a full run; by default those of the objective.
+        num_workers: see `Population`.
+
+    Returns:
+        All evaluations, and the best.
+
+    Raises:
+        ValueError: when a number does not fit; the message names it.
+    """
+    max_steps = objective.num_steps if max_steps is None else max_steps
+    min_steps = max(1, max_steps // 27) if min_steps is None else min_steps
+    check(max_steps, min_steps, eta)
+    for name, value in (("budget_steps", budget_steps), ("population", population)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    rungs = [rung.num_steps for rung in halving(int(eta**40), min_steps, max_steps, eta)]
+    rungs = [max(1, steps // min_steps) * min_steps for steps in rungs]
+    space = to_space(objective.space)
+    recorder = Recorder(objective, space)
+    sample_key, train_key = jax.random.split(jax.random.key(seed))
+
+    runs: Population | None = None
+    X: list[np.ndarray] = []
+    finished: list[dict[int, float]] = [{} for _ in rungs]  # of every rung: member -> value
+    promoted: list[set[int]] = [set() for _ in rungs]
+    goal: dict[int, int] = {}  # member in training -> the rung it is on its way to
+    while True:
+        spent = 0 if runs is None else runs.total_steps
+        num_new = 0
+        for _ in range(population - len(goal)):
+            if spent >= budget_steps:
+                break
+            member, rung = promotable(finished, promoted, eta)
+            if member is None:
+                num_new += 1
+            else:
+                promoted[rung].add(member)
+                goal[member] = rung + 1
+        if num_new:
+            first = len(X)
+            points = [space.sample(jax.random.fold_in(sample_key, first + i), 1)[0] for i in range(num_new)]
+            X += [np.asarray(x, float) for x in points]
+            keys = jax.vmap(lambda i: jax.random.fold_in(train_key, i))(np.arange(first, first + num_new))
+            hparams = decoded(space, np.array(X[first:]))
+            if runs is None:
+                runs = Population(objective, keys, hparams, num_workers=num_workers)
+            else:
+                runs.add(keys, hparams)
+            goal |= {member: 0 for member in range(first, first + num_new)}
+        if runs is None or not goal:
+            break
+        runs.advance(min_steps, sorted(goal))
+        arrived = [member for member in sorted(goal) if runs.steps[member] >= rungs[goal[member]]]
+        if arrived:
+            metrics = runs.evaluate(arrived)
+            values = signed(objective, metrics)
+            recorder.record(arrived, [X[m] for m in arrived], [runs.steps[m] for m in arrived], values, metrics)
+            for member, value in zip(arrived, values.tolist(), strict=True):
+                finished[goal.pop(member)][member] = value
+    return recorder.history(runs.total_steps, runs.num_compilations) if runs else recorder.history(0, 0)
+
+
+def promotable(
+    finished: list[dict[int, float]], promoted: list[set[int]], eta: float
+) -> tuple[int, int] | tuple[None, int]:
+    """The member to be promoted next and the rung it finished, or None: the highest rung first.
+
+    Args:
+        finished: of every rung the values (larger is better) of the members that finished it.
+        promoted: of every rung the members that went on.
+        eta: see `asha`.
+    """
+    for rung in range(len(finished) - 2, -1, -1):
+        ranked = sorted(finished[rung], key=lambda member, r=rung: (-finished[r][member], member))
+        for member in ranked[: int(len(ranked) / eta + 1e-9)]:
+            if member not in promoted[rung] and np.isfinite(finished[rung][member]):
+                return member, rung
+    return None, 0

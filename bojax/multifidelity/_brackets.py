@@ -1,0 +1,79 @@
+"""The arithmetic of successive halving and Hyperband."""
+
+import math
+from typing import NamedTuple
+
+
+class Rung(NamedTuple):
+    """A stage of a bracket: so many members have so many steps behind them when it ends."""
+
+    num_members: int
+    num_steps: int
+
+
+def halving(num_members: int, min_steps: int, max_steps: int, eta: float = 3.0) -> tuple[Rung, ...]:
+    """Successive halving: of every rung the best 1 / eta go on, for eta times as many steps.
+
+    Source: Jamieson and Talwalkar (2016), arXiv:1502.07943.
+
+    Args:
+        num_members: members of the first rung, >= 1.
+        min_steps: steps of the first rung, >= 1.
+        max_steps: most steps of a member; the last rung has as many if members are left for it.
+        eta: > 1.
+
+    Returns:
+        The rungs, steps counted from the start of a run.
+    """
+    check(max_steps, min_steps, eta)
+    if num_members < 1:
+        raise ValueError(f"`num_members` must be at least 1, got {num_members}.")
+    rungs, level = [], 0
+    while True:
+        members = int(num_members / eta**level + 1e-9)
+        steps = min(max_steps, round(min_steps * eta**level))
+        if members < 1:
+            break
+        if not rungs or steps > rungs[-1].num_steps:
+            rungs.append(Rung(members, steps))
+        if steps == max_steps:
+            break
+        level += 1
+    return tuple(rungs)
+
+
+def hyperband_brackets(max_steps: int, min_steps: int = 1, eta: float = 3.0) -> tuple[tuple[Rung, ...], ...]:
+    """The brackets of Hyperband (Li et al. 2018, JMLR 18(185), algorithm 1), the most exploring one first.
+
+    With R the largest number of resources, here `max_steps / min_steps`, and s = s_max .. 0, s_max = floor(log_eta R):
+    n = ceil((s_max + 1) / (s + 1) eta^s) members start with R eta^-s, and floor(n eta^-i) of them reach rung i.
+
+    Args:
+        max_steps: steps of a full run.
+        min_steps: about the fewest steps after which a member is judged.
+        eta: > 1.
+    """
+    check(max_steps, min_steps, eta)
+    top = int(math.log(max_steps / min_steps, eta) + 1e-9)
+    brackets = []
+    for s in range(top, -1, -1):
+        num_members = math.ceil((top + 1) / (s + 1) * eta**s - 1e-9)
+        rungs = [
+            Rung(int(num_members / eta**i + 1e-9), max(1, round(max_steps * eta ** (i - s)))) for i in range(s + 1)
+        ]
+        brackets.append(tuple({rung.num_steps: rung for rung in reversed(rungs)}.values())[::-1])
+    return tuple(brackets)
+
+
+def num_steps_of(bracket: tuple[Rung, ...]) -> int:
+    """Steps of all members of a bracket together, when members are resumed."""
+    before = [0, *(rung.num_steps for rung in bracket[:-1])]
+    return sum(rung.num_members * (rung.num_steps - done) for rung, done in zip(bracket, before, strict=True))
+
+
+def check(max_steps: int, min_steps: int, eta: float) -> None:
+    """Raises ValueError for what no bracket can be made of."""
+    if not eta > 1:
+        raise ValueError(f"`eta` must be larger than 1, got {eta}.")
+    if not 1 <= min_steps <= max_steps:
+        raise ValueError(f"`min_steps` must lie between 1 and `max_steps` = {max_steps}, got {min_steps}.")

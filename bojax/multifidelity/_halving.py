@@ -1,0 +1,147 @@
+"""Successive halving and Hyperband over a vmapped population.
+
+All members of a bracket train at once; at the end of a rung the worst are dropped and the rest go on from where they
+are, in smaller batches.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax.loop import Algorithm
+from bojax.multifidelity._brackets import Rung, check, halving, hyperband_brackets
+from bojax.multifidelity._history import History, Recorder
+from bojax.multifidelity._population import Population, signed
+from bojax.multifidelity._samplers import Sampler, model_sampler, random_sampler
+from bojax.multifidelity._trainable import Trainable
+from bojax.space import Space, to_space
+
+
+def successive_halving(
+    objective: Trainable,
+    *,
+    num_members: int = 27,
+    seed: int = 0,
+    eta: float = 3.0,
+    min_steps: int | None = None,
+    max_steps: int | None = None,
+    num_workers: int | None = None,
+) -> History:
+    """One bracket of random configurations (Jamieson and Talwalkar 2016, arXiv:1502.07943).
+
+    Args:
+        objective: what is trained, for example one of `bojax.models`.
+        num_members: configurations at the start.
+        seed: seed of the configurations and of training.
+        eta: at the end of a rung the best 1 / eta of the members go on, for eta times as many steps; > 1.
+        min_steps: steps of the first rung; by default a 27th of `max_steps`.
+        max_steps: steps of a full run; by default those of the objective.
+        num_workers: see `Population`.
+
+    Returns:
+        All evaluations, and the best.
+    """
+    max_steps, min_steps = _limits(objective, max_steps, min_steps)
+    brackets = [halving(num_members, min_steps, max_steps, eta)]
+    return _run(objective, brackets, random_sampler, seed, num_workers)
+
+
+def hyperband(
+    objective: Trainable,
+    *,
+    seed: int = 0,
+    eta: float = 3.0,
+    min_steps: int | None = None,
+    max_steps: int | None = None,
+    num_workers: int | None = None,
+) -> History:
+    """All brackets of Hyperband, from many short runs to few full ones (Li et al. 2018, JMLR 18(185)).
+
+    Arguments and result are those of `successive_halving`; `hyperband_brackets` tells the rungs beforehand.
+    """
+    max_steps, min_steps = _limits(objective, max_steps, min_steps)
+    return _run(objective, hyperband_brackets(max_steps, min_steps, eta), random_sampler, seed, num_workers)
+
+
+def bohb(
+    objective: Trainable,
+    *,
+    algorithm: Callable[[Space, int], Algorithm] | None = None,
+    random_share: float = 1 / 3,
+    seed: int = 0,
+    eta: float = 3.0,
+    min_steps: int | None = None,
+    max_steps: int | None = None,
+    num_workers: int | None = None,
+) -> History:
+    """Hyperband whose configurations a model proposes (Falkner, Klein and Hutter 2018, arXiv:1807.01774).
+
+    Args:
+        objective: see `successive_halving`, also for the rest.
+        algorithm: see `model_sampler`, also for `random_share`.
+    """
+    max_steps, min_steps = _limits(objective, max_steps, min_steps)
+
+    def sampler(space):
+        return model_sampler(space, algorithm, random_share=random_share)
+
+    return _run(objective, hyperband_brackets(max_steps, min_steps, eta), sampler, seed, num_workers)
+
+
+def _limits(objective: Trainable, max_steps: int | None, min_steps: int | None) -> tuple[int, int]:
+    max_steps = objective.num_steps if max_steps is None else max_steps
+    min_steps = max(1, max_steps // 27) if min_steps is None else min_steps
+    check(max_steps, min_steps, 2.0)
+    return max_steps, min_steps
+
+
+def _run(
+    objective: Trainable,
+    brackets: Any,
+    make_sampler: Callable[[Space], Sampler],
+    seed: int,
+    num_workers: int | None,
+) -> History:
+    space = to_space(objective.space)
+    recorder, sampler = Recorder(objective, space), make_sampler(space)
+    total_steps, programs = 0, set()
+    for number, bracket in enumerate(brackets):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        population = _run_bracket(objective, space, bracket, key, sampler, recorder, num_workers)
+        total_steps += population.total_steps
+        programs |= population.programs
+    return recorder.history(total_steps, len(programs))
+
+
+def _run_bracket(
+    objective: Trainable,
+    space: Space,
+    bracket: tuple[Rung, ...],
+    key: Any,
+    sampler: Sampler,
+    recorder: Recorder,
+    num_workers: int | None,
+) -> Population:
+    sample_key, train_key = jax.random.split(key)
+    n, offset = bracket[0].num_members, recorder.num_members
+    X = sampler(sample_key, n, recorder)
+    population = Population(objective, jax.random.split(train_key, n), decoded(space, X), num_workers=num_workers)
+    done = 0
+    for i, rung in enumerate(bracket):
+        population.advance(rung.num_steps - done)
+        done = rung.num_steps
+        members, metrics = population.members, population.evaluate()
+        values = signed(objective, metrics)
+        recorder.record(offset + members, X[members], np.full(len(members), done), values, metrics)
+        if i + 1 < len(bracket):
+            best = np.argsort(-values, kind="stable")[: bracket[i + 1].num_members]
+            population.keep(members[np.sort(best)])
+    return population
+
+
+def decoded(space: Space, X: np.ndarray) -> dict[str, np.ndarray]:
+    """The hyperparameters at points of the unit cube, NumPy arrays [n]."""
+    return {name: np.asarray(column) for name, column in space.decode(jnp.asarray(X)).items()}

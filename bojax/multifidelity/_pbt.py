@@ -1,0 +1,217 @@
+"""Population-based training in one compiled program (Jaderberg et al. 2017, arXiv:1711.09846).
+
+Members train side by side; every so often the worst take over parameters and hyperparameters of members among the best
+(exploit) and change the hyperparameters a little (explore). So hyperparameters follow a schedule over a single run. All
+of it is one `lax.scan`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._types import Key
+from bojax.multifidelity._trainable import Program, Trainable
+from bojax.space import Float, Space, to_space
+
+
+class PBTResult(NamedTuple):
+    """A run of population-based training, r rounds of n members.
+
+    Attributes:
+        X: [r, n, d] hyperparameters of the members in each round, in the unit cube.
+        values: [r, n] the tuned metric at the end of each round, in the objective's own direction.
+        parents: [r, n] whose state each member went on with after the round.
+        best_params: hyperparameters of the best member in the last round, plain values.
+        best_value: its value.
+        best_metrics: all its metrics.
+        schedule: the tuned hyperparameters of the best member's line over the rounds, arrays [r].
+        total_steps: steps of all members together.
+    """
+
+    X: np.ndarray
+    values: np.ndarray
+    parents: np.ndarray
+    best_params: dict[str, Any]
+    best_value: float
+    best_metrics: dict[str, float]
+    schedule: dict[str, np.ndarray]
+    total_steps: int
+
+
+class Trace(NamedTuple):
+    """What `run_pbt` gives, arrays with a leading axis of rounds; see `PBTResult`."""
+
+    X: jax.Array
+    metrics: dict[str, jax.Array]
+    parents: jax.Array
+
+
+def pbt(
+    objective: Trainable,
+    *,
+    population: int = 16,
+    num_rounds: int = 20,
+    num_steps: int | None = None,
+    tune: Sequence[str] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    share: float = 0.2,
+    step: float = 0.1,
+    resample: float = 0.1,
+    seed: int = 0,
+) -> PBTResult:
+    """Population-based training.
+
+    Args:
+        objective: what is trained; all members have the same structure.
+        population: members, >= 2.
+        num_rounds: how often the members are compared, >= 1.
+        num_steps: steps of a member altogether; by default a full run of the objective.
+        tune: hyperparameters that are tuned; by default all that are a `Float`.
+        fixed: plain values of the others; those not named have the middle of their range.
+        share: part of the population that is replaced, and that replaces, in each round; in (0, 0.5].
+        step: a tuned hyperparameter changes by plus or minus this part of its range (of the range of its logarithm,
+            where it is logarithmic).
+        resample: probability that it is drawn anew instead.
+        seed: seed of everything.
+
+    Returns:
+        The trace and the best member.
+
+    Raises:
+        ValueError: for a number outside its range.
+        KeyError: for a name the space does not have.
+    """
+    space = to_space(objective.space)
+    names = [name for name in space if isinstance(space[name], Float)] if tune is None else list(tune)
+    _check(space, names, fixed or {}, population, num_rounds, share, step, resample)
+    num_steps = objective.num_steps if num_steps is None else num_steps
+    interval = max(1, num_steps // num_rounds)
+    params = space.to_params(np.full(space.num_dims, 0.5)) | dict(fixed or {})
+    middle = np.asarray(space.from_params(params), float)
+    tuned = np.array([name in names for name in space])
+    program = objective.program(objective.structure(_row(space, middle)))
+    run = jax.jit(
+        run_pbt, static_argnames=("program", "space", "metric", "sign", "population", "num_rounds", "num_replaced")
+    )
+    sign = 1.0 if objective.direction == "maximize" else -1.0
+    trace = run(
+        jax.random.key(seed),
+        jnp.asarray(middle, jnp.float32),
+        jnp.asarray(tuned),
+        program=program,
+        space=space,
+        metric=objective.metric,
+        sign=sign,
+        population=population,
+        num_rounds=num_rounds,
+        interval=interval,
+        num_replaced=max(1, int(share * population)),
+        step=step,
+        resample=resample,
+    )
+    return _result(jax.device_get(trace), space, names, objective.metric, sign, interval)
+
+
+def run_pbt(
+    key: Key,
+    middle: jax.Array,
+    tuned: jax.Array,
+    *,
+    program: Program,
+    space: Space,
+    metric: str,
+    sign: float,
+    population: int,
+    num_rounds: int,
+    interval: Any,
+    num_replaced: int,
+    step: Any,
+    resample: Any,
+) -> Trace:
+    """The whole run as a pure function, to be jitted (and vmapped over `key`).
+
+    Args:
+        key: seeds it.
+        middle: [d] where hyperparameters that are not tuned stay, in the unit cube.
+        tuned: [d] bool, which columns are tuned.
+        program: the training run; see `pbt` for the others.
+    """
+    draw_key, init_key, rounds_key = jax.random.split(key, 3)
+    X = jnp.where(tuned, jax.random.uniform(draw_key, (population, middle.shape[0]), middle.dtype), middle)
+    state = jax.vmap(program.init)(jax.random.split(init_key, population), space.decode(X))
+
+    def turn(carry, key):
+        X, state = carry
+        hparams = space.decode(X)
+        state = jax.vmap(program.advance, in_axes=(0, 0, None))(state, hparams, interval)
+        metrics = jax.vmap(program.evaluate)(state, hparams)
+        values = sign * metrics[metric]
+        values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
+        parents = exploit(jax.random.fold_in(key, 0), values, num_replaced)
+        moved = explore(jax.random.fold_in(key, 1), X[parents], tuned, step, resample)
+        replaced = parents != jnp.arange(population, dtype=parents.dtype)
+        after = jnp.where(replaced[:, None], moved, X)
+        return (after, jax.tree.map(lambda leaf: leaf[parents], state)), Trace(X, metrics, parents)
+
+    return jax.lax.scan(turn, (X, state), jax.random.split(rounds_key, num_rounds))[1]
+
+
+def exploit(key: Key, values: jax.Array, num_replaced: int) -> jax.Array:
+    """Truncation selection: [n] whose state each member takes over. The worst take one of the best at random."""
+    order = jnp.argsort(-values)
+    best, worst = order[:num_replaced], order[-num_replaced:]
+    chosen = best[jax.random.randint(key, (num_replaced,), 0, num_replaced)]
+    return jnp.arange(values.shape[0], dtype=order.dtype).at[worst].set(chosen)
+
+
+def explore(key: Key, X: jax.Array, tuned: jax.Array, step: Any, resample: Any) -> jax.Array:
+    """[n, d] points changed in the tuned columns: moved by plus or minus `step`, or drawn anew."""
+    sign_key, anew_key, draw_key = jax.random.split(key, 3)
+    signs = jnp.where(jax.random.bernoulli(sign_key, shape=X.shape), 1.0, -1.0).astype(X.dtype)
+    moved = jnp.clip(X + step * signs, 0.0, 1.0)
+    anew = jax.random.bernoulli(anew_key, resample, X.shape)
+    return jnp.where(tuned, jnp.where(anew, jax.random.uniform(draw_key, X.shape, X.dtype), moved), X)
+
+
+def _result(trace: Trace, space: Space, names: list[str], metric: str, sign: float, interval: int) -> PBTResult:
+    values = np.asarray(trace.metrics[metric], float)
+    last = np.where(np.isfinite(values[-1]), sign * values[-1], -np.inf)
+    best = int(np.argmax(last))
+    line, member = [], best
+    for turn in range(len(values) - 1, -1, -1):
+        member = member if turn == len(values) - 1 else int(trace.parents[turn][member])
+        line.append(trace.X[turn][member])
+    columns = [space.to_params(np.asarray(x, float)) for x in reversed(line)]
+    return PBTResult(
+        X=np.asarray(trace.X, float),
+        values=values,
+        parents=np.asarray(trace.parents),
+        best_params=columns[-1],
+        best_value=float(values[-1][best]),
+        best_metrics={name: float(column[-1][best]) for name, column in trace.metrics.items()},
+        schedule={name: np.array([params[name] for params in columns]) for name in names},
+        total_steps=values.size * interval,
+    )
+
+
+def _row(space: Space, x: np.ndarray) -> dict[str, Any]:
+    return {name: np.asarray(column)[0] for name, column in space.decode(jnp.asarray(x)[None]).items()}
+
+
+def _check(space, names, fixed, population, num_rounds, share, step, resample):
+    for name in (*names, *fixed):
+        if name not in list(space):
+            raise KeyError(f"the space has no hyperparameter {name!r}; it has {list(space)}.")
+    if not names:
+        raise ValueError("`tune` must name a hyperparameter; none of this space is a Float.")
+    if population < 2 or num_rounds < 1:
+        raise ValueError(
+            f"`population` must be at least 2 and `num_rounds` at least 1, got {population} and {num_rounds}."
+        )
+    if not 0 < share <= 0.5:
+        raise ValueError(f"`share` must lie in (0, 0.5], got {share}.")
+    if not (0 <= step <= 1 and 0 <= resample <= 1):
+        raise ValueError(f"`step` and `resample` must lie in [0, 1], got {step} and {resample}.")

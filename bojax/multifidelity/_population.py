@@ -1,0 +1,213 @@
+"""A population of training runs that advance together, as a few vmapped programs.
+
+Members of the same structure share a program. Those that run are cut into chunks of one size, a power of two, and as
+many chunks run at once as there are cores (one where there is an accelerator): XLA uses one core for a small program. A
+chunk that is not full is padded with copies of its last member. Members that rest or were dropped are in no chunk: they
+cost nothing, and a structure compiles O(log n) programs.
+"""
+
+import functools
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._types import Key
+from bojax.multifidelity._trainable import Program, Trainable
+
+Members = Sequence[int] | np.ndarray
+
+
+class Chunk(NamedTuple):
+    """Members that run in one program.
+
+    Attributes:
+        structure: their structure.
+        members: their numbers, k of them.
+        hparams: the hyperparameters, arrays [c], c >= k; the rows beyond k are copies.
+        state: the stacked states [c].
+    """
+
+    structure: Hashable
+    members: tuple[int, ...]
+    hparams: Mapping[str, Any]
+    state: Any
+
+
+class Population:
+    """Training runs of one objective, numbered from 0 in the order in which they are added.
+
+    Args:
+        objective: what is trained.
+        keys: [n] keys, one a member.
+        hparams: arrays [n]; of categorical and ordinal hyperparameters the positions.
+        num_workers: chunks that run at once; by default the cores, or 1 on an accelerator.
+
+    Attributes:
+        steps: steps of each member, by its number; also of those that were dropped.
+        programs: what was compiled: function, structure and size of the chunk.
+    """
+
+    def __init__(
+        self, objective: Trainable, keys: Key, hparams: Mapping[str, Any], *, num_workers: int | None = None
+    ) -> None:
+        self.objective = objective
+        self.steps: list[int] = []
+        self.programs: set[tuple[str, Hashable, int]] = set()
+        self._num_workers = num_workers or default_workers()
+        self._places: dict[int, tuple[Chunk, int]] = {}  # member -> where its state is
+        self.add(keys, hparams)
+
+    @property
+    def members(self) -> np.ndarray:
+        """Numbers of the members, ascending, but for those that were dropped."""
+        return np.array(sorted(self._places), int)
+
+    @property
+    def num_compilations(self) -> int:
+        """Programs this population needed: one for each function, structure and size of chunk."""
+        return len(self.programs)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all members together."""
+        return sum(self.steps)
+
+    def add(self, keys: Key, hparams: Mapping[str, Any]) -> np.ndarray:
+        """New members, before their first step; gives their numbers. Arguments as for the class."""
+        n = keys.shape[0]
+        columns = {name: np.asarray(column) for name, column in hparams.items()}
+        for name, column in columns.items():
+            if column.shape != (n,):
+                raise ValueError(f"`hparams[{name!r}]` must have the shape [{n}], got {list(column.shape)}.")
+        numbers = np.arange(n) + len(self.steps)
+        rows = [{name: column[i] for name, column in columns.items()} for i in range(n)]
+        structures = [self.objective.structure(row) for row in rows]
+        arrays = {name: jnp.asarray(column) for name, column in columns.items()}
+        chunks = [
+            Chunk(structure, tuple(numbers[part[:k]].tolist()), *_take((arrays, keys), part))
+            for structure, part, k in self._cut(structures)
+        ]
+        self.steps += [0] * n
+        self._store(self._run("init", chunks))
+        return numbers
+
+    def advance(self, num_steps: int, members: Members | None = None) -> None:
+        """Train members, all by default, for so many further steps."""
+        chunks = self._gather(members)
+        self._store(self._run("advance", chunks, jnp.int32(num_steps)))
+        for chunk in chunks:
+            for number in chunk.members:
+                self.steps[number] += num_steps
+
+    def evaluate(self, members: Members | None = None) -> dict[str, np.ndarray]:
+        """The metrics of members, all by default, in the order in which they are named."""
+        wanted = self.members if members is None else np.asarray(members, int)
+        chunks = self._run("evaluate", self._gather(wanted))
+        results = jax.device_get([c.state for c in chunks])
+        place = {number: (r, row) for c, r in zip(chunks, results, strict=True) for row, number in enumerate(c.members)}
+        picked = [place[number] for number in wanted.tolist()]
+        return {name: np.array([r[name][row] for r, row in picked]) for name in (results[0] if results else ())}
+
+    def values(self, members: Members | None = None) -> np.ndarray:
+        """The tuned metric of members, larger is better; minus infinity where it is not finite."""
+        return signed(self.objective, self.evaluate(members))
+
+    def keep(self, members: Members) -> None:
+        """Drop all members but these."""
+        self._check(members)
+        wanted = set(np.asarray(members, int).tolist())
+        self._places = {number: place for number, place in self._places.items() if number in wanted}
+
+    def _check(self, members: Members) -> None:
+        missing = [int(number) for number in members if int(number) not in self._places]
+        if missing:
+            raise ValueError(f"`members` must be members that were not dropped, got {missing}.")
+
+    def _store(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            for row, number in enumerate(chunk.members):
+                self._places[number] = chunk, row
+
+    def _gather(self, members: Members | None) -> list[Chunk]:
+        """Chunks of these members; where they are as they ran last, nothing is copied."""
+        wanted = self.members if members is None else np.unique(np.asarray(members, int))
+        self._check(wanted)
+        same = {id(chunk): chunk for chunk, _ in (self._places[number] for number in wanted.tolist())}
+        if sorted(number for chunk in same.values() for number in chunk.members) == sorted(wanted.tolist()):
+            return list(same.values())
+        structures = [self._places[number][0].structure for number in wanted.tolist()]
+        chunks = []
+        for structure, part, k in self._cut(structures):
+            places = [self._places[number] for number in wanted[part].tolist()]
+            trees = [_take((chunk.hparams, chunk.state), row) for chunk, row in places]
+            joined = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+            chunks.append(Chunk(structure, tuple(wanted[part[:k]].tolist()), *joined))
+        return chunks
+
+    def _cut(self, structures: Sequence[Hashable]) -> list[tuple[Hashable, np.ndarray, int]]:
+        """Positions of one structure each, in parts of one size; the first k are real, the others repeat the last."""
+        groups = {s: np.flatnonzero([s == other for other in structures]) for s in dict.fromkeys(structures)}
+        # Two chunks a worker, so that they end together; on an accelerator one for each structure.
+        num_chunks = 2 * self._num_workers if self._num_workers > 1 else len(groups)
+        size = 1 << (-(-len(structures) // max(1, num_chunks)) - 1).bit_length()
+        return [
+            (structure, np.pad(part, (0, size - len(part)), mode="edge"), len(part))
+            for structure, group in groups.items()
+            for part in (group[start : start + size] for start in range(0, len(group), size))
+        ]
+
+    def _run(self, name: str, chunks: Sequence[Chunk], *args: Any) -> list[Chunk]:
+        """One function on every chunk, `num_workers` at once; the results stand in the place of the states."""
+        for chunk in chunks:
+            self.programs.add((name, chunk.structure, jax.tree.leaves(chunk.hparams)[0].shape[0]))
+
+        def one(chunk):
+            function = getattr(_vmapped(self.objective.program(chunk.structure)), name)
+            return chunk._replace(state=jax.block_until_ready(function(chunk.state, chunk.hparams, *args)))
+
+        if self._num_workers == 1 or len(chunks) < 2:
+            return [one(chunk) for chunk in chunks]
+        scope = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # a scope of this thread, to be entered in the workers
+
+        def in_scope(chunk):
+            with jax.enable_x64(scope):
+                return one(chunk)
+
+        with ThreadPoolExecutor(self._num_workers) as pool:
+            return list(pool.map(in_scope, chunks))
+
+
+def signed(objective: Trainable, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The tuned metric, larger is better; minus infinity where it is not finite."""
+    if objective.metric not in metrics:
+        raise KeyError(f"`evaluate` must give the metric {objective.metric!r}, got {sorted(metrics)}.")
+    values = np.asarray(metrics[objective.metric], float)
+    values = values if objective.direction == "maximize" else -values
+    return np.where(np.isfinite(values), values, -np.inf)
+
+
+def default_workers() -> int:
+    """Chunks that run at once: the cores this process may use, or 1 where the device is no CPU."""
+    if jax.default_backend() != "cpu":
+        return 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    return max(1, len(affinity(0)) if affinity else (os.cpu_count() or 1))
+
+
+@functools.lru_cache(maxsize=256)
+def _vmapped(program: Program) -> Program:
+    """The functions of a program, vmapped and jitted once, so that every population shares what was compiled."""
+    return Program(
+        jax.jit(jax.vmap(program.init)),
+        jax.jit(jax.vmap(program.advance, in_axes=(0, 0, None))),
+        jax.jit(jax.vmap(program.evaluate)),
+    )
+
+
+def _take(tree: Any, rows: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[rows], tree)

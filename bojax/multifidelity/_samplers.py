@@ -1,0 +1,74 @@
+"""Where the configurations of a bracket come from: chance, or any algorithm that learns from the rungs so far."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from bojax._runtime import host_scope
+from bojax._types import Key
+from bojax.loop import Algorithm, bayesopt, restore
+from bojax.multifidelity._history import Recorder
+from bojax.space import Space
+
+Sampler = Callable[[Key, int, Recorder], np.ndarray]
+"""`sampler(key, n, recorder) -> X [n, d]`, points of the unit cube."""
+
+
+def random_sampler(space: Space) -> Sampler:
+    """Uniform on the unit cube."""
+
+    def sample(key: Key, n: int, recorder: Recorder) -> np.ndarray:
+        del recorder
+        return np.asarray(space.sample(key, n), float)
+
+    return sample
+
+
+def model_sampler(
+    space: Space,
+    algorithm: Callable[[Space, int], Algorithm] | None = None,
+    *,
+    random_share: float = 1 / 3,
+    min_observations: int | None = None,
+) -> Sampler:
+    """The sampler of BOHB (Falkner, Klein and Hutter 2018, arXiv:1807.01774): a model of the highest rung that has
+    enough observations proposes, but for a share of random configurations; all are random before.
+
+    Args:
+        space: what is searched.
+        algorithm: `algorithm(space, q) -> Algorithm`, the model; `bayesopt` by default, where the paper has a
+            tree-structured Parzen estimator.
+        random_share: share of random configurations, in [0, 1].
+        min_observations: how many a rung must have; d + 2 by default.
+
+    Raises:
+        ValueError: for a share outside [0, 1].
+    """
+    if not 0 <= random_share <= 1:
+        raise ValueError(f"`random_share` must lie in [0, 1], got {random_share}.")
+    make = algorithm or (lambda space, q: bayesopt(space, q=q, joint=False))
+    enough = space.num_dims + 2 if min_observations is None else min_observations
+    at_random = random_sampler(space)
+
+    def sample(key: Key, n: int, recorder: Recorder) -> np.ndarray:
+        random_key, ask_key, init_key = jax.random.split(key, 3)
+        for steps in sorted({steps for _, steps, _ in recorder.rows}, reverse=True):
+            X, values = recorder.values_at(steps)
+            if np.isfinite(values).sum() < enough:
+                continue
+            num_random = round(random_share * n)
+            with host_scope():
+                model = make(space, n - num_random) if n > num_random else None
+                drawn = [at_random(random_key, num_random, recorder)]
+                if model is not None:
+                    values = np.where(np.isfinite(values), values, np.nan)
+                    state = restore(model.init(init_key), X, values, np.zeros((0, space.num_dims)))
+                    asked, _, info = jax.jit(model.ask)(ask_key, state)
+                    drawn.append(np.asarray(asked, float)[np.asarray(info.valid)])
+            drawn = np.concatenate(drawn)
+            missing = n - len(drawn)  # of a finite space that is exhausted
+            return drawn if missing == 0 else np.concatenate([drawn, at_random(init_key, missing, recorder)])
+        return at_random(random_key, n, recorder)
+
+    return sample

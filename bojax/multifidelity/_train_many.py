@@ -1,0 +1,37 @@
+"""Many configurations of a training run, trained in full."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bojax._types import Key
+from bojax.multifidelity._population import Population
+from bojax.multifidelity._trainable import Trainable
+
+
+def train_many(
+    objective: Trainable,
+    keys: Key,
+    hparams: Mapping[str, Any],
+    *,
+    num_steps: int | None = None,
+    num_workers: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Train n configurations, grouped by structure into a few vmapped programs that run side by side.
+
+    A configuration gives the same metrics, but for rounding, as alone: those that share its program do not matter.
+
+    Args:
+        objective: what is trained, for example one of `bojax.models`.
+        keys: [n] keys, one a configuration.
+        hparams: arrays [n] as `Space.decode` gives them.
+        num_steps: steps to train for; by default a full run.
+        num_workers: programs that run at once; by default the cores, or 1 on an accelerator.
+
+    Returns:
+        The metrics, arrays [n].
+    """
+    population = Population(objective, keys, hparams, num_workers=num_workers)
+    population.advance(objective.num_steps if num_steps is None else num_steps)
+    return population.evaluate()
