@@ -2,6 +2,8 @@
 
 from bojax.multifidelity._asha import asha
 from bojax.multifidelity._brackets import Rung, halving, hyperband_brackets, num_steps_of
+from bojax.multifidelity._curve_kernel import CurveParams, freeze_thaw_kernel
+from bojax.multifidelity._freeze_thaw import freeze_thaw
 from bojax.multifidelity._halving import bohb, hyperband, successive_halving
 from bojax.multifidelity._history import History
 from bojax.multifidelity._pbt import PBTResult, pbt
@@ -11,6 +13,7 @@ from bojax.multifidelity._train_many import train_many
 from bojax.multifidelity._trainable import Program, Trainable, from_functions
 
 __all__ = [
+    "CurveParams",
     "History",
     "PBTResult",
     "Population",
@@ -19,6 +22,8 @@ __all__ = [
     "Trainable",
     "asha",
     "bohb",
+    "freeze_thaw",
+    "freeze_thaw_kernel",
     "from_functions",
     "halving",
     "hyperband",

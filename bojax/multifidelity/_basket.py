@@ -83,8 +83,9 @@ class Basket:
             members = np.sort(numbers[self._done[numbers] == rung])
             if len(members):
                 self._advance(members, rung)
-        failed, finished = self.curves().failed, self._done == len(self.rungs)
-        self._population.keep(np.flatnonzero(~failed & ~finished))
+        if self._population is not None:
+            failed, finished = self.curves().failed, self._done == len(self.rungs)
+            self._population.keep(np.flatnonzero(~failed & ~finished))
 
     def _start(self, new_X):
         """New members before their first step; gives their numbers."""
@@ -104,6 +105,7 @@ class Basket:
 
     def _advance(self, members, rung):
         """Train members that have reached so many rungs up to the next one, and note their values."""
+        assert self._population is not None, "members have a population"
         self._population.advance(self.rungs[rung] - (self.rungs[rung - 1] if rung else 0), members)
         metrics = self._population.evaluate(members)
         values = signed(self.objective, metrics)

@@ -77,10 +77,9 @@ def freeze_thaw_kernel(*, categorical_dims: tuple[int, ...] = (), asymptote: Ker
         return base.log_prior(params.asymptote) - jnp.sum(0.5 * z**2)
 
     def bounds(params):
-        return tuple(
-            CurveParams(part, *(jnp.full_like(params.log_shape, math.log(limits[i])) for _, _, limits in _PRIORS))
-            for i, part in enumerate(base.bounds(params.asymptote))
-        )
+        low, high = base.bounds(params.asymptote)
+        limits = [[jnp.full_like(params.log_shape, math.log(limit)) for limit in pair] for _, _, pair in _PRIORS]
+        return CurveParams(low, *(pair[0] for pair in limits)), CurveParams(high, *(pair[1] for pair in limits))
 
     return Kernel(init, matrix, diagonal, log_prior, bounds)
 
