@@ -58,9 +58,12 @@ def test_steps_of_a_bracket_whose_members_are_resumed():
     assert num_steps_of((Rung(4, 10),)) == 40
 
 
-@pytest.mark.parametrize("function", [lambda *args: halving(9, *args), lambda low, high, eta: hyperband_brackets(high, low, eta)])
 @pytest.mark.parametrize(
-    "arguments, name", [((1, 9, 1.0), "eta"), ((1, 9, 0.3), "eta"), ((0, 9, 3.0), "min_steps"), ((10, 9, 3.0), "min_steps")]
+    "function", [lambda *args: halving(9, *args), lambda low, high, eta: hyperband_brackets(high, low, eta)]
+)
+@pytest.mark.parametrize(
+    "arguments, name",
+    [((1, 9, 1.0), "eta"), ((1, 9, 0.3), "eta"), ((0, 9, 3.0), "min_steps"), ((10, 9, 3.0), "min_steps")],
 )
 def test_bad_numbers_are_named(function, arguments, name):
     with pytest.raises(ValueError, match=f"`{name}`"):

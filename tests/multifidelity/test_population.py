@@ -1,11 +1,13 @@
 """Populations: what a member gives does not depend on who trains beside it, and few programs are compiled."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_runs import TwoStructures, some_hparams, some_keys, toy
 
 from bojax.multifidelity import Population, train_many
+from bojax.multifidelity._population import chunk_size
 
 WORKERS = [1, 2, 4]
 
@@ -130,8 +132,8 @@ def test_compilations_grow_with_the_logarithm_of_the_members():
         runs.evaluate()
         assert runs.num_compilations == 3  # three functions, one size
         programs |= runs.programs
-    assert {name: trace.count(name) for name in set(trace)} == {"init": 5, "advance": 5, "evaluate": 5}
-    assert {size for _, _, size in programs} == {1, 2, 4, 8, 16}
+    assert {name: trace.count(name) for name in set(trace)} == {"init": 2, "advance": 2, "evaluate": 2}
+    assert {size for _, _, size in programs} == {1, 4}
 
 
 def test_a_shrinking_population_compiles_with_the_logarithm():
@@ -140,17 +142,23 @@ def test_a_shrinking_population_compiles_with_the_logarithm():
     for left in range(32, 0, -1):
         runs.keep(range(left))
         runs.advance(left)
-    assert trace.count("advance") == 6  # 1, 2, .., 32, whatever the number of steps
-    assert runs.num_compilations == 7
+    assert trace.count("advance") == 2  # 4 and 1, whatever the number of steps
+    assert runs.num_compilations == 3
 
 
-@pytest.mark.parametrize("num_workers", [2, 4])
-def test_chunks_are_as_many_as_keep_the_workers_busy(num_workers):
-    trace = []
-    runs = make(16, num_workers, toy(trace=trace))
-    runs.advance(1)
-    assert {size for _, _, size in runs.programs} == {16 // (2 * num_workers)}
-    assert trace.count("advance") <= num_workers  # workers may begin at the same time
+@pytest.mark.parametrize("num_workers", [1, 2, 4])
+@pytest.mark.parametrize("num_members", [1, 5, 16, 63, 64, 255, 256])
+def test_chunks_are_as_many_as_keep_the_workers_busy(num_members, num_workers):
+    size = chunk_size(num_members, 1, num_workers)
+    assert size in (1, 4, 16, 64)
+    assert size == 1 or num_members // size >= 4 * num_workers
+    assert num_members // (4 * size) < 4 * num_workers
+
+
+@pytest.mark.parametrize("num_structures", [1, 3])
+def test_an_accelerator_has_a_chunk_for_a_structure(num_structures, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [chunk_size(n * num_structures, num_structures, 1) for n in (1, 2, 3, 16, 17)] == [1, 2, 4, 16, 32]
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
