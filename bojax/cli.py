@@ -165,7 +165,7 @@ def tune(
     url = _to_url(storage)
     opened = _open_study(found, url, study, direction, seed, algorithm)
     try:
-        _tune(opened, found, trials, batch_size, seeds)
+        num_compilations = _tune(opened, found, trials, batch_size, seeds)
     except KeyboardInterrupt:
         typer.echo(
             f"bojax: interrupted with {_num_finished(opened)} of {trials} trials done, kept in "
@@ -173,7 +173,7 @@ def tune(
             err=True,
         )
         raise typer.Exit(130) from None
-    summary = _summary(opened, url)
+    summary = _summary(opened, url) | {"num_compilations": num_compilations}
     _print_json(summary) if as_json else _print_summary(summary)
     if summary["best"] is None:
         raise typer.Exit(_complain("no trial gave a value, so there is no best one.", 1))
@@ -327,13 +327,17 @@ def _open_study(
     return study
 
 
-def _tune(study: "Study", target: Target, trials: int, batch_size: int, seeds: int) -> None:
-    """Evaluates until the study has so many finished trials, whichever process finishes them."""
+def _tune(study: "Study", target: Target, trials: int, batch_size: int, seeds: int) -> int:
+    """Evaluates until the study has so many finished trials, whichever process finishes them.
+
+    Returns:
+        How many programs were compiled to train.
+    """
     from bojax.study._optimize import progress_bar
 
     done = _num_finished(study)
     if done >= trials:
-        return
+        return 0
     with progress_bar(study, trials, True, initial=done) as advance:
 
         def after(study: "Study", trial: "Trial") -> None:
@@ -343,11 +347,12 @@ def _tune(study: "Study", target: Target, trials: int, batch_size: int, seeds: i
 
         if target.objective is not None:
             study.optimize(target.objective, trials - done, batch_size, progress=False, callbacks=[after])
-        else:
-            from bojax.study._tune import run_batches, training_of
+            return 0
+        from bojax.study._tune import run_batches, training_of
 
-            training = training_of(target.trainable, target.space, target.metric, target.direction)
-            run_batches(study, training, trials - done, batch_size, seeds, [after])
+        training = training_of(target.trainable, target.space, target.metric, target.direction)
+        run_batches(study, training, trials - done, batch_size, seeds, [after])
+        return len(training.programs)
 
 
 def _num_finished(study: "Study") -> int:
@@ -382,6 +387,8 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
         f"{summary['study']}: {summary['num_trials']} trials, {summary['num_failed']} failed, "
         f"{summary['num_running']} running; {summary['direction']}, seed {summary['seed']}"
     )
+    if summary.get("num_compilations"):
+        typer.echo(f"{summary['num_compilations']} programs compiled for training")
     best = summary["best"]
     if best is None:
         return typer.echo("no complete trial yet")

@@ -87,5 +87,20 @@ def test_gpu_script_runs_without_a_gpu(tmp_path):
 
 def test_training(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.training")
-    gaps = by_name(figures)["vmapped training"]["largest_gap"]
+    gaps = by_name(figures)["training"]["largest_gap"]
     assert gaps["train_loss"] < 1e-2
+
+
+def test_zoo(tmp_path):
+    printed, figures = run(tmp_path, "-m", "benchmarks.zoo")
+    values = by_name(figures)
+    assert values["tuned"]["num_steps"] == 3 and 0 <= values["tuned"]["metrics"]["test_accuracy"] <= 1
+    assert 2 < values["ngram"]["test"] < 4
+    assert "missed" in printed  # three steps do not train a network
+
+
+def test_multifidelity(tmp_path):
+    _, figures = run(tmp_path, "-m", "benchmarks.multifidelity")
+    runs = {figure["values"]["contestant"]: figure["values"] for figure in figures}
+    assert runs["random search, in full"]["steps"] == 6 * 9
+    assert runs["hyperband"]["steps"] == (9 + 3 * 2 + 6) + (5 * 3 + 6) + 3 * 9

@@ -32,7 +32,8 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch, capsys):
     assert namespace["final"].observations.y.shape == (20,)
     assert namespace["finals"].observations.y.shape == (8, 20)
     assert namespace["X"].shape == (1, 2)
-    assert namespace["metrics"]["validation_accuracy"].shape == (4,)
+    assert namespace["history"].num_members == 9
+    assert namespace["svm_accuracy"]({"C": 1.0, "gamma": 0.1}) > 0.9
     assert capsys.readouterr().out.count("\n") >= 6
 
 

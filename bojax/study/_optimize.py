@@ -30,13 +30,15 @@ _ERROR_LENGTH = 500
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What `minimize` and `maximize` give.
+    """What `minimize`, `maximize` and `tune` give.
 
     Attributes:
         study: the study, to go on with.
+        num_compilations: programs that `tune` compiled to train.
     """
 
     study: Study
+    num_compilations: int = 0
 
     @property
     def best_trial(self) -> Trial:

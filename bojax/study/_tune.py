@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 
 from bojax._errors import BojaxWarning, SpaceExhaustedError
-from bojax.multifidelity import train_many
+from bojax.multifidelity import Population
 from bojax.space import Space
 from bojax.study._optimize import Callback, Result, giving_up_rest, progress_bar
 from bojax.study._study import Study
@@ -26,6 +26,7 @@ class Training(NamedTuple):
         space: what is tuned.
         direction: "maximize" or "minimize".
         fixed_size: whether batches must always have the same size, for a program is compiled for each.
+        programs: what was compiled to train, filled as it goes.
     """
 
     train_batch: Callable[[Any, Any], dict[str, np.ndarray]]
@@ -33,6 +34,7 @@ class Training(NamedTuple):
     space: Any
     direction: str
     fixed_size: bool
+    programs: set[Any]
 
 
 def tune(
@@ -71,7 +73,8 @@ def tune(
         callbacks: see `Study.optimize`.
 
     Returns:
-        The result. The metrics of a trial, means over its runs, are its `user_attrs`.
+        The result. The metrics of a trial, means over its runs, are its `user_attrs`; `num_compilations` tells how many
+        programs were compiled to train: one for each structure a configuration may have, and function.
 
     Example:
         >>> import bojax
@@ -87,7 +90,7 @@ def tune(
         raise ValueError(f"`num_seeds` must be at least 1, got {num_seeds}.")
     with progress_bar(study, num_trials, progress) as advance:
         run_batches(study, training, num_trials, batch_size, num_seeds, [lambda _, trial: advance(trial), *callbacks])
-    return Result(study)
+    return Result(study, len(training.programs))
 
 
 def training_of(objective: Any, space: Any = None, metric: str | None = None, direction: str | None = None) -> Training:
@@ -101,18 +104,38 @@ def training_of(objective: Any, space: Any = None, metric: str | None = None, di
         raise TypeError("`space` must be given: the objective has none.")
     metric = str(metric or getattr(objective, "metric", None) or "value")
     direction = str(direction or getattr(objective, "direction", None) or "minimize")
+    programs: set[Any] = set()
     if hasattr(objective, "program") and hasattr(objective, "structure"):
-        return Training(lambda keys, h: train_many(objective, keys, h), metric, space, direction, False)
+        return Training(_by_structure(objective, programs), metric, space, direction, False, programs)
     function = getattr(objective, "train", objective)
     if not callable(function):
         raise TypeError(f"`objective` must be a function or have a method `train`, got {objective!r}.")
+    return Training(_at_once(function, programs), metric, space, direction, True, programs)
 
+
+def _by_structure(objective, programs):
+    def train_batch(keys, hparams):
+        population = Population(objective, keys, hparams)
+        population.advance(objective.num_steps)
+        metrics = population.evaluate()
+        programs.update(population.programs)
+        return metrics
+
+    return train_batch
+
+
+def _at_once(function, programs):
     def train(key, hparams):
         metrics = function(key, hparams)
         return metrics if isinstance(metrics, dict) else {"value": metrics}
 
     compiled = jax.jit(jax.vmap(train))
-    return Training(lambda keys, h: jax.device_get(compiled(keys, h)), metric, space, direction, True)
+
+    def train_batch(keys, hparams):
+        programs.add(("train", keys.shape[0]))
+        return jax.device_get(compiled(keys, hparams))
+
+    return train_batch
 
 
 def run_batches(
