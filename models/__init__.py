@@ -40,6 +40,8 @@ from .mlp import (
     make_cancer_mlp,
     make_diabetes_mlp,
     make_digits_mlp,
+    make_wine_mlp,
+    wine_mlp,
 )
 from .resnet import digits_resnet, make_digits_resnet
 from .rnn import digits_gru, digits_lstm, digits_rnn, make_digits_gru, make_digits_lstm, make_digits_rnn
@@ -63,6 +65,7 @@ OBJECTIVES: dict[str, Objective] = {
         text_lm,
         modular_transformer,
         cancer_mlp,
+        wine_mlp,
         diabetes_mlp,
     )
 }
@@ -103,8 +106,10 @@ __all__ = [
     "make_objective",
     "make_sorting_seq2seq",
     "make_text_lm",
+    "make_wine_mlp",
     "modular_transformer",
     "objectives",
     "sorting_seq2seq",
     "text_lm",
+    "wine_mlp",
 ]

@@ -12,7 +12,7 @@ from ._digits import NUM_CLASSES, load_digits
 from ._layers import MaskedDense, activate, dropout
 from ._objective import Objective, Spec
 from ._spaces import ACTIVATION, DROPOUT, training_space
-from ._tables import load_cancer, load_diabetes
+from ._tables import CANCER_CLASSES, WINE_CLASSES, load_cancer, load_diabetes, load_wine
 from ._tasks import classification, regression
 from ._train import make_objective
 
@@ -84,10 +84,26 @@ def make_cancer_mlp(num_steps: int = 200) -> Objective:
         "cancer_mlp",
         "Multilayer perceptron on scikit-learn's breast cancer table (2 classes)",
         SPACE,
-        _model(2),
+        _model(CANCER_CLASSES),
         load_cancer,
         classification,
         metric="validation_accuracy",
+        num_steps=num_steps,
+        sizes=SIZES,
+    )
+
+
+def make_wine_mlp(num_steps: int = 200) -> Objective:
+    """The objective `wine_mlp` with another number of gradient steps, at least 1."""
+    return make_objective(
+        "wine_mlp",
+        "Multilayer perceptron on scikit-learn's wine table (3 classes, 178 rows)",
+        SPACE,
+        _model(WINE_CLASSES),
+        load_wine,
+        classification,
+        metric="validation_loss",
+        direction="minimize",
         num_steps=num_steps,
         sizes=SIZES,
     )
@@ -111,4 +127,5 @@ def make_diabetes_mlp(num_steps: int = 200) -> Objective:
 
 digits_mlp = make_digits_mlp()
 cancer_mlp = make_cancer_mlp()
+wine_mlp = make_wine_mlp()
 diabetes_mlp = make_diabetes_mlp()

@@ -2,17 +2,17 @@
 
 There is no end of a rung to wait for: whenever a member has finished its rung, the best 1 / eta of those that finished
 some rung, the highest first, may be promoted; if none may, a new configuration starts (Li et al. 2020,
-arXiv:1810.05934, algorithm 2). Members in training advance together by the steps of the lowest rung, so one program
-serves all rungs.
+arXiv:1810.05934, algorithm 2). Members in training advance together until the next of them has reached its rung.
 """
 
 import jax
 import numpy as np
 
-from bojax.multifidelity._brackets import check, halving
-from bojax.multifidelity._halving import decoded
+from bojax.multifidelity._brackets import ladder
+from bojax.multifidelity._halving import limits
 from bojax.multifidelity._history import History, Recorder
 from bojax.multifidelity._population import Population, signed
+from bojax.multifidelity._samplers import decoded, sampled
 from bojax.multifidelity._trainable import Trainable
 from bojax.space import to_space
 
@@ -36,7 +36,7 @@ def asha(
         population: members that train at a time.
         seed: seed of the configurations and of training.
         eta: of `eta` members that finish a rung one is promoted, for eta times as many steps; > 1.
-        min_steps: steps of the first rung; by default a 27th of `max_steps`. Rungs are multiples of it.
+        min_steps: steps of the first rung; by default a 27th of `max_steps`.
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
 
@@ -46,14 +46,11 @@ def asha(
     Raises:
         ValueError: when a number does not fit; the message names it.
     """
-    max_steps = objective.num_steps if max_steps is None else max_steps
-    min_steps = max(1, max_steps // 27) if min_steps is None else min_steps
-    check(max_steps, min_steps, eta)
+    max_steps, min_steps = limits(objective, max_steps, min_steps)
+    rungs = ladder(min_steps, max_steps, eta)
     for name, value in (("budget_steps", budget_steps), ("population", population)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    rungs = [rung.num_steps for rung in halving(int(eta**40), min_steps, max_steps, eta)]
-    rungs = [max(1, steps // min_steps) * min_steps for steps in rungs]
     space = to_space(objective.space)
     recorder = Recorder(objective, space)
     sample_key, train_key = jax.random.split(jax.random.key(seed))
@@ -77,8 +74,7 @@ def asha(
                 goal[member] = rung + 1
         if num_new:
             first = len(X)
-            points = [space.sample(jax.random.fold_in(sample_key, first + i), 1)[0] for i in range(num_new)]
-            X += [np.asarray(x, float) for x in points]
+            X += list(sampled(space, sample_key, np.arange(first, first + num_new)))
             keys = jax.vmap(lambda i: jax.random.fold_in(train_key, i))(np.arange(first, first + num_new))
             hparams = decoded(space, np.array(X[first:]))
             if runs is None:
@@ -88,7 +84,7 @@ def asha(
             goal |= {member: 0 for member in range(first, first + num_new)}
         if runs is None or not goal:
             break
-        runs.advance(min_steps, sorted(goal))
+        runs.advance(min(rungs[rung] - runs.steps[member] for member, rung in goal.items()), sorted(goal))
         arrived = [member for member in sorted(goal) if runs.steps[member] >= rungs[goal[member]]]
         if arrived:
             metrics = runs.evaluate(arrived)
@@ -96,6 +92,7 @@ def asha(
             recorder.record(arrived, [X[m] for m in arrived], [runs.steps[m] for m in arrived], values, metrics)
             for member, value in zip(arrived, values.tolist(), strict=True):
                 finished[goal.pop(member)][member] = value
+            runs.keep([m for m in runs.members if runs.steps[m] < rungs[-1]])
     return recorder.history(runs.total_steps, runs.num_compilations) if runs else recorder.history(0, 0)
 
 

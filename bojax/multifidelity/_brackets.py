@@ -25,21 +25,26 @@ def halving(num_members: int, min_steps: int, max_steps: int, eta: float = 3.0) 
     Returns:
         The rungs, steps counted from the start of a run.
     """
-    check(max_steps, min_steps, eta)
     if num_members < 1:
         raise ValueError(f"`num_members` must be at least 1, got {num_members}.")
-    rungs, level = [], 0
-    while True:
-        members = int(num_members / eta**level + 1e-9)
-        steps = min(max_steps, round(min_steps * eta**level))
-        if members < 1:
-            break
+    check(max_steps, min_steps, eta)
+    rungs, share = [], 1.0  # of the members, and the factor of the steps
+    while not rungs or (num_members / share + 1e-9 >= 1 and rungs[-1].num_steps < max_steps):
+        steps = min(max_steps, round(min_steps * share))
         if not rungs or steps > rungs[-1].num_steps:
-            rungs.append(Rung(members, steps))
-        if steps == max_steps:
-            break
-        level += 1
+            rungs.append(Rung(int(num_members / share + 1e-9), steps))
+        share *= eta
     return tuple(rungs)
+
+
+def ladder(min_steps: int, max_steps: int, eta: float = 3.0) -> tuple[int, ...]:
+    """`min_steps` times 1, eta, eta^2, ..., rounded, each once, and `max_steps` at the end."""
+    check(max_steps, min_steps, eta)
+    steps, exact = [], float(min_steps)
+    while exact < max_steps:
+        steps.append(round(exact))
+        exact *= eta
+    return (*dict.fromkeys(s for s in steps if s < max_steps), max_steps)
 
 
 def hyperband_brackets(max_steps: int, min_steps: int = 1, eta: float = 3.0) -> tuple[tuple[Rung, ...], ...]:

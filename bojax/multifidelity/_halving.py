@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bojax.loop import Algorithm
 from bojax.multifidelity._brackets import Rung, check, halving, hyperband_brackets
 from bojax.multifidelity._history import History, Recorder
 from bojax.multifidelity._population import Population, signed
-from bojax.multifidelity._samplers import Sampler, model_sampler, random_sampler
+from bojax.multifidelity._samplers import Sampler, decoded, model_sampler, random_sampler
 from bojax.multifidelity._trainable import Trainable
 from bojax.space import Space, to_space
 
@@ -44,7 +43,7 @@ def successive_halving(
     Returns:
         All evaluations, and the best.
     """
-    max_steps, min_steps = _limits(objective, max_steps, min_steps)
+    max_steps, min_steps = limits(objective, max_steps, min_steps)
     brackets = [halving(num_members, min_steps, max_steps, eta)]
     return _run(objective, brackets, random_sampler, seed, num_workers)
 
@@ -62,7 +61,7 @@ def hyperband(
 
     Arguments and result are those of `successive_halving`; `hyperband_brackets` tells the rungs beforehand.
     """
-    max_steps, min_steps = _limits(objective, max_steps, min_steps)
+    max_steps, min_steps = limits(objective, max_steps, min_steps)
     return _run(objective, hyperband_brackets(max_steps, min_steps, eta), random_sampler, seed, num_workers)
 
 
@@ -83,7 +82,7 @@ def bohb(
         objective: see `successive_halving`, also for the rest.
         algorithm: see `model_sampler`, also for `random_share`.
     """
-    max_steps, min_steps = _limits(objective, max_steps, min_steps)
+    max_steps, min_steps = limits(objective, max_steps, min_steps)
 
     def sampler(space):
         return model_sampler(space, algorithm, random_share=random_share)
@@ -91,7 +90,8 @@ def bohb(
     return _run(objective, hyperband_brackets(max_steps, min_steps, eta), sampler, seed, num_workers)
 
 
-def _limits(objective: Trainable, max_steps: int | None, min_steps: int | None) -> tuple[int, int]:
+def limits(objective: Trainable, max_steps: int | None, min_steps: int | None) -> tuple[int, int]:
+    """Most and fewest steps of a member, given or by default; raises ValueError for what no rungs can be made of."""
     max_steps = objective.num_steps if max_steps is None else max_steps
     min_steps = max(1, max_steps // 27) if min_steps is None else min_steps
     check(max_steps, min_steps, 2.0)
@@ -140,8 +140,3 @@ def _run_bracket(
             best = np.argsort(-values, kind="stable")[: bracket[i + 1].num_members]
             population.keep(members[np.sort(best)])
     return population
-
-
-def decoded(space: Space, X: np.ndarray) -> dict[str, np.ndarray]:
-    """The hyperparameters at points of the unit cube, NumPy arrays [n]."""
-    return {name: np.asarray(column) for name, column in space.decode(jnp.asarray(X)).items()}

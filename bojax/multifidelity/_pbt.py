@@ -68,8 +68,9 @@ def pbt(
         objective: what is trained; all members have the same structure.
         population: members, >= 2.
         num_rounds: how often the members are compared, >= 1.
-        num_steps: steps of a member altogether; by default a full run of the objective.
-        tune: hyperparameters that are tuned; by default all that are a `Float`.
+        num_steps: steps of a member altogether, at least `num_rounds`; by default a full run of the objective. They are
+            divided evenly among the rounds, rounded down.
+        tune: hyperparameters that are tuned; by default all that are a `Float` and not fixed.
         fixed: plain values of the others; those not named have the middle of their range.
         share: part of the population that is replaced, and that replaces, in each round; in (0, 0.5].
         step: a tuned hyperparameter changes by plus or minus this part of its range (of the range of its logarithm,
@@ -85,10 +86,11 @@ def pbt(
         KeyError: for a name the space does not have.
     """
     space = to_space(objective.space)
-    names = [name for name in space if isinstance(space[name], Float)] if tune is None else list(tune)
-    _check(space, names, fixed or {}, population, num_rounds, share, step, resample)
+    floats = [name for name in space if isinstance(space[name], Float) and name not in (fixed or {})]
+    names = floats if tune is None else list(tune)
     num_steps = objective.num_steps if num_steps is None else num_steps
-    interval = max(1, num_steps // num_rounds)
+    _check(space, names, fixed or {}, population, num_rounds, num_steps, share, step, resample)
+    interval = num_steps // num_rounds
     params = space.to_params(np.full(space.num_dims, 0.5)) | dict(fixed or {})
     middle = np.asarray(space.from_params(params), float)
     tuned = np.array([name in names for name in space])
@@ -201,7 +203,7 @@ def _row(space: Space, x: np.ndarray) -> dict[str, Any]:
     return {name: np.asarray(column)[0] for name, column in space.decode(jnp.asarray(x)[None]).items()}
 
 
-def _check(space, names, fixed, population, num_rounds, share, step, resample):
+def _check(space, names, fixed, population, num_rounds, num_steps, share, step, resample):
     for name in (*names, *fixed):
         if name not in list(space):
             raise KeyError(f"the space has no hyperparameter {name!r}; it has {list(space)}.")
@@ -211,6 +213,11 @@ def _check(space, names, fixed, population, num_rounds, share, step, resample):
         raise ValueError(
             f"`population` must be at least 2 and `num_rounds` at least 1, got {population} and {num_rounds}."
         )
+    if num_steps < num_rounds:
+        raise ValueError(f"`num_steps` must be at least `num_rounds` = {num_rounds}, got {num_steps}.")
+    both = [name for name in names if name in fixed]
+    if both:
+        raise ValueError(f"`fixed` must not name what is tuned, got {both}.")
     if not 0 < share <= 0.5:
         raise ValueError(f"`share` must lie in (0, 0.5], got {share}.")
     if not (0 <= step <= 1 and 0 <= resample <= 1):

@@ -91,9 +91,14 @@ class Population:
         numbers = np.arange(n) + len(self.steps)
         rows = [{name: column[i] for name, column in columns.items()} for i in range(n)]
         structures = [self.objective.structure(row) for row in rows]
-        arrays = {name: jnp.asarray(column) for name, column in columns.items()}
+        take_keys = _rows_of(keys)
         chunks = [
-            Chunk(structure, tuple(numbers[part[:k]].tolist()), *_take((arrays, keys), part))
+            Chunk(
+                structure,
+                tuple(numbers[part[:k]].tolist()),
+                {name: column[part] for name, column in columns.items()},
+                take_keys(part),
+            )
             for structure, part, k in self._cut(structures)
         ]
         self.steps += [0] * n
@@ -145,13 +150,19 @@ class Population:
         if sorted(number for chunk in same.values() for number in chunk.members) == sorted(wanted.tolist()):
             return list(same.values())
         structures = [self._places[number][0].structure for number in wanted.tolist()]
-        chunks = []
-        for structure, part, k in self._cut(structures):
-            places = [self._places[number] for number in wanted[part].tolist()]
-            trees = [_take((chunk.hparams, chunk.state), row) for chunk, row in places]
-            joined = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-            chunks.append(Chunk(structure, tuple(wanted[part[:k]].tolist()), *joined))
-        return chunks
+        return [self._moved(structure, wanted[part], k) for structure, part, k in self._cut(structures)]
+
+    def _moved(self, structure: Hashable, numbers: np.ndarray, k: int) -> Chunk:
+        """A chunk of these members (the first k are real), out of the chunks where they are."""
+        places = [self._places[number] for number in numbers.tolist()]
+        sources = list({id(chunk): chunk for chunk, _ in places}.values())
+        if len(sources) == 1 and len(numbers) == 1 and len(sources[0].members) == 1:
+            return sources[0]
+        starts = np.cumsum([0] + [_size(chunk) for chunk in sources])
+        first = {id(chunk): start for chunk, start in zip(sources, starts, strict=False)}
+        rows = np.array([first[id(chunk)] + row for chunk, row in places])
+        hparams, state = _pick([(chunk.hparams, chunk.state) for chunk in sources], rows)
+        return Chunk(structure, tuple(numbers[:k].tolist()), hparams, state)
 
     def _cut(self, structures: Sequence[Hashable]) -> list[tuple[Hashable, np.ndarray, int]]:
         """Positions of one structure each, in parts of one size; the first k are real, the others repeat the last."""
@@ -167,7 +178,7 @@ class Population:
         """One function on every chunk, `num_workers` at once; the results stand in the place of the states."""
         chunks = sorted(chunks, key=_num_bytes, reverse=True)  # large ones first, so that the workers end together
         for chunk in chunks:
-            self.programs.add((name, chunk.structure, jax.tree.leaves(chunk.hparams)[0].shape[0]))
+            self.programs.add((name, chunk.structure, _size(chunk)))
 
         def one(chunk):
             function = getattr(_vmapped(self.objective.program(chunk.structure)), name)
@@ -224,5 +235,19 @@ def _num_bytes(chunk: Chunk) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(chunk.state))
 
 
-def _take(tree: Any, rows: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[rows], tree)
+def _size(chunk: Chunk) -> int:
+    return jax.tree.leaves(chunk.state)[0].shape[0]
+
+
+@jax.jit
+def _pick(trees: Sequence[Any], rows: jax.Array) -> Any:
+    """Rows of trees laid end to end."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[rows], *trees)
+
+
+def _rows_of(keys: Key) -> Any:
+    """`take(rows) -> keys`, on the host: nothing is compiled for another number of keys."""
+    if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
+        return lambda rows: np.asarray(keys)[rows]
+    data, impl = np.asarray(jax.random.key_data(keys)), jax.random.key_impl(keys)
+    return lambda rows: jax.random.wrap_key_data(jnp.asarray(data[rows]), impl=impl)

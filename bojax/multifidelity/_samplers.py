@@ -1,8 +1,10 @@
 """Where the configurations of a bracket come from: chance, or any algorithm that learns from the rungs so far."""
 
+import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bojax._runtime import host_scope
@@ -20,9 +22,36 @@ def random_sampler(space: Space) -> Sampler:
 
     def sample(key: Key, n: int, recorder: Recorder) -> np.ndarray:
         del recorder
-        return np.asarray(space.sample(key, n), float)
+        return sampled(space, key, np.arange(n))
 
     return sample
+
+
+def sampled(space: Space, key: Key, numbers: np.ndarray) -> np.ndarray:
+    """Points [n, d] that depend on `key` and their numbers [n] only."""
+    return np.asarray(_sampled(space, key, jnp.asarray(_padded(numbers), jnp.uint32)), float)[: len(numbers)]
+
+
+def decoded(space: Space, X: np.ndarray) -> dict[str, np.ndarray]:
+    """The hyperparameters at points of the unit cube, NumPy arrays [n]."""
+    columns = jax.device_get(_decoded(space, jnp.asarray(_padded(np.asarray(X)))))
+    return {name: column[: len(X)] for name, column in columns.items()}
+
+
+def _padded(rows: np.ndarray) -> np.ndarray:
+    """Rows [n, ...] and copies of the last up to a power of two, so that few programs are compiled."""
+    size = 1 << (len(rows) - 1).bit_length()
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decoded(space: Space, X: jax.Array) -> dict[str, jax.Array]:
+    return space.decode(X)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sampled(space: Space, key: Key, numbers: jax.Array) -> jax.Array:
+    return jax.vmap(lambda number: space.sample(jax.random.fold_in(key, number), 1)[0])(numbers)
 
 
 def model_sampler(
@@ -47,7 +76,7 @@ def model_sampler(
     """
     if not 0 <= random_share <= 1:
         raise ValueError(f"`random_share` must lie in [0, 1], got {random_share}.")
-    make = algorithm or (lambda space, q: bayesopt(space, q=q, joint=False))
+    make = algorithm or _greedy_bayesopt
     enough = space.num_dims + 2 if min_observations is None else min_observations
     at_random = random_sampler(space)
 
@@ -59,12 +88,12 @@ def model_sampler(
                 continue
             num_random = round(random_share * n)
             with host_scope():
-                model = make(space, n - num_random) if n > num_random else None
-                drawn = [at_random(random_key, num_random, recorder)]
-                if model is not None:
+                drawn = [at_random(random_key, num_random, recorder)] if num_random else []
+                if n > num_random:
+                    model, ask = _compiled(make, space, n - num_random)
                     values = np.where(np.isfinite(values), values, np.nan)
                     state = restore(model.init(init_key), X, values, np.zeros((0, space.num_dims)))
-                    asked, _, info = jax.jit(model.ask)(ask_key, state)
+                    asked, _, info = ask(ask_key, state)
                     drawn.append(np.asarray(asked, float)[np.asarray(info.valid)])
             drawn = np.concatenate(drawn)
             missing = n - len(drawn)  # of a finite space that is exhausted
@@ -72,3 +101,14 @@ def model_sampler(
         return at_random(random_key, n, recorder)
 
     return sample
+
+
+def _greedy_bayesopt(space: Space, q: int) -> Algorithm:
+    return bayesopt(space, q=q, joint=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(make: Callable[[Space, int], Algorithm], space: Space, q: int) -> tuple[Algorithm, Callable]:
+    """An algorithm and its jitted `ask`, the same for all brackets and runs."""
+    algorithm = make(space, q)
+    return algorithm, jax.jit(algorithm.ask)

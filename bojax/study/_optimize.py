@@ -139,8 +139,8 @@ def optimize(
     timeout: float | None,
 ) -> None:
     """The body of `Study.optimize`."""
-    _check_count("num_trials", num_trials, 0)
-    _check_count("batch_size", batch_size, 1)
+    check_count("num_trials", num_trials, 0)
+    check_count("batch_size", batch_size, 1)
     if not callable(objective):
         raise TypeError(f"`objective` must be callable, got {objective!r}.")
     evaluate = _evaluate_batch if vectorized else _evaluate_singly
@@ -294,6 +294,7 @@ def _evaluate_batch(
     yield from zip(trials, values.tolist(), strict=True)
 
 
-def _check_count(name: str, value: Any, low: int) -> None:
+def check_count(name: str, value: Any, low: int) -> None:
+    """Raises ValueError unless it is an integer of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
         raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}.")

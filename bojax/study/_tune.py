@@ -11,7 +11,7 @@ import optuna
 from bojax._errors import BojaxWarning, SpaceExhaustedError
 from bojax.multifidelity import Population
 from bojax.space import Space
-from bojax.study._optimize import Callback, Result, giving_up_rest, progress_bar
+from bojax.study._optimize import Callback, Result, check_count, giving_up_rest, progress_bar
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
@@ -85,9 +85,10 @@ def tune(
         4
     """
     training = training_of(objective, space, metric, direction)
+    check_count("num_trials", num_trials, 0)
+    check_count("batch_size", batch_size, 1)
+    check_count("num_seeds", num_seeds, 1)
     study = Study(training.space, training.direction, storage, name, seed, algorithm=algorithm)
-    if num_seeds < 1:
-        raise ValueError(f"`num_seeds` must be at least 1, got {num_seeds}.")
     with progress_bar(study, num_trials, progress) as advance:
         run_batches(study, training, num_trials, batch_size, num_seeds, [lambda _, trial: advance(trial), *callbacks])
     return Result(study, len(training.programs))
@@ -165,6 +166,10 @@ def run_batches(
             metrics = training.train_batch(keys[order], hparams)
             if training.metric not in metrics:
                 raise KeyError(f"the objective gives no metric {training.metric!r}; it gives {sorted(metrics)}.")
+            for each, column in metrics.items():
+                if np.shape(column) != order.shape:
+                    got = list(np.shape(column)[1:])
+                    raise ValueError(f"the metric {each!r} must be a scalar of each run, got the shape {got}.")
             runs = {n: np.asarray(v, float)[: len(params)].reshape(-1, num_seeds) for n, v in metrics.items()}
             told = [_tell(study, trial, i, runs, training.metric) for i, trial in enumerate(batch)]
             for trial in told:

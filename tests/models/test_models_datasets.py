@@ -94,9 +94,7 @@ def test_generated_data_are_frozen(load):
     assert checksum(load()) == GOLDEN[load]
 
 
-@pytest.mark.parametrize(
-    "load", [load_digits, load_dates, load_sorting, load_modular], ids=lambda load: load.__name__
-)
+@pytest.mark.parametrize("load", [load_digits, load_dates, load_sorting, load_modular], ids=lambda load: load.__name__)
 def test_no_input_is_in_two_parts(load):
     parts = [arrays(split)[0] for split in load()]
     rows = [{row.tobytes() for row in part} for part in parts]

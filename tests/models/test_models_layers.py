@@ -18,7 +18,8 @@ from models._layers import (
     max_pool_2x2,
     patches_3x3,
 )
-from models._optimizers import OPTIMIZERS, selectable, warmup_cosine
+from models._optimizers import OPTIMIZERS, selectable
+from models._schedules import SCHEDULES, schedule
 from models.cnn import CNN
 from models.mlp import MLP
 
@@ -47,29 +48,24 @@ class PlainCNN(nn.Module):
 
     @nn.compact
     def __call__(self, images):
-        activation = FLAX_ACTIVATIONS[self.activation]
-        x = nn.Conv(self.width, (3, 3), name="stem")(images[..., None])
+        x = images[..., None]
         for stage in range(2):
-            for block in range(self.depth):
-                name = f"stage_{stage}_block_{block}"
-                y = activation(nn.LayerNorm(use_fast_variance=False, name=f"{name}_norm")(x))
-                x = x + nn.Conv(self.width, (3, 3), name=f"{name}_conv")(y)
+            for layer in range(self.depth):
+                name = f"stage_{stage}_layer_{layer}"
+                x = nn.Conv(self.width, (3, 3), name=f"{name}_conv")(x)
+                x = nn.LayerNorm(use_fast_variance=False, name=f"{name}_norm")(x)
+                x = FLAX_ACTIVATIONS[self.activation](x)
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        x = activation(nn.LayerNorm(use_fast_variance=False, name="norm")(x))
-        return nn.Dense(10, name="head")(x.reshape(x.shape[0], -1))
+        cells = x.reshape(x.shape[0], 4, self.width)
+        return sum(nn.Dense(10, name=f"head_{i}")(cells[:, i]) for i in range(4))
 
 
-def _cut(params, like, width):
+def _cut(params, like):
     """The live part of a masked network's parameters, in the shapes of the plain network ``like``."""
-
-    def leaf(path, plain):
-        layer, kind = (entry.key for entry in path)
-        held = np.asarray(params[layer][kind])
-        if layer == "head" and kind == "kernel":  # its inputs are pixels x features, flattened
-            held = held.reshape(-1, MAX_WIDTH, 10)[:, :width].reshape(-1, 10)
-        return jnp.asarray(held[tuple(slice(n) for n in plain.shape)])
-
-    return jax.tree_util.tree_map_with_path(leaf, like)
+    return {
+        layer: {kind: params[layer][kind][tuple(slice(n) for n in leaf.shape)] for kind, leaf in leaves.items()}
+        for layer, leaves in like.items()
+    }
 
 
 def _pair(kind, width, depth, activation):
@@ -118,9 +114,9 @@ def test_masked_network_is_the_plain_one(kind, width, depth, activation):
 
         return jax.jit(jax.grad(loss_and_logits, has_aux=True))
 
-    live = _cut(params, like, width)
+    live = _cut(params, like)
     grads, logits = loss(masked_apply)(params)
-    live_grads = _cut(grads, like, width)
+    live_grads = _cut(grads, like)
     expected_grads, expected_logits = loss(plain_apply)(live)
     np.testing.assert_allclose(logits, expected_logits, **TOL)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **TOL), live_grads, expected_grads)
@@ -133,7 +129,8 @@ def test_training_stays_on_the_plain_network():
     width = 7
     params, like, masked_apply, plain_apply = _pair("mlp", width, 2, "gelu")
     labels = jnp.arange(6) % 10
-    schedule, decay = warmup_cosine(jnp.float32(0.01), 20), jnp.float32(0.1)
+    kind, decay = jnp.int32(SCHEDULES.index("cosine")), jnp.float32(0.1)
+    rate = schedule(kind, jnp.float32(0.01), jnp.float32(0.1), 20)
 
     def trained(p, apply, optimizer):
         def loss(p):
@@ -146,11 +143,11 @@ def test_training_stays_on_the_plain_network():
 
         return jax.lax.scan(step, (p, optimizer.init(p)), length=20)[0][0]
 
-    ours = selectable(jnp.int32(OPTIMIZERS.index("adamw")), schedule, decay)
-    theirs = optax.adamw(schedule, weight_decay=0.1, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p))
-    before = _cut(params, like, width)
+    ours = selectable(jnp.int32(OPTIMIZERS.index("adamw")), rate, decay)
+    theirs = optax.adamw(rate, weight_decay=0.1, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p))
+    before = _cut(params, like)
     after, expected = (
-        _cut(trained(params, masked_apply, ours), like, width),
+        _cut(trained(params, masked_apply, ours), like),
         trained(before, plain_apply, theirs),
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), after, expected)
@@ -167,6 +164,15 @@ def test_initial_scale_follows_live_fan_in(layer, shape, window, fan_in, gain):
     # The variance of a sample variance of normals is 2 sigma^4 / n; five standard errors.
     assert abs(kernel.var() - expected) < 5 * expected * np.sqrt(2 / num_draws)
     assert np.all(np.asarray(module.init(jax.random.key(1), x, fan_in=1, width=64)["params"]["bias"]) == 0)
+
+
+@pytest.mark.parametrize(("layer", "shape"), [(MaskedDense, (2, 16)), (MaskedConv3x3, (2, 4, 4, 16))])
+def test_initial_weights_do_not_depend_on_the_size_of_the_array(layer, shape):
+    def kernel(held, features):
+        x = jnp.ones((*shape[:-1], held))
+        return layer(features).init(jax.random.key(1), x, fan_in=jnp.int32(3), width=5)["params"]["kernel"]
+
+    np.testing.assert_array_equal(kernel(16, 32)[..., :3, :5], kernel(3, 5))
 
 
 @pytest.mark.parametrize("width", [1, 3, 8])
@@ -189,15 +195,46 @@ def test_patches_are_a_convolution():
     np.testing.assert_array_equal(max_pool_2x2(x), nn.max_pool(x, (2, 2), strides=(2, 2)))
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradient_of_the_pool_under_jit(activation):
+    """It goes to the largest of each cell, though a compiler may compute the maximum and its arguments apart."""
+    x, weights = (jax.random.normal(jax.random.key(i), (6, 8, 8, 5)) for i in (0, 1))
+    scale = jnp.ones(5)
+
+    def gradient(pool):
+        def loss(scale):
+            y = MaskedLayerNorm().apply({"params": {"scale": scale, "bias": scale}}, x, width=jnp.int32(5))
+            return jnp.sum(weights[:, ::2, ::2] * pool(FLAX_ACTIVATIONS[activation](y)))
+
+        return jax.jit(jax.grad(loss))(scale)
+
+    expected = gradient(lambda y: nn.max_pool(y, (2, 2), strides=(2, 2)))
+    np.testing.assert_allclose(gradient(max_pool_2x2), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_activations_by_position():
     x = jnp.linspace(-3, 3, 13)
     for position, name in enumerate(ACTIVATIONS):
         np.testing.assert_allclose(activate(x, jnp.int32(position)), FLAX_ACTIVATIONS[name](x), rtol=1e-6)
 
 
-def test_dropout():
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.9])
+def test_dropout(rate):
     x = jnp.ones((200, 100))
-    np.testing.assert_array_equal(dropout(jax.random.key(0), x, jnp.float32(0)), x)
-    y = np.asarray(jax.jit(dropout)(jax.random.key(0), x, jnp.float32(0.3)))
-    assert set(np.unique(y).tolist()) == {0.0, float(np.float32(1) / np.float32(0.7))}
-    assert abs((y == 0).mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / y.size)
+    y = np.asarray(jax.jit(dropout)(jax.random.key(0), x, jnp.float32(rate)))
+    np.testing.assert_allclose(y[y != 0], 1 / (1 - rate), rtol=1e-5)
+    assert abs((y == 0).mean() - rate) <= 5 * np.sqrt(rate * (1 - rate) / y.size)
+    # Examples are not given the same mask.
+    assert rate == 0 or not np.array_equal(y[0], y[1])
+
+
+def test_no_dropout_without_a_key():
+    x = jnp.ones((3, 4))
+    assert dropout(None, x, jnp.float32(0.5)) is x
+
+
+@pytest.mark.parametrize(("held", "live"), [((6, 40), (4, 30)), ((6, 2, 2, 32), (4, 2, 2, 8)), ((6, 5, 8), (4, 5, 8))])
+def test_dropout_does_not_depend_on_the_size_of_the_array(held, live):
+    """Neither on the rows of a batch nor on the features held."""
+    larger, own = (dropout(jax.random.key(0), jnp.ones(shape), jnp.float32(0.5)) for shape in (held, live))
+    np.testing.assert_array_equal(larger[tuple(slice(n) for n in live)], own)

@@ -1,4 +1,4 @@
-"""The selectable optimizer and schedules equal optax's own."""
+"""The selectable optimizer, the schedules and clipping equal optax's own."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import pytest
 
 from models._optimizers import OPTIMIZERS, selectable
 from models._schedules import FINAL_SHARE, SCHEDULES, schedule
+from models._train import clip
 
 NUM_STEPS = 20
 
@@ -135,3 +136,19 @@ def test_schedules_side_by_side_equal_alone():
     assert rates.dtype == jnp.float32
     for i, kind in enumerate(SCHEDULES):
         np.testing.assert_allclose(rates[i], _rates(kind, warmups[i], 30, 30), rtol=1e-6)
+
+
+@pytest.mark.parametrize("max_norm", [0.1, 1.0, 1e3])
+def test_clip_equals_optax(max_norm):
+    params, grad = _problem()
+    grads = grad(params)
+    transformation = optax.clip_by_global_norm(max_norm)
+    expected, _ = transformation.update(grads, transformation.init(params))
+    got = jax.jit(clip)(grads, jnp.float32(max_norm))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), got, expected)
+    assert optax.tree.norm(got) <= 1.00001 * max_norm
+
+
+def test_clip_keeps_zero_gradients():
+    zeros = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
+    assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(clip(zeros, jnp.float32(0.1))))

@@ -29,9 +29,7 @@ def test_measures_of_classification():
     logits = jnp.array([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
     measures = classification.measures(logits, jnp.array([1, 2]))
     assert measures["accuracy"].tolist() == [1, 0]
-    np.testing.assert_allclose(
-        measures["loss"], [np.log(1 + np.e**2 + np.e) - 2, np.log(np.e**3 + 2)], rtol=1e-5
-    )
+    np.testing.assert_allclose(measures["loss"], [np.log(1 + np.e**2 + np.e) - 2, np.log(np.e**3 + 2)], rtol=1e-5)
 
 
 def test_measures_of_sequences():
@@ -59,14 +57,17 @@ def test_regression_is_the_squared_error():
     assert regression.loss(outputs, targets, jnp.float32(0.1)).tolist() == [4, 0]
 
 
-@pytest.mark.parametrize("task", [classification, regression, sequence, language])
-def test_every_measure_has_a_worst(task):
-    shape, targets = {
-        classification: ((2, 3), jnp.zeros(2, jnp.int32)),
-        regression: ((2, 1), jnp.zeros(2)),
-        sequence: ((2, 4, 3), jnp.zeros((2, 4), jnp.int32)),
-        language: ((2, 4, 3), jnp.zeros((2, 4), jnp.int32)),
-    }[task]
+@pytest.mark.parametrize(
+    "task, shape, targets",
+    [
+        (classification, (2, 3), jnp.zeros(2, jnp.int32)),
+        (regression, (2, 1), jnp.zeros(2)),
+        (sequence, (2, 4, 3), jnp.zeros((2, 4), jnp.int32)),
+        (language, (2, 4, 3), jnp.zeros((2, 4), jnp.int32)),
+    ],
+    ids=["classification", "regression", "sequence", "language"],
+)
+def test_every_measure_has_a_worst(task, shape, targets):
     measures = task.measures(_logits(*shape), targets)
     assert set(measures) == set(task.worst) and all(m.shape == (2,) for m in measures.values())
     assert task.loss(_logits(*shape), targets, jnp.float32(0.1)).shape == (2,)

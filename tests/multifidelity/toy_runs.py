@@ -6,6 +6,7 @@ import numpy as np
 
 from bojax import Float, Int, Space
 from bojax.multifidelity import Program, from_functions
+from bojax.multifidelity._samplers import decoded, sampled
 
 SPACE = Space(x=Float(0.0, 1.0), rate=Float(0.05, 0.5, log=True))
 DIVERGES_AT = 2  # steps
@@ -78,8 +79,7 @@ class TwoStructures:
 
 def some_hparams(n, space=SPACE, seed=0):
     """n random configurations, NumPy arrays."""
-    columns = space.decode(space.sample(jax.random.key(seed), n))
-    return {name: np.asarray(column) for name, column in columns.items()}
+    return decoded(space, sampled(space, jax.random.key(seed), np.arange(n)))
 
 
 def some_keys(n, seed=1):
