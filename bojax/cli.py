@@ -100,6 +100,7 @@ def list_objectives(as_json: JsonOption = False) -> None:
             "num_steps": objective.num_steps,
             "rungs": list(objective.rungs),
             "structural": list(objective.structural),
+            "sizes": {name: list(sizes) for name, sizes in (objective.sizes or {}).items()},
             "metric": objective.metric,
             "direction": objective.direction,
             "space": objective.space,
@@ -368,7 +369,9 @@ def _summary(study: "Study", url: str) -> dict[str, Any]:
             "number": trial.number,
             "value": trial.value,
             "params": trial.params,
-            "metrics": {k: v for k, v in trial.user_attrs.items() if isinstance(v, int | float)},
+            "metrics": {
+                k: v for k, v in trial.user_attrs.items() if isinstance(v, int | float) and not k.startswith("bojax:")
+            },
         }
     return {
         "study": study.name,
