@@ -27,6 +27,8 @@ class Observations(NamedTuple):
         noise_var: [capacity] variance of the noise of each value as far as it was told, in squared units of y; 0 where
             nothing was told. None counts as 0 everywhere.
         cost: [capacity] what each evaluation cost, 0 where that was not told. None where costs are not kept.
+        grad: [capacity, d] derivatives of y by the coordinates of the cube, NaN where not told. None where gradients are
+            not kept.
     """
 
     X: Float[Array, "*b n d"]
@@ -35,6 +37,7 @@ class Observations(NamedTuple):
     count: Int[Array, "*b"]
     noise_var: Float[Array, "*b n"] | None = None
     cost: Float[Array, "*b n"] | None = None
+    grad: Float[Array, "*b n d"] | None = None
 
     @property
     def capacity(self) -> int:
@@ -65,8 +68,12 @@ def next_capacity(count: int, minimum: int = MIN_CAPACITY) -> int:
     return max(minimum, 1 << max(count - 1, 0).bit_length())
 
 
-def empty(num_dims: int, capacity: int, dtype=None) -> Observations:
-    """A buffer with no observation. Raises ValueError when `capacity` is below 1."""
+def empty(num_dims: int, capacity: int, dtype=None, *, gradients: bool = False) -> Observations:
+    """A buffer with no observation, with room for `gradients` if so wished.
+
+    Raises:
+        ValueError: when `capacity` is below 1.
+    """
     if capacity < 1:
         raise ValueError(f"`capacity` must be at least 1, got {capacity}.")
     dtype = jnp.zeros((), dtype).dtype
@@ -76,6 +83,7 @@ def empty(num_dims: int, capacity: int, dtype=None) -> Observations:
         mask=jnp.zeros(capacity, bool),
         count=jnp.zeros((), jnp.int32),
         noise_var=jnp.zeros(capacity, dtype),
+        grad=jnp.full((capacity, num_dims), jnp.nan, dtype) if gradients else None,
     )
 
 
@@ -90,6 +98,7 @@ def append(
     y: Float[Array, "k"],
     noise_var: Float[Array, "k"] | None = None,
     cost: Float[Array, "k"] | None = None,
+    grad: Float[Array, "k d"] | None = None,
 ) -> Observations:
     """Add k observations.
 
@@ -101,12 +110,15 @@ def append(
         y: [k] their values; NaN or infinite for a failed evaluation, which is stored with its mask off.
         noise_var: [k] variances of their noise, 0 where not known; not known by default.
         cost: [k] what the evaluations cost, 0 where not known; for observations that keep costs.
+        grad: [k, d] gradients, NaN where not known; for observations that keep them.
 
     Raises:
-        ValueError: costs are given to observations that keep none.
+        ValueError: costs or gradients are given to observations that keep none.
     """
     if cost is not None and observations.cost is None:
         raise ValueError("`cost` must be left out: these observations keep no costs. Use bojax.loop.cost_aware.")
+    if grad is not None and observations.grad is None:
+        raise ValueError("`grad` must be left out: these observations keep no gradients. Use bayesopt(gradients=True).")
     rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
     # Without the barrier XLA may compute y twice, with other rounding, for the value and for the mask.
     y = jax.lax.optimization_barrier(y.astype(observations.y.dtype))
@@ -118,6 +130,7 @@ def append(
         count=observations.count + jnp.int32(X.shape[0]),
         noise_var=before.at[rows].set(_or_zeros(noise_var, y), mode="drop"),
         cost=None if observations.cost is None else observations.cost.at[rows].set(_or_zeros(cost, y), mode="drop"),
+        grad=None if observations.grad is None else observations.grad.at[rows].set(_or_nans(grad, X), mode="drop"),
     )
 
 
@@ -131,8 +144,9 @@ def resize(observations: Observations, capacity: int) -> Observations:
             mask=observations.mask[:capacity],
             noise_var=None if observations.noise_var is None else observations.noise_var[:capacity],
             cost=None if observations.cost is None else observations.cost[:capacity],
+            grad=None if observations.grad is None else observations.grad[:capacity],
         )
-    grown = empty(observations.X.shape[-1], capacity, observations.X.dtype)
+    grown = empty(observations.X.shape[-1], capacity, observations.X.dtype, gradients=observations.grad is not None)
     return Observations(
         X=grown.X.at[:old].set(observations.X),
         y=grown.y.at[:old].set(observations.y),
@@ -140,6 +154,7 @@ def resize(observations: Observations, capacity: int) -> Observations:
         count=observations.count,
         noise_var=None if observations.noise_var is None else grown.y.at[:old].set(observations.noise_var),
         cost=None if observations.cost is None else grown.y.at[:old].set(observations.cost),
+        grad=None if observations.grad is None else grown.grad.at[:old].set(observations.grad),
     )
 
 
@@ -150,10 +165,11 @@ def from_numpy(
     dtype,
     noise_var: np.ndarray | None = None,
     cost: np.ndarray | None = None,
+    grad: np.ndarray | None = None,
 ) -> Observations:
     """A buffer filled on the host, without compiling anything.
 
-    X: [n, d]; y: [n], NaN where failed; noise_var: [n]; cost: [n], None where costs are not kept.
+    X: [n, d]; y: [n], NaN where failed; noise_var: [n]; cost: [n] and grad: [n, d], None where they are not kept.
     """
     count, num_dims = X.shape
     padded_X = np.full((capacity, num_dims), 0.5, dtype)
@@ -166,6 +182,8 @@ def from_numpy(
         out[:count] = 0.0 if values is None else values
         return jnp.asarray(out)
 
+    padded_grad = np.full((capacity, num_dims), np.nan, dtype)
+    padded_grad[:count] = np.nan if grad is None else grad
     return Observations(
         X=jnp.asarray(padded_X),
         y=padded(y),
@@ -173,6 +191,7 @@ def from_numpy(
         count=jnp.asarray(np.int32(count)),
         noise_var=padded(noise_var),
         cost=None if cost is None else padded(cost),
+        grad=None if grad is None else jnp.asarray(padded_grad),
     )
 
 
@@ -216,3 +235,7 @@ def remove_pending(pending: Pending, X: Float[Array, "k d"]) -> Pending:
 
 def _or_zeros(values, like):
     return jnp.zeros_like(like) if values is None else jnp.asarray(values, like.dtype)
+
+
+def _or_nans(grad, X):
+    return jnp.full_like(X, jnp.nan) if grad is None else jnp.asarray(grad, X.dtype)

@@ -36,7 +36,8 @@ class Algorithm(NamedTuple):
         init: `init(key) -> state`.
         ask: `ask(key, state) -> (X [q, d], state, info)`; the points are remembered as pending.
         tell: `tell(state, X [k, d], y [k], noise_var=None) -> state`; y is maximised, non-finite y means a failed
-            evaluation, `noise_var` [k] are variances of the noise where they are known.
+            evaluation, `noise_var` [k] are variances of the noise where they are known. Algorithms that take gradients
+            also have an argument `grad` [k, d], dy/dx in the unit cube, NaN where not known.
         space: what is searched; its `decode` turns X into native values.
         q: how many points each `ask` gives.
     """
@@ -86,7 +87,9 @@ def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""
     return jnp.where(full | crowded, Status.OVERFLOW, status).astype(jnp.int32)
 
 
-def tell_state(space: Space, state: StateT, X: Any, y: Any, noise_var: Any = None, cost: Any = None) -> StateT:
+def tell_state(
+    space: Space, state: StateT, X: Any, y: Any, noise_var: Any = None, cost: Any = None, grad: Any = None
+) -> StateT:
     """Store what was told, X [k, d] and y [k], in the buffers of any state; the `tell` of every algorithm here.
 
     Points are rounded to the space first, so that the objective, the buffer and the surrogate see the same point.
@@ -110,20 +113,26 @@ def tell_state(space: Space, state: StateT, X: Any, y: Any, noise_var: Any = Non
         if not isinstance(cost, Tracer) and not bool(jnp.all((cost > 0) & (cost < jnp.inf) | jnp.isnan(cost))):
             raise ValueError(f"`cost` must be positive and finite, or NaN where it is not known, got {cost}.")
         cost = jnp.where((cost > 0) & (cost < jnp.inf), cost, 0.0)
+    if grad is not None:
+        grad = jnp.asarray(grad, dtype)
+        if grad.shape != X.shape:
+            raise ValueError(f"`grad` must have the shape of `X`, {list(X.shape)}, got {list(grad.shape)}.")
+        known = jnp.isfinite(grad) & ~jnp.asarray(space.is_categorical)[None, :]
+        grad = jnp.where(known, grad, jnp.nan)
     count, capacity = state.observations.count, state.observations.capacity
     if not isinstance(count, Tracer) and int(count) + X.shape[0] > capacity:
         raise BojaxError(
             f"the state holds {int(count)} of at most {capacity} observations and cannot take {X.shape[0]} more. "
             f"Enlarge it first: state = bojax.loop.grow(state, {data.next_capacity(int(count) + X.shape[0])})."
         )
-    return _store(space, state, X, y, noise_var, cost)
+    return _store(space, state, X, y, noise_var, cost, grad)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _store(space, state, X, y, noise_var, cost):
+def _store(space, state, X, y, noise_var, cost, grad):
     X = space.round(X)
     state = state._replace(
-        observations=data.append(state.observations, X, y, noise_var, cost),
+        observations=data.append(state.observations, X, y, noise_var, cost, grad),
         pending=data.remove_pending(state.pending, X),
     )
     return state._replace(failures=()) if hasattr(state, "failures") else state
@@ -138,6 +147,7 @@ def restore(
     remember: bool = True,
     noise_var: np.ndarray | None = None,
     cost: np.ndarray | None = None,
+    grad: np.ndarray | None = None,
 ) -> StateT:
     """A fresh state filled with all that was told, on the host and without compiling anything.
 
@@ -153,6 +163,7 @@ def restore(
             before every `ask`.
         noise_var: [n] variances of the noise of each value, 0 where not known.
         cost: [n] what each evaluation cost, 0 where not known; left out of states that keep no costs.
+        grad: [n, d] gradients in the unit cube, NaN where not known; left out of states that keep none.
 
     Returns:
         The state with its buffers replaced.
@@ -173,8 +184,12 @@ def restore(
         cost = None
     elif cost is None:
         cost = np.zeros(len(y), dtype)
+    if state.observations.grad is None:
+        grad = None
+    elif grad is None:
+        grad = np.full_like(X, np.nan)
     return state._replace(
-        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var, cost),
+        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var, cost, grad),
         pending=data.pending_from_numpy(pending_X, slots, dtype),
     )
 

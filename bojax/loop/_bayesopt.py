@@ -16,7 +16,7 @@ fifth of 37 x 37 cells failing 5.0 and 0.29, 6.9 and 0.007; Hartmann-6 (40) with
 worst value together were hardly better than the worst value alone.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of,
 from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
 from bojax.optim import CandidateOptimizer, Lattice, multistart
 from bojax.space import Space
-from bojax.surrogates import Surrogate, fit_success, gp, half_rank, learned_noise, matern52
+from bojax.surrogates import Surrogate, fit_success, gp, gradient_gp, half_rank, learned_noise, matern52
 from bojax.surrogates._output import OutputTransform
 
 POLISH_EVALS = 30
@@ -116,8 +116,9 @@ def bayesopt(
     optimizer: CandidateOptimizer | None = None,
     num_restarts: int = 10,
     raw_samples: int = 512,
-    output_transform: OutputTransform | None = half_rank,
+    output_transform: OutputTransform | None | Literal["auto"] = "auto",
     noisy: bool = False,
+    gradients: bool = False,
     joint: bool = True,
     max_pending: int | None = None,
     byte_budget: int = BYTE_BUDGET,
@@ -143,6 +144,8 @@ def bayesopt(
         noisy: whether evaluations of one point differ by more than a little. Then the default acquisition is noisy
             expected improvement, and the default surrogate expects a noise variance of about e^-4 of the values'.
             Figures in `NOISE`.
+        gradients: whether `tell` takes gradients of y, which the default surrogate (`gradient_gp`) learns from. Values
+            are then seen as they are told, unless `output_transform` is given: tell the logarithm of a loss.
         joint: whether the q points, chosen one after another, are then moved together along the gradient of their joint
             utility, where the acquisition has one. Figures in `POLISH_EVALS`.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
@@ -180,8 +183,10 @@ def bayesopt(
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
+    if output_transform == "auto":
+        output_transform = None if gradients else half_rank
     if surrogate is None:
-        surrogate = default_surrogate(space, noisy=noisy)
+        surrogate = default_surrogate(space, noisy=noisy, gradients=gradients)
     if acquisition is None:
         acquisition = batch_log_nei() if noisy else batch_log_ei()
     elif not isinstance(acquisition, BatchAcquisition):
@@ -200,7 +205,7 @@ def bayesopt(
     optimizer_for(capacity, jnp.float32)  # complains about bad numbers now
 
     def init(key):
-        observations = data.empty(space.num_dims, capacity)
+        observations = data.empty(space.num_dims, capacity, gradients=gradients)
         dtype = observations.X.dtype
         return BayesoptState(
             observations=observations,
@@ -222,15 +227,17 @@ def bayesopt(
         state = state._replace(params=params, pending=data.add_pending(state.pending, X, info.valid))
         return X, state, info._replace(status=status)
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, grad=None):
+        return tell_state(space, state, X, y, noise_var, grad=grad)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
 
 
-def default_surrogate(space: Space, *, noisy: bool = False) -> Surrogate:
+def default_surrogate(space: Space, *, noisy: bool = False, gradients: bool = False) -> Surrogate:
     """A Gaussian process with a Matern-5/2 kernel; categories are compared by equality."""
     kernel = matern52(categorical_dims=tuple(i for i, c in enumerate(space.is_categorical) if c))
+    if gradients:
+        return gradient_gp(kernel, noise=learned_noise(**NOISE) if noisy else None)
     return gp(kernel, noise=learned_noise(**NOISE) if noisy else None)
 
 

@@ -5,6 +5,7 @@ from bojax.surrogates._deep_ensemble import deep_ensemble
 from bojax.surrogates._fully_bayesian import fully_bayesian_gp, saas
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
+from bojax.surrogates._gradient_gp import GradientGPParams, GradientPaths, GradientPosterior, gradient_gp
 from bojax.surrogates._half_rank import half_rank
 from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
@@ -30,6 +31,9 @@ __all__ = [
     "Functions",
     "GPParams",
     "GPPosterior",
+    "GradientGPParams",
+    "GradientPaths",
+    "GradientPosterior",
     "Kernel",
     "Mean",
     "MixturePaths",
@@ -48,6 +52,7 @@ __all__ = [
     "from_gpjax",
     "fully_bayesian_gp",
     "gp",
+    "gradient_gp",
     "half_rank",
     "known_noise",
     "learned_noise",

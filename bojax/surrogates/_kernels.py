@@ -53,6 +53,8 @@ class Kernel(NamedTuple):
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
         to_gpjax: `to_gpjax(params) -> GPJax kernel`, or None where there is no equal one.
         features: random features, or None where they are not known.
+        derivatives: `derivatives(params, A: Jets [n], B: Jets [m]) -> [n, m]`, covariances of values and derivatives, or
+            None where they are not known.
     """
 
     init: Callable[..., Any]
@@ -62,6 +64,7 @@ class Kernel(NamedTuple):
     bounds: Callable[[Any], tuple[Any, Any]]
     to_gpjax: Callable[[Any], Any] | None = None
     features: Features | None = None
+    derivatives: Callable[..., Float[Array, "n m"]] | None = None
 
 
 class KernelParams(NamedTuple):
@@ -88,7 +91,7 @@ def matern52(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
         >>> kernel.matrix(kernel.init(2, jnp.float32), jnp.zeros((1, 2)), jnp.ones((3, 2))).shape
         (1, 3)
     """
-    return _stationary("Matern52", matern52_of_r2, categorical_dims, degrees=5)
+    return _stationary("Matern52", MATERN52, categorical_dims, degrees=5)
 
 
 def rbf(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
@@ -98,7 +101,7 @@ def rbf(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
     Args:
         categorical_dims: columns that hold categories, compared by equality only.
     """
-    return _stationary("RBF", rbf_of_r2, categorical_dims, degrees=0)
+    return _stationary("RBF", RBF, categorical_dims, degrees=0)
 
 
 @jax.custom_jvp
@@ -122,12 +125,40 @@ def _matern52_jvp(primals, tangents):
 
 @_matern52_d1.defjvp
 def _matern52_d1_jvp(primals, tangents):
-    return _matern52_d1(primals[0]), (25.0 / 12.0) * jnp.exp(-jnp.sqrt(5.0 * primals[0])) * tangents[0]
+    return _matern52_d1(primals[0]), _matern52_d2(primals[0]) * tangents[0]
+
+
+@jax.custom_jvp
+def _matern52_d2(r2):
+    """d^2k/d(r^2)^2 = (25/12) exp(-s), with s = sqrt(5 r^2)."""
+    return (25.0 / 12.0) * jnp.exp(-jnp.sqrt(5.0 * r2))
+
+
+@_matern52_d2.defjvp
+def _matern52_d2_jvp(primals, tangents):
+    # The slope is infinite at coincident points; wherever it is used it is multiplied by a distance.
+    s = jnp.sqrt(5.0 * primals[0])
+    slope = -(125.0 / 24.0) * jnp.exp(-s) / jnp.where(s > 0, s, 1.0)
+    return _matern52_d2(primals[0]), jnp.where(s > 0, slope, 0.0) * tangents[0]
 
 
 def rbf_of_r2(r2: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """The squared exponential as a function of the squared scaled distance."""
     return jnp.exp(-0.5 * r2)
+
+
+def _rbf_d1(r2):
+    return -0.5 * jnp.exp(-0.5 * r2)
+
+
+def _rbf_d2(r2):
+    return 0.25 * jnp.exp(-0.5 * r2)
+
+
+MATERN52 = (matern52_of_r2, _matern52_d1, _matern52_d2)
+"""Matern-5/2 and its first two derivatives, as functions of r^2."""
+RBF = (rbf_of_r2, _rbf_d1, _rbf_d2)
+"""The squared exponential and its first two derivatives, as functions of r^2."""
 
 
 def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Array, "n m"]:
@@ -139,8 +170,8 @@ def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Ar
     return r2 + jax.lax.stop_gradient(jnp.maximum(r2, 0.0) - r2)
 
 
-def _stationary(name: str, of_r2: Callable, categorical_dims: tuple[int, ...], *, degrees: int) -> Kernel:
-    categorical_dims = tuple(sorted(categorical_dims))
+def _stationary(name: str, profile: tuple[Callable, ...], categorical_dims: tuple[int, ...], *, degrees: int) -> Kernel:
+    of_r2, categorical_dims = profile[0], tuple(sorted(categorical_dims))
 
     def log_lengthscale_loc(num_dims):
         return LENGTHSCALE_LOC + 0.5 * math.log(num_dims)
@@ -157,10 +188,7 @@ def _stationary(name: str, of_r2: Callable, categorical_dims: tuple[int, ...], *
             scale = inverse[None, numeric]
             K = of_r2(squared_distance((X[:, numeric] - 0.5) * scale, (Z[:, numeric] - 0.5) * scale))
         if categorical_dims:
-            dims = np.asarray(categorical_dims)
-            # Neighbouring categories sit 1/k apart in the cube, so a margin tells them apart in any dtype.
-            differ = jnp.abs(X[:, None, dims] - Z[None, :, dims]) > 1e-6
-            K = K * jnp.exp(-jnp.sum(jnp.where(differ, inverse[None, None, dims], 0.0), axis=-1))
+            K = K * categorical_factor(inverse, X, Z, categorical_dims)
         return jnp.exp(params.log_outputscale) * K
 
     def diagonal(params, X):
@@ -188,5 +216,57 @@ def _stationary(name: str, of_r2: Callable, categorical_dims: tuple[int, ...], *
 
         return stationary_to_gpjax(name, categorical_dims, params)
 
+    def derivatives(params, A, B):
+        return derivative_matrix(profile, params, A, B, categorical_dims)
+
     features = stationary_features(degrees, categorical_dims)
-    return Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax, features)
+    return Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax, features, derivatives)
+
+
+def categorical_factor(
+    inverse: Float[Array, "d"], X: Float[Array, "n d"], Z: Float[Array, "m d"], categorical_dims: tuple[int, ...]
+) -> Float[Array, "n m"]:
+    """exp(-sum_c [x_c != z_c] / lengthscale_c) over the categorical columns; `inverse` holds 1 / lengthscale."""
+    dims = np.asarray(categorical_dims)
+    # Neighbouring categories sit 1/k apart in the cube, so a margin tells them apart in any dtype.
+    differ = jnp.abs(X[:, None, dims] - Z[None, :, dims]) > 1e-6
+    return jnp.exp(-jnp.sum(jnp.where(differ, inverse[None, None, dims], 0.0), axis=-1))
+
+
+class Jets(NamedTuple):
+    """Values and directional derivatives of the objective: row i stands for value_i f(x_i) + direction_i . f'(x_i).
+
+    Attributes:
+        X: [n, d] points in the unit cube.
+        value: [n] factor of the value.
+        direction: [n, d] factors of the derivatives, 0 along categorical columns.
+    """
+
+    X: Float[Array, "n d"]
+    value: Float[Array, "n"]
+    direction: Float[Array, "n d"]
+
+
+def derivative_matrix(
+    profile: tuple[Callable, ...], params: KernelParams, A: Jets, B: Jets, categorical_dims: tuple[int, ...]
+) -> Float[Array, "n m"]:
+    """Covariances of values and directional derivatives under k(r^2), by a few matrix products.
+
+    With z = (x_A - x_B) / lengthscale and directions v, w in the same units, the derivatives of k(|z|^2) are
+
+        d/dv: 2 k' z.v      d/dw: -2 k' z.w      d/dv d/dw: -4 k'' (z.v)(z.w) - 2 k' v.w
+    """
+    of_r2, d1, d2 = profile
+    inverse = jnp.exp(-params.log_lengthscale)
+    numeric = np.setdiff1d(np.arange(A.X.shape[-1]), categorical_dims)
+    scale = inverse[None, numeric]
+    (X, V), (Z, W) = (((J.X[:, numeric] - 0.5) * scale, J.direction[:, numeric] * scale) for J in (A, B))
+    r2 = squared_distance(X, Z)
+    zv = jnp.sum(X * V, axis=-1)[:, None] - matmul(V, Z.T)
+    zw = matmul(X, W.T) - jnp.sum(Z * W, axis=-1)[None, :]
+    a, b = A.value[:, None], B.value[None, :]
+    slope = d1(r2)
+    K = a * b * of_r2(r2) + 2.0 * slope * (b * zv - a * zw - matmul(V, W.T)) - 4.0 * d2(r2) * zv * zw
+    if categorical_dims:
+        K = K * categorical_factor(inverse, A.X, B.X, categorical_dims)
+    return jnp.exp(params.log_outputscale) * K
