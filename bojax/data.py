@@ -27,8 +27,8 @@ class Observations(NamedTuple):
         noise_var: [capacity] variance of the noise of each value as far as it was told, in squared units of y; 0 where
             nothing was told. None counts as 0 everywhere.
         cost: [capacity] what each evaluation cost, 0 where that was not told. None where costs are not kept.
-        grad: [capacity, d] derivatives of y by the coordinates of the cube, NaN where not told. None where gradients are
-            not kept.
+        grad: [capacity, d] derivatives of y by the coordinates of the cube, NaN where not told. None where gradients
+            are not kept.
     """
 
     X: Float[Array, "*b n d"]

@@ -40,6 +40,7 @@ SURROGATES = {
     "fully-bayesian": lambda: surrogates.fully_bayesian_gp(
         num_warmup=16, num_samples=32, thinning=16, max_depth=3, num_restarts=1, max_evals=40
     ),
+    "gradient-gp": lambda: surrogates.gradient_gp(max_evals=40),
     "saas": lambda: surrogates.saas(num_warmup=16, num_samples=32),
     "fixed-noise": lambda: surrogates.gp(noise=surrogates.fixed_noise(1e-3), num_restarts=1, max_evals=40),
 }

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 SPACE, SEED, VERSION = "bojax:space", "bojax:seed", "bojax:version"
 WORKER, STALE, ERROR, TOLD = "bojax:worker", "bojax:stale", "bojax:error", "bojax:told"
-NOISE_VAR, COST = "bojax:noise_var", "bojax:cost"
+NOISE_VAR, COST, GRAD = "bojax:noise_var", "bojax:cost", "bojax:grad"
 INSTEAD_OF = "bojax:instead_of"
 """Number of the trial that was given up and told after all, under this trial's number."""
 FORMAT_VERSION = 1

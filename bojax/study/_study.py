@@ -30,6 +30,7 @@ from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status
 from bojax.space import Space, to_space
 from bojax.study import _storage
 from bojax.study._checks import check_arguments, check_attrs, to_float
+from bojax.study._gradients import checked_gradient, cube_gradient
 from bojax.study._open import open_study
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt, suggest
@@ -182,6 +183,7 @@ class Study:
         state: str | None = None,
         noise_var: float | None = None,
         cost: float | None = None,
+        grad: Mapping[str, Any] | None = None,
         user_attrs: Mapping[str, Any] | None = None,
     ) -> Trial:
         """Tells what came of a trial.
@@ -195,6 +197,8 @@ class Study:
                 repeats, for example.
             cost: what the evaluation cost, > 0, whether it gave a value or not; for algorithms that learn costs
                 (`bojax.loop.cost_aware`).
+            grad: derivatives of the value by Float parameters, by name, in their own units; for algorithms that learn
+                from gradients (`bayesopt(gradients=True)`). Components that are not known are left out.
             user_attrs: more to record with the trial; values must fit into JSON.
 
         Returns:
@@ -204,7 +208,7 @@ class Study:
         Raises:
             TypeError: the value is no number. Nothing is recorded.
             ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
-                not positive, or one of them not finite. Nothing is recorded.
+                not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
         if state not in (None, "complete", "fail"):
@@ -223,6 +227,8 @@ class Study:
             if not (math.isfinite(cost) and cost > 0):
                 raise ValueError(f"`cost` must be finite and positive, got {cost}.")
             user_attrs = {**(user_attrs or {}), _storage.COST: cost}
+        if grad is not None:
+            user_attrs = {**(user_attrs or {}), _storage.GRAD: checked_gradient(self._space, grad)}
         frozen = self._running(trial)
         if frozen.user_attrs.get(_storage.STALE):
             frozen = self._readmit(frozen)
@@ -387,7 +393,7 @@ class Study:
             q: how many points the algorithm chooses.
         """
         trials = _storage.trials_of(self._optuna)
-        X, y, noise_var, cost, pending = self._data(trials, own)
+        X, y, noise_var, cost, grad, pending = self._data(trials, own)
         suggested, status = suggest(
             self._algorithm,
             self._space,
@@ -398,6 +404,7 @@ class Study:
             y=y,
             noise_var=noise_var,
             cost=cost,
+            grad=grad,
             pending=np.concatenate([pending, np.reshape(more_pending, (-1, self._space.num_dims))]),
         )
         if status in (Status.FALLBACK, Status.OVERFLOW):
@@ -406,8 +413,8 @@ class Study:
 
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
         """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
-        told), and pending points [p, d]."""
-        X, y, noise_var, cost, pending = [], [], [], [], []
+        told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
+        X, y, noise_var, cost, grad, pending = [], [], [], [], [], []
         for trial in trials:
             row = self._row(trial)
             if row is None:
@@ -418,11 +425,13 @@ class Study:
                 y.append(self._sign * value if math.isfinite(value) else math.nan)
                 noise_var.append(float(trial.user_attrs.get(_storage.NOISE_VAR, 0.0)))
                 cost.append(float(trial.user_attrs.get(_storage.COST, 0.0)))
+                told = trial.user_attrs.get(_storage.GRAD, {})
+                grad.append(self._sign * cube_gradient(self._space, self._space.to_params(row), told))
             elif trial.state == TrialState.RUNNING and trial.number not in own:
                 pending.append(row)
         num_dims = self._space.num_dims
         told = np.reshape(X, (-1, num_dims)), *(np.asarray(column, float) for column in (y, noise_var, cost))
-        return *told, np.reshape(pending, (-1, num_dims))
+        return *told, np.reshape(grad, (-1, num_dims)), np.reshape(pending, (-1, num_dims))
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""

@@ -28,6 +28,7 @@ def suggest(
     pending: np.ndarray,
     noise_var: np.ndarray | None = None,
     cost: np.ndarray | None = None,
+    grad: np.ndarray | None = None,
 ) -> tuple[list[dict[str, Any]], Status]:
     """Up to q suggestions, fewer only where a finite space is exhausted, and how they came about.
 
@@ -45,6 +46,7 @@ def suggest(
         pending: [p, d] points being evaluated.
         noise_var: [n] variances of the noise of the values, 0 where not told.
         cost: [n] what the evaluations cost, 0 where not told; for algorithms that keep costs.
+        grad: [n, d] derivatives along the sides of the cube, NaN where not told; for algorithms that keep gradients.
 
     Raises:
         ValueError: the algorithm gives points of another shape.
@@ -52,7 +54,7 @@ def suggest(
     with host_scope():
         init, ask = _program(algorithm, space, q)
         key = jax.random.key(seed, impl="threefry2x32")
-        state = restore(init(key), X, y, pending, remember=False, noise_var=noise_var, cost=cost)
+        state = restore(init(key), X, y, pending, remember=False, noise_var=noise_var, cost=cost, grad=grad)
         rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
         rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
     if rows.shape != (q, space.num_dims):

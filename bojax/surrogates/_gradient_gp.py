@@ -2,12 +2,13 @@
 
 Values and derivatives of a Gaussian process are jointly Gaussian, so a gradient is d more observations. Every row of
 the data is a value or a directional derivative (`Jets`); the rest is the exact Gaussian process of `gp`. Gradients have
-a noise variance of their own, learned with the other hyperparameters: where they contradict the values, it grows until
-they count for nothing.
+a noise variance of their own, learned with the other hyperparameters. The likelihood alone does not find out wrong
+gradients: they are d times as many as values, and it may blame the values. So hyperparameters without gradients are
+fitted, too, and those are taken under which each value is predicted better by everything else (leave-one-out density).
 
-A factorisation of n (d + 1) rows costs (d + 1)^3 times that of n. Beyond `MAX_ROWS` each point keeps one derivative, the
-one along its own gradient, which makes 2 n rows (Wu, Poloczek, Wilson and Frazier 2017, arXiv:1703.04389, keep one
-direction, too).
+A factorisation of n (d + 1) rows costs (d + 1)^3 times that of n. Beyond `MAX_ROWS` each point keeps one derivative,
+the one along its own gradient, which makes 2 n rows (Wu, Poloczek, Wilson and Frazier 2017, arXiv:1703.04389, keep
+one direction, too).
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ from bojax.surrogates._standardize import Scale, standardize
 MAX_ROWS = 600
 """Most rows with full gradients: one evaluation of the likelihood takes about 0.1 s at 600 and 0.6 s at 1,050."""
 SWITCHED_OFF = 1e4
-"""Largest noise variance of a gradient, in squared standardised units of y per side of the cube: then it says nothing."""
+"""Largest noise variance of a gradient, in squared standardised units of y per side of the cube: it says nothing."""
 
 
 class GradientGPParams(NamedTuple):
@@ -87,7 +88,8 @@ def gradient_gp(
         noise: see `gp`.
         grad_noise: noise variance of every component of a gradient, in squared standardised units of y per side of the
             cube; learned by default, up to `SWITCHED_OFF`.
-        num_restarts: starts of the fit, >= 2: the last fit, the prior's mode, the mode with gradients switched off.
+        num_restarts: starts of the fit, >= 3: the last fit, the prior's mode, random ones, and one that goes without
+            gradients.
         max_evals: most evaluations of all starts together in one fit.
         max_rows: beyond so many rows (capacity times d + 1) points keep one directional derivative each.
 
@@ -98,10 +100,10 @@ def gradient_gp(
         TypeError: for a kernel whose derivatives are not known.
         ValueError: for a number out of range.
     """
-    if num_restarts < 2 or max_evals < 1 or max_rows < 1:
+    if num_restarts < 3 or max_evals < 1 or max_rows < 1:
         raise ValueError(
-            f"`num_restarts` must be at least 2, `max_evals` and `max_rows` at least 1, got {num_restarts}, {max_evals} "
-            f"and {max_rows}."
+            "`num_restarts` must be at least 3, `max_evals` and `max_rows` at least 1, "
+            f"got {num_restarts}, {max_evals} and {max_rows}."
         )
     model = gp_model(kernel, mean, noise)
     if model.kernel.derivatives is None:
@@ -212,10 +214,12 @@ def _fit(model, grad_noise, key, rows, params, num_restarts, max_evals):
     mode = ravel_pytree(grad_noise.init(flat.dtype))[0]
     noises = jnp.broadcast_to(mode, (num_restarts, *mode.shape))
     noises = noises.at[0].set(ravel_pytree(params.log_grad_noise_var)[0])
-    if num_restarts > 2:  # the third start is the mode, too, with gradients that hardly count
-        first = first.at[2].set(ravel_pytree(initial_params(model, num_dims, flat.dtype))[0])
-        noises = noises.at[2].set(math.log(SWITCHED_OFF) - 2.0)
-    x0 = jnp.clip(jnp.concatenate([first, noises], axis=-1), lower, upper)
+    x0 = jnp.concatenate([first, noises], axis=-1)
+    lower, upper = (jnp.broadcast_to(b, x0.shape) for b in (lower, upper))
+    if mode.size:  # the last lane keeps gradients switched off
+        off = math.log(SWITCHED_OFF)
+        x0, lower, upper = (array.at[-1, -1].set(off) for array in (x0, lower, upper))
+    x0 = jnp.clip(x0, lower, upper)
     float64 = jnp.finfo(flat.dtype).bits >= 64
     result = minimize_lanes(
         each_lane(jax.value_and_grad(lambda theta: _loss(model, grad_noise, unravel(theta), rows))),
@@ -228,8 +232,26 @@ def _fit(model, grad_noise, key, rows, params, num_restarts, max_evals):
     )
     losses = jnp.where(jnp.isfinite(result.f), result.f, jnp.inf)
     best = jnp.argmin(losses)
+    if mode.size:
+        best = jnp.argmin(losses[:-1])
+        densities = [leave_one_out(model, grad_noise, unravel(result.x[i]), rows) for i in (best, num_restarts - 1)]
+        best = jnp.where(densities[1] > densities[0], num_restarts - 1, best)
     ok = jnp.isfinite(losses[best])
     return unravel(jnp.where(ok, result.x[best], flat)), FitInfo(losses[best], losses, result.num_evals, ok)
+
+
+def leave_one_out(model: GPModel, grad_noise: Noise, params: GradientGPParams, rows: Rows) -> Float[Array, ""]:
+    """Sum of the log densities of the values, each given everything else; minus infinity where that is not finite.
+
+    With a = K^-1 r and C = K^-1, value i is predicted to be off by a_i / C_ii with the variance 1 / C_ii (Rasmussen and
+    Williams 2006, section 5.4.2).
+    """
+    K, residual, _ = _covariance(model, grad_noise, params, rows)
+    _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(K.dtype))
+    alpha, precision = matmul(L_inv.T, matmul(L_inv, residual)), jnp.sum(L_inv * L_inv, axis=0)
+    density = 0.5 * (jnp.log(precision) - alpha * alpha / precision)
+    total = jnp.sum(jnp.where(rows.mask & ~rows.is_grad, density, 0.0))
+    return jnp.where(ok & jnp.isfinite(total), total, -jnp.inf)
 
 
 def _condition(model, grad_noise, params, rows, num_spare) -> "GradientPosterior":

@@ -53,8 +53,8 @@ class Kernel(NamedTuple):
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
         to_gpjax: `to_gpjax(params) -> GPJax kernel`, or None where there is no equal one.
         features: random features, or None where they are not known.
-        derivatives: `derivatives(params, A: Jets [n], B: Jets [m]) -> [n, m]`, covariances of values and derivatives, or
-            None where they are not known.
+        derivatives: `derivatives(params, A: Jets [n], B: Jets [m]) -> [n, m]`, covariances of values and derivatives,
+            or None where they are not known.
     """
 
     init: Callable[..., Any]

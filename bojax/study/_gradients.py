@@ -1,0 +1,40 @@
+"""Gradients that users tell in native units, and what the surrogate needs: derivatives along the sides of the cube."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bojax.space import Float, Space
+from bojax.study._checks import to_float
+
+
+def checked_gradient(space: Space, grad: Mapping[str, Any]) -> dict[str, float]:
+    """The components of a gradient as plain floats; those that are not finite are left out.
+
+    Raises:
+        ValueError: for a name the space does not have, or a parameter that is no `Float`.
+        TypeError: for a component that is no number.
+    """
+    for name in grad:
+        if name not in list(space):
+            raise ValueError(f"`grad` names {name!r}, which the space does not have; it has {list(space)}.")
+        if not isinstance(space[name], Float):
+            raise ValueError(f"`grad` names {name!r}, which is no Float: only Floats have derivatives.")
+    components = {name: to_float(value) for name, value in grad.items()}
+    return {name: value for name, value in components.items() if math.isfinite(value)}
+
+
+def cube_gradient(space: Space, params: Mapping[str, Any], grad: Mapping[str, float]) -> np.ndarray:
+    """Derivatives along the sides of the unit cube, [d]; NaN where `grad` has no component.
+
+    With u in [0, 1], a parameter is low + (high - low) u, or low (high / low)^u on the log scale.
+    """
+    out = np.full(space.num_dims, np.nan)
+    for i, name in enumerate(space):
+        parameter = space[name]
+        if name in grad and isinstance(parameter, Float):
+            log_slope = params[name] * math.log(parameter.high / parameter.low) if parameter.log else 0.0
+            out[i] = grad[name] * (log_slope if parameter.log else parameter.high - parameter.low)
+    return out
