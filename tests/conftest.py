@@ -1,5 +1,6 @@
 """Settings of the whole test session; they hold before bojax is imported."""
 
+import gc
 import os
 
 # Several BLAS threads make small factorisations slower by an order of magnitude when cores are shared.
@@ -28,3 +29,20 @@ def x64():
     """Float64 for one test; nowhere in the tests is it switched on globally."""
     with jax.enable_x64(True):
         yield
+
+
+MAX_MAPS = 25_000
+"""Of the 65,530 memory maps that Linux allows a process. Compiled programs take hundreds each; beyond, LLVM fails."""
+
+
+def pytest_runtest_teardown(item):
+    """Drops compiled programs before there are too many of them."""
+    del item
+    try:
+        with open("/proc/self/maps", "rb") as file:
+            num_maps = file.read().count(b"\n")
+    except OSError:  # no Linux
+        return
+    if num_maps > MAX_MAPS:
+        jax.clear_caches()
+        gc.collect()

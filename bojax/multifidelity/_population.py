@@ -25,6 +25,10 @@ from bojax.multifidelity._trainable import Program, Trainable
 
 Members = Sequence[int] | np.ndarray
 
+MAX_STRUCTURES = 40
+"""Structures whose compiled functions are kept. On Linux a process may have 65,530 memory maps, beyond which LLVM cannot
+compile; a transformer's functions take about 900, and what is dropped here is given back."""
+
 
 class Chunk(NamedTuple):
     """Members that run in one program.
@@ -221,7 +225,7 @@ def default_workers() -> int:
     return max(1, len(affinity(0)) if affinity else (os.cpu_count() or 1))
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=MAX_STRUCTURES)
 def _vmapped(program: Program) -> Program:
     """The functions of a program, vmapped and jitted once, so that every population shares what was compiled."""
     return Program(
