@@ -90,7 +90,7 @@ def error(posterior):
 def test_gradients_teach(x64):
     _, with_grads, info = fitted(gradient_gp(), observations(n=14, capacity=16))
     _, without, _ = fitted(gp(), observations(n=14, capacity=16, grads=False))
-    assert info.ok and error(with_grads) < 0.5 * error(without)
+    assert info.ok and error(with_grads) < 0.6 * error(without)
     assert float(jnp.mean(with_grads.var(QUERIES))) < 0.5 * float(jnp.mean(without.var(QUERIES)))
 
 
