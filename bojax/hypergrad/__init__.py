@@ -1,0 +1,59 @@
+"""Hypergradients: the gradient of an outer loss through an inner optimization.
+
+`hypergradient(inner_loss, outer_loss, method=...)` makes a pure function of the hyperparameters that returns the outer
+loss, its gradient and diagnostics. Which method:
+
+* `Implicit` where the inner problem is solved well and the hyperparameters are part of its loss. Cost and memory do not
+  depend on how it was solved.
+* `Unrolled` for hyperparameters of the optimizer, schedules and starting points, and for runs that end early.
+* `Forward` for the same with few hyperparameters and any number of steps.
+* `OneStep` where only a cheap direction is wanted.
+
+The solvers of lineax may be given to `Implicit`, the optimizers of optax to everything that trains.
+"""
+
+from bojax._errors import HypergradientError, InertHyperparameterError, NonDifferentiableHyperparameterError
+from bojax.hypergrad._cg import CG
+from bojax.hypergrad._descent import Descent
+from bojax.hypergrad._direct import Direct
+from bojax.hypergrad._forward import Forward
+from bojax.hypergrad._gauss_newton import GaussNewton
+from bojax.hypergrad._hypergradient import hypergradient
+from bojax.hypergrad._implicit import Implicit
+from bojax.hypergrad._mixflow import mixflow_grad
+from bojax.hypergrad._neumann import Neumann
+from bojax.hypergrad._newton import Newton
+from bojax.hypergrad._nystrom import Nystrom
+from bojax.hypergrad._one_step import OneStep
+from bojax.hypergrad._problem import InnerResult, Solution
+from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_status
+from bojax.hypergrad._transform import Schedule, from_unit, l2
+from bojax.hypergrad._unrolled import Unrolled
+
+__all__ = [
+    "CG",
+    "Descent",
+    "Direct",
+    "Forward",
+    "GaussNewton",
+    "Hypergrad",
+    "HypergradStatus",
+    "HypergradientError",
+    "Implicit",
+    "InertHyperparameterError",
+    "Info",
+    "InnerResult",
+    "Neumann",
+    "Newton",
+    "NonDifferentiableHyperparameterError",
+    "Nystrom",
+    "OneStep",
+    "Schedule",
+    "Solution",
+    "Unrolled",
+    "from_unit",
+    "hypergradient",
+    "l2",
+    "mixflow_grad",
+    "raise_for_status",
+]
