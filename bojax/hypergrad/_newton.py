@@ -129,6 +129,8 @@ def _backtrack(fn, s: _State, p, eps):
         t, _, f, g = c
         return (t > 1e-10) & ~improves(t, f, g)
 
-    t, w, f, g = jax.lax.while_loop(failed, lambda c: attempt(0.5 * c[0]), attempt(jnp.ones((), s.f.dtype)))
+    # The loop makes the first attempt too, so that the loss stands in the program once.
+    start = (jnp.full((), 2.0, s.f.dtype), s.w, jnp.full_like(s.f, jnp.inf), s.g)
+    t, w, f, g = jax.lax.while_loop(failed, lambda c: attempt(0.5 * c[0]), start)
     good = improves(t, f, g)
     return _tree.where(good, w, s.w), jnp.where(good, f, s.f), _tree.where(good, g, s.g), ~good

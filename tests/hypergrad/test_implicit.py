@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import optax
 import pytest
 
 from bojax import hypergrad as hg
@@ -79,13 +80,13 @@ def test_preconditioning_saves_steps(x64):
         return jnp.sum((w - target) ** 2)
 
     def run(**kwargs):
-        fn = hg.hypergradient(inner_loss, outer_loss, method=hg.Implicit(hg.CG(rtol=1e-8), **kwargs))
+        fn = hg.hypergradient(inner_loss, outer_loss, method=hg.Implicit(hg.CG(1e-8, 2000), **kwargs))
         return jax.jit(fn)(jnp.asarray(-12.0), jnp.zeros(60))
 
     plain, better = run(), run(preconditioner=hg.Nystrom(30))
     assert better.info.adjoint_steps < 0.5 * plain.info.adjoint_steps
     exact = run(preconditioner=hg.Nystrom(60))
-    assert exact.info.adjoint_steps <= 5
+    assert exact.info.adjoint_steps <= 20
     through_lineax = hg.Implicit(lx.CG(rtol=1e-8, atol=0.0), preconditioner=hg.Nystrom(30))
     result = jax.jit(hg.hypergradient(inner_loss, outer_loss, method=through_lineax))(jnp.asarray(-12.0), jnp.zeros(60))
     for other in (better, exact, result):
@@ -93,17 +94,15 @@ def test_preconditioning_saves_steps(x64):
 
 
 def test_polish_squares_the_error_of_the_inner_solver(x64):
-    import optax
-
     known = problems.logistic()
-    rough = hg.Descent(optax.sgd(0.3), 150)
+    rough = hg.Descent(optax.sgd(0.3), 400)
     errors = []
     for polish in (0, 1, 2):
         method = hg.Implicit(polish=polish, inner_tol=1.0)
         result = call(hypergradient(known, method, inner_solver=rough), known)
         errors.append(relative_error(result.grad, known.grad))
     assert 1e-6 < errors[0] < 0.1
-    assert errors[1] < 10 * errors[0] ** 2 and errors[2] < 1e-8
+    assert errors[1] < 10 * errors[0] ** 2 and errors[2] < 1e-10
 
 
 def test_gauss_newton_equals_the_hessian_of_a_linear_model(x64):
@@ -153,7 +152,7 @@ def test_starting_from_the_adjoint_takes_no_steps(x64):
 def test_vmap_is_a_loop(x64, solver):
     known = problems.logistic()
     fn = hypergradient(known, hg.Implicit(solver))
-    H = known.hparams + jnp.linspace(-1, 1, 5)[:, None]
+    H = known.hparams[None] + jnp.linspace(-1, 1, 5)[:, None]
     batched = jax.jit(jax.vmap(fn, in_axes=(0, None, None, None)))(H, known.params0, known.inner_data, known.outer_data)
     for i, h in enumerate(H):
         single = call(fn, known, h)
@@ -209,8 +208,6 @@ def test_too_few_steps_are_told(x64):
 
 
 def test_the_error_estimate_is_of_the_order_of_the_error(x64):
-    import optax
-
     known = problems.logistic()
     for num_steps in (50, 200, 800):
         solver = hg.Descent(optax.sgd(0.3), num_steps)
