@@ -14,6 +14,7 @@ The solvers of lineax may be given to `Implicit`, the optimizers of optax to eve
 
 from bojax._errors import HypergradientError, InertHyperparameterError, NonDifferentiableHyperparameterError
 from bojax.hypergrad._cg import CG
+from bojax.hypergrad._check import CheckResult, check
 from bojax.hypergrad._descent import Descent
 from bojax.hypergrad._direct import Direct
 from bojax.hypergrad._forward import Forward
@@ -25,6 +26,7 @@ from bojax.hypergrad._neumann import Neumann
 from bojax.hypergrad._newton import Newton
 from bojax.hypergrad._nystrom import Nystrom
 from bojax.hypergrad._one_step import OneStep
+from bojax.hypergrad._optimize import History, OptimizeResult, Plateau, optimize
 from bojax.hypergrad._problem import InnerResult, Solution
 from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_status
 from bojax.hypergrad._transform import Schedule, from_unit, l2
@@ -32,10 +34,12 @@ from bojax.hypergrad._unrolled import Unrolled
 
 __all__ = [
     "CG",
+    "CheckResult",
     "Descent",
     "Direct",
     "Forward",
     "GaussNewton",
+    "History",
     "Hypergrad",
     "HypergradStatus",
     "HypergradientError",
@@ -48,12 +52,16 @@ __all__ = [
     "NonDifferentiableHyperparameterError",
     "Nystrom",
     "OneStep",
+    "OptimizeResult",
+    "Plateau",
     "Schedule",
     "Solution",
     "Unrolled",
+    "check",
     "from_unit",
     "hypergradient",
     "l2",
     "mixflow_grad",
+    "optimize",
     "raise_for_status",
 ]

@@ -57,7 +57,6 @@ def test_dependence_is_followed_through_loops_and_branches():
         return jax.lax.cond(loss > 0, lambda: loss + h["c"] * jnp.sum(w**2), lambda: loss)
 
     fn = hg.hypergradient(looped, outer)
-    assert np.isfinite(fn({"a": 1.0, "c": 1.0, "b": 0.0} | {}, jnp.zeros(2)).value) if False else True
     with pytest.raises(hg.InertHyperparameterError, match=r"`hparams\['b'\]` must"):
         fn({"a": 1.0, "b": 1.0, "c": 1.0}, jnp.zeros(2))
 

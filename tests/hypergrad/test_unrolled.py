@@ -194,9 +194,10 @@ def test_vmap_is_a_loop(x64, mode):
 
 @pytest.mark.parametrize("mode", ["unrolled", "forward"])
 def test_adam_without_eps_root_is_told(x64, mode):
-    """A gradient with an entry that is exactly zero, as dead pixels make."""
-    inner = lambda w, h, data: h * jnp.sum((w[:2] - 1.0) ** 2)  # noqa: E731
-    outer = lambda w, h, data: jnp.sum(w**2)  # noqa: E731
+    """The gradient of a weight whose input is always zero, a dead pixel, is exactly zero."""
+    X = jnp.asarray([[1.0, 2.0, 0.0], [0.5, -1.0, 0.0]])
+    inner = lambda w, h, data: h * jnp.sum((X @ w - 1.0) ** 2)  # noqa: E731
+    outer = lambda w, h, data: jnp.sum((X @ w) ** 2)  # noqa: E731
     kind = hg.Unrolled if mode == "unrolled" else hg.Forward
     status = [
         jax.jit(hg.hypergradient(inner, outer, method=kind(optax.adam(0.1, eps_root=e), 5)))(1.0, jnp.zeros(3))
@@ -216,7 +217,7 @@ def temp_bytes(known, method, **kwargs):
 
 def test_memory():
     """Temporary memory of the compiled programs at 16 and at 1024 steps."""
-    known = problems.mlp(width=32, n=64)
+    known = problems.mlp(width=32, n=128)
     short, long = 16, 1024
 
     def ratio(make):
