@@ -9,6 +9,9 @@ loss, its gradient and diagnostics. Which method:
 * `Forward` for the same with few hyperparameters and any number of steps.
 * `OneStep` where only a cheap direction is wanted.
 
+`optimize` is the outer loop around such a function, `check` compares it with finite differences. Two algorithms move
+hyperparameters and inner parameters together: `online` during a single training run, `soba` on minibatches.
+
 The solvers of lineax may be given to `Implicit`, the optimizers of optax to everything that trains.
 """
 
@@ -26,9 +29,11 @@ from bojax.hypergrad._neumann import Neumann
 from bojax.hypergrad._newton import Newton
 from bojax.hypergrad._nystrom import Nystrom
 from bojax.hypergrad._one_step import OneStep
+from bojax.hypergrad._online import Online, OnlineInfo, OnlineState, online
 from bojax.hypergrad._optimize import History, OptimizeResult, Plateau, optimize
 from bojax.hypergrad._problem import InnerResult, Solution
 from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_status
+from bojax.hypergrad._soba import Soba, SobaInfo, SobaState, soba
 from bojax.hypergrad._transform import Schedule, from_unit, l2
 from bojax.hypergrad._unrolled import Unrolled
 
@@ -52,9 +57,15 @@ __all__ = [
     "NonDifferentiableHyperparameterError",
     "Nystrom",
     "OneStep",
+    "Online",
+    "OnlineInfo",
+    "OnlineState",
     "OptimizeResult",
     "Plateau",
     "Schedule",
+    "Soba",
+    "SobaInfo",
+    "SobaState",
     "Solution",
     "Unrolled",
     "check",
@@ -62,6 +73,8 @@ __all__ = [
     "hypergradient",
     "l2",
     "mixflow_grad",
+    "online",
     "optimize",
     "raise_for_status",
+    "soba",
 ]

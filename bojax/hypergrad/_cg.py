@@ -53,7 +53,8 @@ class CG:
             low, high = jnp.minimum(s.low, ratio), jnp.maximum(s.high, ratio)
             return _State(_tree.add(s.x, alpha, s.p), r, p, rz, s.step + 1, low, high)
 
-        r0 = _tree.add(b, -1, matvec(x0))
+        r0 = b if x0 is None else _tree.add(b, -1, matvec(x0))
+        x0 = _tree.zeros_like(b) if x0 is None else x0
         z0 = precondition(r0)
         rz0 = _tree.dot(r0, z0)
         start = _State(x0, r0, z0, rz0, jnp.int32(0), jnp.full_like(rz0, jnp.inf), jnp.zeros_like(rz0))

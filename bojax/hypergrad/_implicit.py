@@ -84,11 +84,10 @@ class Implicit:
         solver = self._linear_solver()
         for _ in range(self.polish):
             g, matvec, precondition = self._system(problem, case, params)
-            params = _tree.add(params, -1, solver(matvec, g, _tree.zeros_like(g), precondition).x)
+            params = _tree.add(params, -1, solver(matvec, g, None, precondition).x)
         value, b, direct, aux = outer_gradients(problem, params, case)
         g, matvec, precondition = self._system(problem, case, params)
-        x0 = _tree.zeros_like(b) if case.adjoint is None else case.adjoint
-        solution = solver(matvec, b, x0, precondition)
+        solution = solver(matvec, b, case.adjoint, precondition)
         v = solution.x
         grad = _tree.add(direct, -1, cross_term(problem, case, params, v))
         info = self._info(solver, params, g, b, matvec(v), solution, inner_steps)

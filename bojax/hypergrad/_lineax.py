@@ -40,7 +40,7 @@ class Lineax:
 
         def solve(apply_consts, pre_consts, b, x0):
             operator = _operator(lambda v: apply(apply_consts, v), b)
-            options: dict[str, Any] = {"y0": x0}
+            options: dict[str, Any] = {} if x0 is None else {"y0": x0}
             if precondition is not None:
                 options["preconditioner"] = _operator(lambda v: pre(pre_consts, v), b)
             result = lx.linear_solve(operator, b, self.solver, options=options, throw=False)

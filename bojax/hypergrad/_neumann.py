@@ -43,6 +43,7 @@ class Neumann:
         def add_term(x, _):
             return _tree.add(x, scale, _tree.add(b, -1, matvec(x))), None
 
+        x0 = _tree.zeros_like(b) if x0 is None else x0
         x, _ = jax.lax.scan(add_term, x0, length=self.num_terms)
         unknown = jnp.zeros((), _tree.dtype(b))
         return Solution(x, jnp.int32(self.num_terms + extra), unknown + jnp.inf, unknown)

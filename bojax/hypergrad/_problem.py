@@ -83,7 +83,7 @@ class Solution(NamedTuple):
 
 
 class LinearSolver(Protocol):
-    """Solves C x = b for a symmetric C given by its products."""
+    """Solves C x = b for a symmetric C given by its products, starting from x0, or from zero where that is None."""
 
     def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None) -> Solution: ...
 
