@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from bojax.hypergrad._unrolled import Unrolled
 from bojax.space import Space
 
 
+@runtime_checkable
 class HypergradFn(Protocol):
     """What `hypergradient` returns."""
 

@@ -92,7 +92,8 @@ class Implicit:
         grad = _tree.add(direct, -1, cross_term(problem, case, params, v))
         info = self._info(solver, params, g, b, matvec(v), solution, inner_steps)
         finite = _tree.all_finite(value, b, g, direct)
-        info = info._replace(status=_with_nonfinite(info.status, finite, _tree.all_finite(v), _tree.all_finite(grad)))
+        finite = finite & (_tree.all_finite(grad) | ~_tree.all_finite(v))  # a failed solve has its own status
+        info = info._replace(status=jnp.where(finite, info.status, jnp.int32(HypergradStatus.NONFINITE)))
         return Hypergrad(value, grad, params, v, info, aux)
 
     def _linear_solver(self) -> LinearSolver:
@@ -144,13 +145,6 @@ class Implicit:
         if hasattr(solver, "rtol"):
             return max(10 * relative_tolerance(solver.rtol, params), 100 * eps)
         return 1e-3
-
-
-def _with_nonfinite(status: Array, finite: Array, adjoint_finite: Array, grad_finite: Array) -> Array:
-    """A solver that failed on finite input met a singular matrix; anything else not finite is just that."""
-    failed = jnp.maximum(status, jnp.int32(HypergradStatus.SINGULAR_CURVATURE))
-    status = jnp.where(adjoint_finite, status, failed)
-    return jnp.where(finite & (grad_finite | ~adjoint_finite), status, jnp.int32(HypergradStatus.NONFINITE))
 
 
 def _ratio(a: Array, b: Array) -> Array:

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 from jax.custom_batching import custom_vmap
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from bojax.hypergrad import _tree
+from bojax.hypergrad._closure import open_closure
 from bojax.hypergrad._problem import MatVec, Solution
 
 
@@ -35,8 +35,8 @@ class Lineax:
 
     def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None = None) -> Solution:
         """Solve C x = b from x0; solvers that take neither start nor preconditioner ignore them."""
-        apply, apply_consts = _closed(matvec, b)
-        pre, pre_consts = _closed(precondition or (lambda v: v), b)
+        apply, apply_consts = open_closure(matvec, b)
+        pre, pre_consts = open_closure(precondition or (lambda v: v), b)
 
         def solve(apply_consts, pre_consts, b, x0):
             operator = _operator(lambda v: apply(apply_consts, v), b)
@@ -48,24 +48,13 @@ class Lineax:
 
         x, num_steps = _one_by_one_on_cpu(solve)(apply_consts, pre_consts, b, x0)
         unknown = jnp.zeros((), _tree.dtype(b))
+        x = _tree.where(_tree.norm(b) == 0, b, x)  # BiCGStab divides zero by zero
         return Solution(x, num_steps, unknown + jnp.inf, unknown)
 
 
 def _operator(matvec: MatVec, like: Any) -> lx.AbstractLinearOperator:
     structure = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), like)
     return lx.FunctionLinearOperator(matvec, structure, (lx.symmetric_tag, lx.positive_semidefinite_tag))
-
-
-def _closed(matvec: MatVec, like: Any):
-    """`matvec` with the arrays it closes over made arguments."""
-    program, out = jax.make_jaxpr(matvec, return_shape=True)(like)
-    treedef = jax.tree.structure(out)
-
-    def apply(consts, v):
-        leaves = jaxpr_as_fun(ClosedJaxpr(program.jaxpr, consts))(*jax.tree.leaves(v))
-        return jax.tree.unflatten(treedef, leaves)
-
-    return apply, program.consts
 
 
 def _one_by_one_on_cpu(fn):

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from bojax.hypergrad._closure import open_closure
 from bojax.hypergrad._problem import Loss
 
 
@@ -27,6 +28,17 @@ def mixflow_grad(loss: Loss) -> Any:
     Args:
         loss: `loss(params, hparams, data)`, a scalar.
     """
+
+    def gradient(params, hparams, data):
+        apply, consts = open_closure(loss, params, hparams, data)
+        explicit = _explicit_gradient(lambda w, h, rest: apply(rest[1], w, h, rest[0]))
+        return explicit(params, hparams, (data, consts))
+
+    return gradient
+
+
+def _explicit_gradient(loss: Loss) -> Any:
+    """`mixflow_grad` of a loss that closes over nothing traced."""
 
     @jax.custom_vjp
     def gradient(params, hparams, data):

@@ -5,7 +5,7 @@ w*(h) = argmin_w L(w, h), or what a training run of so many steps reaches; the h
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -82,12 +82,14 @@ class Solution(NamedTuple):
     max_curvature: Array
 
 
+@runtime_checkable
 class LinearSolver(Protocol):
     """Solves C x = b for a symmetric C given by its products, starting from x0, or from zero where that is None."""
 
     def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None) -> Solution: ...
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way to compute hypergradients: a frozen object of settings."""
 

@@ -216,6 +216,21 @@ def test_the_error_estimate_is_of_the_order_of_the_error(x64):
         assert error / 5 < result.info.error_estimate < 100 * error
 
 
+def test_an_outer_loss_without_parameters_has_a_zero_adjoint():
+    for solver in (hg.CG(), hg.Direct(), hg.Neumann(), lx.BiCGStab(rtol=1e-5, atol=0.0), lx.GMRES(rtol=1e-5, atol=0.0)):
+        fn = hg.hypergradient(lambda w, h, d: jnp.sum((w - h) ** 2), lambda w, h, d: h**2, method=hg.Implicit(solver))
+        result = jax.jit(fn)(1.0, jnp.zeros(2))
+        hg.raise_for_status(result)
+        assert result.grad == 2.0 and not result.adjoint.any()
+
+
+def test_a_solver_that_breaks_down_is_told():
+    """lineax's BiCGStab divides by zero where the first step is exact."""
+    method = hg.Implicit(lx.BiCGStab(rtol=1e-5, atol=0.0))
+    result = status_of(lambda w, h, d: 0.5 * h * jnp.sum(w**2), method=method)
+    assert result.info.status == (hg.HypergradStatus.ADJOINT_NOT_CONVERGED if np.isnan(result.grad) else 0)
+
+
 def test_raise_for_status_names_the_share_of_a_batch():
     known = problems.ridge(dtype=jnp.float32)
     fn = hypergradient(known, hg.Implicit(hg.CG(max_steps=1)))

@@ -180,6 +180,20 @@ def test_integers_and_keys_in_the_data(x64):
         assert relative_error(other.grad, results[0].grad) < 1e-11
 
 
+@pytest.mark.parametrize("backprop", ["mixflow", "plain"])
+def test_losses_may_close_over_batched_arrays(backprop):
+    """A vmap over data that the losses close over: inside, the data are traced arrays of no argument."""
+
+    def one(X):
+        inner = lambda w, h, data: jnp.mean((X @ w - 1.0) ** 2) + jnp.exp(h) * jnp.sum(w**2)  # noqa: E731
+        outer = lambda w, h, data: jnp.mean((X @ w - 2.0) ** 2)  # noqa: E731
+        method = hg.Unrolled(optax.sgd(0.1), 40, backprop=backprop)
+        return hg.hypergradient(inner, outer, method=method)(0.3, jnp.zeros(3)).grad
+
+    X = jax.random.normal(jax.random.key(0), (3, 10, 3))
+    np.testing.assert_allclose(jax.jit(jax.vmap(one))(X), [one(x) for x in X], rtol=1e-5)
+
+
 @pytest.mark.parametrize("mode", ["unrolled", "forward"])
 def test_vmap_is_a_loop(x64, mode):
     known = float64_mlp()
