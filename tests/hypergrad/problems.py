@@ -1,10 +1,13 @@
 """Inner and outer problems whose hypergradients are known."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from bojax.hypergrad import Newton
 
 
 class Known(NamedTuple):
@@ -128,6 +131,20 @@ def mlp(dtype=jnp.float32, width=16, n=32, d=8, seed=0):
 
     hparams = {"log_l2": jnp.full(3, -4.0, dtype), "log_lr": jnp.asarray(-2.5, dtype)}
     return Known(inner_loss, lambda w, h, data: fit(w, data), hparams, params, (X[:n], y[:n]), (X[n:], y[n:]))
+
+
+@functools.cache
+def at_solution(name):
+    """A problem in float64 that starts where its inner loss is least, for solvers that only stay there."""
+    with jax.enable_x64(True):
+        known = {"ridge": ridge, "logistic": logistic}[name]()
+        end = jax.jit(lambda w, h, data: Newton()(known.inner_loss, w, h, data))
+        return known._replace(params0=end(known.params0, known.hparams, known.inner_data).params)
+
+
+def stay(inner_loss, params0, hparams, data, key):
+    """The inner solver that does nothing."""
+    return params0
 
 
 def call(fn, known, hparams=None, **kwargs):
