@@ -1,7 +1,7 @@
 """Bayesian optimization for JAX.
 
-Importing bojax imports JAX and NumPy and nothing heavier; the study (Optuna), the GPJax adapter and the plots load when
-they are first used. No global setting is changed.
+Importing bojax imports JAX and NumPy and nothing heavier; the study (Optuna), hypergradients (optax), the GPJax adapter
+and the plots load when they are first used. No global setting is changed.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from bojax.loop import Algorithm, bayesopt, random_search, run, run_many, thomps
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 
 if TYPE_CHECKING:
-    from bojax import multifidelity, study, testing
+    from bojax import hypergrad, multifidelity, study, testing
     from bojax.multifidelity import train_many
     from bojax.study import Study, maximize, minimize, tune
 
@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Study": "bojax.study",
+    "hypergrad": "bojax.hypergrad",
     "maximize": "bojax.study",
     "minimize": "bojax.study",
     "multifidelity": "bojax.multifidelity",
@@ -49,6 +50,7 @@ __all__ = [
     "data",
     "enable_compilation_cache",
     "host_scope",
+    "hypergrad",
     "loop",
     "maximize",
     "minimize",

@@ -20,6 +20,18 @@ class StudyError(BojaxError):
     """A study was asked for something its trials do not allow."""
 
 
+class NonDifferentiableHyperparameterError(BojaxError):
+    """A hyperparameter has no derivative: it is an integer, a boolean or a choice."""
+
+
+class InertHyperparameterError(BojaxError):
+    """A hyperparameter does not reach what is differentiated, so that its hypergradient would be zero in silence."""
+
+
+class HypergradientError(BojaxError):
+    """A hypergradient came out with a status other than ok."""
+
+
 class BojaxWarning(UserWarning):
     """Base class of the warnings that bojax itself gives."""
 

@@ -21,7 +21,7 @@ LAYERS = {
     "__init__": 7,
 }
 MODELS_MAY_IMPORT = {"jax", "jaxlib", "flax", "optax", "numpy", "sklearn", "models"}
-HEAVY = ("gpjax", "optuna", "ray", "matplotlib", "evosax", "sklearn", "flax", "optax", "scipy.stats", "pandas", "torch")
+HEAVY = ("gpjax", "optuna", "ray", "matplotlib", "evosax", "sklearn", "flax", "optax", "lineax", "scipy.stats", "pandas", "torch")
 LINEAR_ALGEBRA = ("jnp.linalg", "jax.numpy.linalg", "jax.scipy.linalg", "jsp.linalg", "lax.linalg", "jax.lax.linalg")
 
 
@@ -138,7 +138,7 @@ print(sorted(bojax.__all__))
     run_python(code, timeout=120)
 
 
-@pytest.mark.parametrize("name", ["testing", "loop", "surrogates"])
+@pytest.mark.parametrize("name", ["testing", "loop", "surrogates", "hypergrad"])
 def test_packages_say_what_is_public(name):
     import importlib
 

@@ -1,0 +1,80 @@
+"""Hypergradients: the gradient of an outer loss through an inner optimization.
+
+`hypergradient(inner_loss, outer_loss, method=...)` makes a pure function of the hyperparameters that returns the outer
+loss, its gradient and diagnostics. Which method:
+
+* `Implicit` where the inner problem is solved well and the hyperparameters are part of its loss. Cost and memory do not
+  depend on how it was solved.
+* `Unrolled` for hyperparameters of the optimizer, schedules and starting points, and for runs that end early.
+* `Forward` for the same with few hyperparameters and any number of steps.
+* `OneStep` where only a cheap direction is wanted.
+
+`optimize` is the outer loop around such a function, `check` compares it with finite differences. Two algorithms move
+hyperparameters and inner parameters together: `online` during a single training run, `soba` on minibatches.
+
+The solvers of lineax may be given to `Implicit`, the optimizers of optax to everything that trains.
+"""
+
+from bojax._errors import HypergradientError, InertHyperparameterError, NonDifferentiableHyperparameterError
+from bojax.hypergrad._cg import CG
+from bojax.hypergrad._check import CheckResult, check
+from bojax.hypergrad._descent import Descent
+from bojax.hypergrad._direct import Direct
+from bojax.hypergrad._forward import Forward
+from bojax.hypergrad._gauss_newton import GaussNewton
+from bojax.hypergrad._hypergradient import hypergradient
+from bojax.hypergrad._implicit import Implicit
+from bojax.hypergrad._mixflow import mixflow_grad
+from bojax.hypergrad._neumann import Neumann
+from bojax.hypergrad._newton import Newton
+from bojax.hypergrad._nystrom import Nystrom
+from bojax.hypergrad._one_step import OneStep
+from bojax.hypergrad._online import Online, OnlineInfo, OnlineState, online
+from bojax.hypergrad._optimize import History, OptimizeResult, Plateau, optimize
+from bojax.hypergrad._problem import InnerResult, Solution
+from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_status
+from bojax.hypergrad._soba import Soba, SobaInfo, SobaState, soba
+from bojax.hypergrad._transform import Schedule, from_unit, l2
+from bojax.hypergrad._unrolled import Unrolled
+
+__all__ = [
+    "CG",
+    "CheckResult",
+    "Descent",
+    "Direct",
+    "Forward",
+    "GaussNewton",
+    "History",
+    "Hypergrad",
+    "HypergradStatus",
+    "HypergradientError",
+    "Implicit",
+    "InertHyperparameterError",
+    "Info",
+    "InnerResult",
+    "Neumann",
+    "Newton",
+    "NonDifferentiableHyperparameterError",
+    "Nystrom",
+    "OneStep",
+    "Online",
+    "OnlineInfo",
+    "OnlineState",
+    "OptimizeResult",
+    "Plateau",
+    "Schedule",
+    "Soba",
+    "SobaInfo",
+    "SobaState",
+    "Solution",
+    "Unrolled",
+    "check",
+    "from_unit",
+    "hypergradient",
+    "l2",
+    "mixflow_grad",
+    "online",
+    "optimize",
+    "raise_for_status",
+    "soba",
+]

@@ -1,0 +1,40 @@
+"""The Gauss-Newton matrix in place of the Hessian: positive semidefinite wherever the inner solver ended."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from bojax.hypergrad import _tree
+from bojax.hypergrad._problem import MatVec
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussNewton:
+    """C = J^T (d^2 loss / d outputs^2) J, plus the Hessian of `rest` (Schraudolph 2002).
+
+    The inner loss is loss(predict(params, hparams, data), data) + rest(params, hparams, data); JAX cannot find that
+    split by itself. The curvature then leaves out the second derivative of `predict`, which is what can make the
+    Hessian indefinite. Equal to the Hessian for a linear model.
+
+    Attributes:
+        predict: `predict(params, hparams, data)`, the outputs.
+        loss: `loss(outputs, hparams, data)`, a scalar, convex in the outputs.
+        rest: `rest(params, hparams, data)`, a scalar, convex in the parameters, say an L2 penalty; None for none.
+    """
+
+    predict: Callable[[Any, Any, Any], Any]
+    loss: Callable[[Any, Any, Any], Any]
+    rest: Callable[[Any, Any, Any], Any] | None = None
+
+    def matvec(self, params: Any, hparams: Any, data: Any) -> MatVec:
+        """The products with C at these parameters."""
+        outputs, push = jax.linearize(lambda w: self.predict(w, hparams, data), params)
+        pull = jax.linear_transpose(push, params)
+        _, curve = jax.linearize(jax.grad(lambda out: self.loss(out, hparams, data)), outputs)
+        rest = self.rest
+        if rest is None:
+            return lambda v: pull(curve(push(v)))[0]
+        _, curve_rest = jax.linearize(jax.grad(lambda w: rest(w, hparams, data)), params)
+        return lambda v: _tree.add(pull(curve(push(v)))[0], 1, curve_rest(v))

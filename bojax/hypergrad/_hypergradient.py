@@ -1,0 +1,120 @@
+"""`hypergradient`: two losses and a method make a function that returns a value and its hypergradient."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from bojax.hypergrad._forward import Forward
+from bojax.hypergrad._implicit import Implicit
+from bojax.hypergrad._inert import check_differentiable
+from bojax.hypergrad._newton import Newton
+from bojax.hypergrad._problem import Case, Loss, Method, Problem
+from bojax.hypergrad._result import Hypergrad
+from bojax.hypergrad._transform import from_unit
+from bojax.hypergrad._unrolled import Unrolled
+from bojax.space import Space
+
+
+@runtime_checkable
+class HypergradFn(Protocol):
+    """What `hypergradient` returns."""
+
+    def __call__(
+        self,
+        hparams: Any,
+        inner_params0: Any,
+        inner_data: Any = None,
+        outer_data: Any = None,
+        key: Any = None,
+        *,
+        adjoint0: Any = None,
+    ) -> Hypergrad: ...
+
+
+def hypergradient(
+    inner_loss: Loss,
+    outer_loss: Loss,
+    *,
+    method: Method | None = None,
+    inner_solver: Callable[..., Any] | None = None,
+    space: Space | None = None,
+    has_aux: bool = False,
+) -> HypergradFn:
+    """The value and gradient of an outer loss after an inner problem is solved.
+
+    The inner problem finds the parameters that minimise `inner_loss` (or trains them for so many steps); the outer loss
+    of those parameters is a function of the hyperparameters, and this is its gradient.
+
+    The returned function is pure: jit it, vmap it, scan it. Two uses of the same key see the same randomness, so that
+    values can be compared.
+
+    Args:
+        inner_loss: `inner_loss(params, hparams, data)`, a scalar; trees of any form.
+        outer_loss: `outer_loss(params, hparams, data)`, a scalar; hparams may enter it directly, too.
+        method: `Implicit(...)` (the default), `Unrolled(...)`, `Forward(...)` or `OneStep(...)`.
+        inner_solver: for `Implicit` and `OneStep`: `Newton()` (the default), `Descent(optimizer, num_steps)`, or any
+            function `(inner_loss, params0, hparams, data, key) -> params`. `Unrolled` and `Forward` bring their own.
+        space: if given, hparams is a point [d] of its unit cube; the losses see the dict of native values, and the
+            gradient is that in the cube. All parameters must be `Float`.
+        has_aux: `outer_loss` returns a pair, whose second is passed on as `Hypergrad.aux`.
+
+    Returns:
+        `fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None) -> Hypergrad`.
+        `inner_params0` may be a function of hparams (of native values), which `Unrolled` and `Forward` differentiate.
+        `adjoint0` is where the linear solver of `Implicit` starts, say the adjoint of an earlier call.
+
+    Raises:
+        ValueError: `inner_solver` is given to a method that has its own.
+        NonDifferentiableHyperparameterError: by the returned function: a leaf of hparams is not floating.
+        InertHyperparameterError: by the returned function: a leaf of hparams does not enter what is differentiated.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def inner_loss(w, h, data):
+        ...     return jnp.sum((w - data) ** 2) + jnp.exp(h["log_l2"]) * jnp.sum(w**2)
+        >>> def outer_loss(w, h, data):
+        ...     return jnp.sum((w - data) ** 2)
+        >>> fn = hypergradient(inner_loss, outer_loss)
+        >>> result = fn({"log_l2": 0.0}, jnp.zeros(2), jnp.array([1.0, 2.0]), jnp.array([0.5, 0.5]))
+        >>> round(float(result.value), 4), round(float(result.grad["log_l2"]), 4)
+        (0.25, -0.5)
+    """
+    method = Implicit() if method is None else method
+    own = isinstance(method, (Unrolled, Forward))
+    if own and inner_solver is not None:
+        raise ValueError(f"`inner_solver` must be None for {type(method).__name__}, which trains by its own optimizer.")
+    with_aux = outer_loss if has_aux else (lambda *args: (outer_loss(*args), None))
+    solver = None if own else (inner_solver or Newton())
+    problem = Problem(inner_loss, with_aux, solver)
+
+    def fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None):
+        hparams = check_differentiable(hparams)
+        pull = None
+        if space is not None:
+            hparams, pull = jax.vjp(functools.partial(from_unit, space), hparams)
+        start = inner_params0 if callable(inner_params0) else (lambda _: inner_params0)
+        case = Case(hparams, lambda h: _floating(start(h)), inner_data, outer_data, key, adjoint0)
+        method.check(problem, case)
+        result = method(problem, case)
+        return result if pull is None else result._replace(grad=pull(result.grad)[0])
+
+    return fn
+
+
+def _floating(params: Any) -> Any:
+    """The inner parameters as arrays.
+
+    Raises:
+        TypeError: a leaf is not floating, or there is none.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise TypeError("`inner_params0` must have at least one leaf, got none.")
+    for path, leaf in leaves:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            name = f"inner_params0{jax.tree_util.keystr(path)}"
+            raise TypeError(f"`{name}` must be floating, got {jnp.result_type(leaf)}. Pass other state in the data.")
+    return jax.tree.map(jnp.asarray, params)

@@ -1,0 +1,74 @@
+"""Any solver of lineax as a linear solver.
+
+Some of lineax's solvers factor dense matrices (GMRES does inside), which under `vmap` become the batched LAPACK calls
+that hang on CPU with jaxlib 0.10. So a solve stands behind `custom_vmap`: on CPU a batch is a loop of single solves,
+where moreover no solve waits for the slowest; elsewhere it stays batched.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax.custom_batching import custom_vmap
+
+from bojax.hypergrad import _tree
+from bojax.hypergrad._closure import open_closure
+from bojax.hypergrad._problem import MatVec, Solution
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineax:
+    """Wraps a `lineax.AbstractLinearSolver`; `Implicit` does so by itself.
+
+    Attributes:
+        solver: for example `lineax.GMRES(rtol=1e-8, atol=0.0)` or `lineax.Normal(lineax.CG(rtol=1e-8, atol=0.0))`.
+    """
+
+    solver: Any
+
+    @property
+    def rtol(self) -> float | None:
+        """The relative tolerance of the wrapped solver, if it has one."""
+        return getattr(self.solver, "rtol", None)
+
+    def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None = None) -> Solution:
+        """Solve C x = b from x0; solvers that take neither start nor preconditioner ignore them."""
+        apply, apply_consts = open_closure(matvec, b)
+        pre, pre_consts = open_closure(precondition or (lambda v: v), b)
+
+        def solve(apply_consts, pre_consts, b, x0):
+            operator = _operator(lambda v: apply(apply_consts, v), b)
+            options: dict[str, Any] = {} if x0 is None else {"y0": x0}
+            if precondition is not None:
+                options["preconditioner"] = _operator(lambda v: pre(pre_consts, v), b)
+            result = lx.linear_solve(operator, b, self.solver, options=options, throw=False)
+            return result.value, jnp.asarray(result.stats.get("num_steps", -1), jnp.int32)
+
+        x, num_steps = _one_by_one_on_cpu(solve)(apply_consts, pre_consts, b, x0)
+        unknown = jnp.zeros((), _tree.dtype(b))
+        x = _tree.where(_tree.norm(b) == 0, b, x)  # BiCGStab divides zero by zero
+        return Solution(x, num_steps, unknown + jnp.inf, unknown)
+
+
+def _operator(matvec: MatVec, like: Any) -> lx.AbstractLinearOperator:
+    structure = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), like)
+    return lx.FunctionLinearOperator(matvec, structure, (lx.symmetric_tag, lx.positive_semidefinite_tag))
+
+
+def _one_by_one_on_cpu(fn):
+    wrapped = custom_vmap(fn)
+
+    @wrapped.def_vmap
+    def _(axis_size, in_batched, *args):
+        args = jax.tree.map(
+            lambda a, is_batched: a if is_batched else jnp.broadcast_to(a, (axis_size, *a.shape)),
+            args,
+            tuple(in_batched),
+        )
+        looped = lambda *args: jax.lax.map(lambda one: wrapped(*one), args)  # noqa: E731
+        out = jax.lax.platform_dependent(*args, cpu=looped, default=jax.vmap(fn))
+        return out, jax.tree.map(lambda _: True, out)
+
+    return wrapped

@@ -1,0 +1,57 @@
+"""A gradient whose own derivative is one forward pass over it.
+
+Reverse differentiation through a training step differentiates the inner gradient, a reverse pass, in reverse: it keeps
+everything the inner backward pass computed. The Hessian is symmetric and mixed derivatives commute, so the products
+that the outer backward pass wants,
+
+    c^T d^2 L / dw^2   and   c^T d^2 L / dw dh,
+
+are the forward derivative of (dL/dw, dL/dh) along c, which keeps nothing (MixFlow-MG: Kemaev et al. 2025,
+arXiv:2505.00793).
+"""
+
+from typing import Any
+
+import jax
+
+from bojax.hypergrad._closure import open_closure
+from bojax.hypergrad._problem import Loss
+
+
+def mixflow_grad(loss: Loss) -> Any:
+    """The function `(params, hparams, data) -> dL/dparams` with that derivative, for reverse mode only.
+
+    `data` gets no derivative. Everything that is differentiated must come in through `params` and `hparams`, not
+    through the closure of `loss`. A loss with operations that have no forward derivative (a `custom_vjp`) does not
+    work; use `backprop="plain"` there.
+
+    Args:
+        loss: `loss(params, hparams, data)`, a scalar.
+    """
+
+    def gradient(params, hparams, data):
+        apply, consts = open_closure(loss, params, hparams, data)
+        explicit = _explicit_gradient(lambda w, h, rest: apply(rest[1], w, h, rest[0]))
+        return explicit(params, hparams, (data, consts))
+
+    return gradient
+
+
+def _explicit_gradient(loss: Loss) -> Any:
+    """`mixflow_grad` of a loss that closes over nothing traced."""
+
+    @jax.custom_vjp
+    def gradient(params, hparams, data):
+        return jax.grad(loss)(params, hparams, data)
+
+    def forward(params, hparams, data):
+        return gradient(params, hparams, data), (params, hparams, data)
+
+    def backward(residuals, cotangent):
+        params, hparams, data = residuals
+        both = jax.grad(loss, argnums=(0, 1))
+        _, (by_params, by_hparams) = jax.jvp(lambda w: both(w, hparams, data), (params,), (cotangent,))
+        return by_params, by_hparams, None
+
+    gradient.defvjp(forward, backward)
+    return gradient

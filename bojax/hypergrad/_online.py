@@ -1,0 +1,145 @@
+"""Hyperparameters that change while the one training run goes on.
+
+The run carries Z, the derivative of parameters and optimizer state by the hyperparameters, from step to step:
+
+    Z_{t+1} = decay dPhi/d(w, s) Z_t + dPhi/dh,    hypergradient_t = dF/dw Z_{t+1} + dF/dh
+
+with Phi one step of the optimizer. decay = 0 forgets the past, which is hypergradient descent (Baydin et al. 2018,
+arXiv:1703.04782); decay = 1 is real-time hyperparameter optimization (Franceschi et al. 2017, arXiv:1703.01785);
+between them is the trade of MARTHE (Donini et al. 2020, arXiv:1910.08525).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from bojax._types import Array
+from bojax.hypergrad import _tree
+from bojax.hypergrad._inert import check_differentiable
+from bojax.hypergrad._problem import Loss
+from bojax.hypergrad._training import build
+
+
+class OnlineState(NamedTuple):
+    """What the next step needs.
+
+    Attributes:
+        params: inner parameters.
+        hparams: hyperparameters as they now are.
+        optimizer: state of the inner optimizer.
+        outer_optimizer: state of the outer one.
+        tangents: Z: floating leaves of (params, optimizer), each with a leading axis of the scalar hyperparameters.
+    """
+
+    params: Any
+    hparams: Any
+    optimizer: Any
+    outer_optimizer: Any
+    tangents: Any
+
+
+class OnlineInfo(NamedTuple):
+    """What one step saw.
+
+    Attributes:
+        value: the outer loss after the step.
+        grad: the hypergradient, of the structure of hparams.
+        skipped: whether the hypergradient was not finite, so that hparams was left and Z started over.
+    """
+
+    value: Array
+    grad: Any
+    skipped: Array
+
+
+class Online(NamedTuple):
+    """A pair of pure functions.
+
+    Attributes:
+        init: `init(params, hparams) -> OnlineState`.
+        step: `step(state, inner_data, outer_data) -> (OnlineState, OnlineInfo)`; scan it.
+    """
+
+    init: Callable[[Any, Any], OnlineState]
+    step: Callable[[OnlineState, Any, Any], tuple[OnlineState, OnlineInfo]]
+
+
+def online(
+    inner_loss: Loss,
+    outer_loss: Loss,
+    optimizer: Callable[[Any], optax.GradientTransformation],
+    outer_optimizer: optax.GradientTransformation,
+    *,
+    decay: float = 0.0,
+) -> Online:
+    """Tune hyperparameters during training, at the cost of one forward derivative a scalar hyperparameter and step.
+
+    Args:
+        inner_loss: `inner_loss(params, hparams, data)`, a scalar.
+        outer_loss: `outer_loss(params, hparams, data)`, a scalar. The inner loss on the next batch makes hypergradient
+            descent; a validation loss adapts to that.
+        optimizer: makes the inner optimizer from hparams, say `lambda h: optax.sgd(jnp.exp(h["log_lr"]))`.
+        outer_optimizer: moves hparams, one step for each inner step.
+        decay: in [0, 1], how much of the past is remembered. At 1 errors pile up if training is unstable.
+
+    Raises:
+        ValueError: `decay` is outside of [0, 1].
+    """
+    if not 0 <= decay <= 1:
+        raise ValueError(f"`decay` must lie in [0, 1], got {decay}.")
+
+    def init(params, hparams):
+        params, hparams = jax.tree.map(jnp.asarray, params), check_differentiable(hparams)
+        state = build(optimizer, hparams).init(params)
+        floats, _ = _split((params, state))
+        size = _tree.size(hparams)
+        tangents = [jnp.zeros((size, *leaf.shape), leaf.dtype) for leaf in floats]
+        return OnlineState(params, hparams, state, outer_optimizer.init(hparams), tangents)
+
+    def step(state, inner_data, outer_data):
+        floats, merge = _split((state.params, state.optimizer))
+        flat, unravel = ravel_pytree(state.hparams)
+
+        def advance(floats, flat):
+            params, optimizer_state = merge(floats)
+            hparams = unravel(flat)
+            g = jax.grad(inner_loss)(params, hparams, inner_data)
+            updates, optimizer_state = build(optimizer, hparams).update(g, optimizer_state, params)
+            params = optax.apply_updates(params, updates)
+            new = params, optimizer_state
+            return (_split(new)[0], outer_loss(params, hparams, outer_data)), new
+
+        def along(tangent, direction):
+            out, slopes, new = jax.jvp(advance, (floats, flat), (tangent, direction), has_aux=True)
+            return (out[1], new), slopes
+
+        past = [decay * z for z in state.tangents]
+        directions = jnp.eye(flat.size, dtype=flat.dtype)
+        (value, new), (tangents, slopes) = jax.vmap(along, out_axes=(None, 0))(past, directions)
+        good = _tree.all_finite(value, slopes, tangents)
+        grad = unravel(slopes.astype(flat.dtype))
+        finite = jax.tree.map(jnp.nan_to_num, grad)
+        updates, outer_state = outer_optimizer.update(finite, state.outer_optimizer, state.hparams)
+        hparams = _tree.where(good, optax.apply_updates(state.hparams, updates), state.hparams)
+        outer_state = _tree.where(good, outer_state, state.outer_optimizer)
+        tangents = [jnp.where(good, z, 0) for z in tangents]
+        params, optimizer_state = new
+        return OnlineState(params, hparams, optimizer_state, outer_state, tangents), OnlineInfo(value, grad, ~good)
+
+    return Online(init, step)
+
+
+def _split(tree: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:
+    """The floating leaves of a tree, and how to put others in their place; counters and the like have no derivative."""
+    leaves, treedef = jax.tree.flatten(tree)
+    places = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+
+    def merge(floats):
+        changed = dict(zip(places, floats, strict=True))
+        return jax.tree.unflatten(treedef, [changed.get(i, leaf) for i, leaf in enumerate(leaves)])
+
+    return [leaves[i] for i in places], merge

@@ -1,0 +1,191 @@
+"""The outer loop: hyperparameters by gradient descent on the outer loss."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bojax._types import Array, Bool, Float, Int
+from bojax.hypergrad import _tree
+from bojax.hypergrad._hypergradient import HypergradFn
+from bojax.hypergrad._inert import check_differentiable
+from bojax.hypergrad._result import Hypergrad
+
+
+class Plateau(NamedTuple):
+    """Stop where the best value has not improved for a while.
+
+    Attributes:
+        patience: after so many steps without improvement.
+        min_delta: what counts as one, in units of the outer loss.
+    """
+
+    patience: int = 20
+    min_delta: float = 0.0
+
+
+class History(NamedTuple):
+    """One row for each outer step; rows that were not reached hold NaN, and -1 for the status.
+
+    Attributes:
+        value: [t] the outer loss before the step.
+        grad_norm: [t] the norm of the hypergradient, without what points out of the box.
+        status: [t] int32, its `HypergradStatus`.
+        num_bound: [t] int32, how many scalar hyperparameters stood at a bound with the gradient pointing outward.
+        hparams: the hyperparameters, each leaf [t, ...].
+    """
+
+    value: Float[Array, "*b t"]
+    grad_norm: Float[Array, "*b t"]
+    status: Int[Array, "*b t"]
+    num_bound: Int[Array, "*b t"]
+    hparams: Any
+
+
+class OptimizeResult(NamedTuple):
+    """Where the outer loop ended.
+
+    Attributes:
+        hparams: the best hyperparameters, by the outer loss.
+        value: their outer loss. It was minimised, so it is optimistic: report a loss on data kept apart.
+        params: the inner parameters there. With warm starts they depend on the whole way, so train once more from the
+            start for a number to report.
+        history: every step.
+        num_steps: int32, how many steps were made.
+        converged: whether the plateau was reached.
+    """
+
+    hparams: Any
+    value: Float[Array, "*b"]
+    params: Any
+    history: History
+    num_steps: Int[Array, "*b"]
+    converged: Bool[Array, "*b"]
+
+
+class _State(NamedTuple):
+    hparams: Any
+    optimizer: Any
+    params: Any
+    adjoint: Any
+    best: tuple[Any, Array, Any]
+    waited: Array
+    broken: Array
+    step: Array
+    history: History
+
+
+def optimize(
+    fn: HypergradFn,
+    hparams: Any,
+    inner_params0: Any,
+    inner_data: Any = None,
+    outer_data: Any = None,
+    key: Any = None,
+    *,
+    num_steps: int = 100,
+    optimizer: optax.GradientTransformation | None = None,
+    bounds: tuple[Any, Any] | None = None,
+    warm_start: bool = True,
+    stop: Plateau | None = None,
+) -> OptimizeResult:
+    """Minimise the outer loss over the hyperparameters. Pure: jit it, vmap it over starts.
+
+    The best hyperparameters seen are returned. A step whose value or hypergradient is not finite ends the loop.
+
+    Args:
+        fn: what `hypergradient` returned.
+        hparams: where to start; with bounds, inside of them.
+        inner_params0: where the first inner problem starts.
+        inner_data: as for `fn`.
+        outer_data: as for `fn`.
+        key: the same in every step, so that values can be compared.
+        num_steps: most outer steps.
+        optimizer: from optax; Adam with rate 0.05 by default.
+        bounds: (lower, upper), each a scalar or a tree like hparams; (0, 1) where `fn` was made with a `space`. After
+            each step hparams is projected, and at a bound the part of the gradient that points outward is dropped.
+        warm_start: start inner problem and adjoint where the last step ended them. Faster, but the result depends on
+            the way (Vicol et al. 2022, arXiv:2212.14032); False for hyperparameters of the training run itself.
+        stop: end early; by default all steps are made.
+
+    Returns:
+        The best hyperparameters and every step's value.
+
+    Raises:
+        ValueError: `num_steps` is below 1, or `warm_start` with a start that is a function of hparams.
+    """
+    if num_steps < 1:
+        raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
+    if callable(inner_params0) and warm_start:
+        raise ValueError("`warm_start` must be False where `inner_params0` is a function of hparams.")
+    optimizer = optax.adam(0.05) if optimizer is None else optimizer
+    hparams = check_differentiable(hparams)
+    box = None if bounds is None else tuple(_like(bound, hparams) for bound in bounds)
+
+    def evaluate(s: _State) -> Hypergrad:
+        start = s.params if warm_start else inner_params0
+        return fn(s.hparams, start, inner_data, outer_data, key, adjoint0=s.adjoint if warm_start else None)
+
+    def advance(s: _State) -> _State:
+        result = evaluate(s)
+        good = _tree.all_finite(result.value, result.grad)
+        grad, num_bound = _inward(jax.tree.map(jnp.nan_to_num, result.grad), s.hparams, box)
+        updates, optimizer_state = optimizer.update(grad, s.optimizer, s.hparams)
+        moved: Any = optax.apply_updates(s.hparams, updates)
+        if box is not None:
+            moved = jax.tree.map(jnp.clip, moved, *box)
+        record = History(result.value, _tree.norm(grad), result.info.status, num_bound, s.hparams)
+        history = jax.tree.map(lambda rows, row: rows.at[s.step].set(row.astype(rows.dtype)), s.history, record)
+        gained = good & (result.value < s.best[1] - (stop.min_delta if stop else 0.0))
+        better = good & (result.value < s.best[1])
+        best = _tree.where(better, (s.hparams, result.value, result.params), s.best)
+        waited = jnp.where(gained, 0, s.waited + 1)
+        params = _tree.where(good, result.params, s.params)
+        adjoint = None if s.adjoint is None else _tree.where(good, result.adjoint, s.adjoint)
+        return _State(moved, optimizer_state, params, adjoint, best, waited, ~good, s.step + 1, history)
+
+    def unfinished(s: _State) -> Array:
+        early = s.waited >= stop.patience if stop else jnp.bool_(False)
+        return (s.step < num_steps) & ~early & ~s.broken
+
+    start = _start(fn, hparams, inner_params0, (inner_data, outer_data, key), optimizer, num_steps)
+    end = jax.lax.while_loop(unfinished, advance, start)
+    converged = end.waited >= stop.patience if stop else jnp.bool_(False)
+    return OptimizeResult(*end.best, end.history, end.step, converged & ~end.broken)
+
+
+def _start(fn, hparams, inner_params0, data, optimizer, num_steps: int) -> _State:
+    params0 = jax.tree.map(jnp.asarray, inner_params0(hparams) if callable(inner_params0) else inner_params0)
+    form = jax.eval_shape(lambda: fn(hparams, inner_params0, *data))
+    params = jax.tree.map(lambda a, like: a.astype(like.dtype), params0, form.params)
+    adjoint = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), form.adjoint)
+    nan = jnp.full(num_steps, jnp.nan, form.value.dtype)
+    history = History(
+        value=nan,
+        grad_norm=nan,
+        status=jnp.full(num_steps, -1, jnp.int32),
+        num_bound=jnp.zeros(num_steps, jnp.int32),
+        hparams=jax.tree.map(lambda h: jnp.full((num_steps, *h.shape), jnp.nan, h.dtype), hparams),
+    )
+    best = hparams, jnp.full((), jnp.inf, form.value.dtype), params
+    zero, no = jnp.int32(0), jnp.bool_(False)
+    return _State(hparams, optimizer.init(hparams), params, adjoint, best, zero, no, zero, history)
+
+
+def _like(bound: Any, hparams: Any) -> Any:
+    """A bound as a tree of arrays like hparams."""
+    if jax.tree.structure(bound) == jax.tree.structure(hparams):
+        return jax.tree.map(lambda b, h: jnp.broadcast_to(jnp.asarray(b, h.dtype), h.shape), bound, hparams)
+    return jax.tree.map(lambda h: jnp.full(h.shape, bound, h.dtype), hparams)
+
+
+def _inward(grad: Any, hparams: Any, box: tuple[Any, ...] | None) -> tuple[Any, Array]:
+    """The gradient without the entries whose descent leaves the box, and how many those are."""
+    if box is None:
+        return grad, jnp.int32(0)
+    lower, upper = box
+    out = jax.tree.map(lambda g, h, a, b: ((h <= a) & (g > 0)) | ((h >= b) & (g < 0)), grad, hparams, lower, upper)
+    kept = jax.tree.map(lambda g, o: jnp.where(o, 0, g), grad, out)
+    counts = jnp.stack([jnp.sum(o) for o in jax.tree.leaves(out)])
+    return kept, jnp.sum(counts).astype(jnp.int32)

@@ -1,0 +1,115 @@
+"""What a hypergradient call returns, and what its status codes mean."""
+
+import enum
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from bojax._errors import HypergradientError
+from bojax._types import Array
+
+
+class HypergradStatus(enum.IntEnum):
+    """How far a hypergradient can be trusted, as `Info.status` (int32) tells it; larger is worse."""
+
+    OK = 0
+    """Both problems were solved to their tolerances."""
+    INNER_NOT_CONVERGED = 1
+    """The gradient of the inner loss is not small at `params`, where the implicit function theorem wants zero."""
+    ADJOINT_NOT_CONVERGED = 2
+    """The residual of the linear system is above its tolerance."""
+    SINGULAR_CURVATURE = 3
+    """The curvature of the inner loss is singular to working precision."""
+    NEGATIVE_CURVATURE = 4
+    """The inner loss curves downward in some direction: `params` is no minimum."""
+    NONFINITE = 5
+    """A loss, a gradient or the hypergradient is infinite or NaN."""
+
+
+STATUS_TEXT = {
+    HypergradStatus.OK: "no complaint",
+    HypergradStatus.INNER_NOT_CONVERGED: "the inner problem is not solved. Give the inner solver more steps, or "
+    "`Implicit` polish=1, or use `Unrolled`, which needs no solved inner problem",
+    HypergradStatus.ADJOINT_NOT_CONVERGED: "the linear system is not solved. Give the solver more steps or a "
+    "preconditioner, or ask for less by `adjoint_tol`",
+    HypergradStatus.SINGULAR_CURVATURE: "the curvature of the inner loss is singular. Regularise the inner loss, or "
+    "set `damping`",
+    HypergradStatus.NEGATIVE_CURVATURE: "the inner loss has negative curvature where the inner solver ended. Use "
+    "`GaussNewton` curvature, set `damping`, or use `Unrolled`",
+    HypergradStatus.NONFINITE: "a loss or a gradient is not finite. In an unroll with an optimizer of Adam's family "
+    "set `eps_root`, say to 1e-12: the derivative of the square root at zero is infinite",
+}
+
+
+class Info(NamedTuple):
+    """Diagnostics of one hypergradient.
+
+    Attributes:
+        status: int32, a `HypergradStatus`.
+        inner_grad_norm: the norm of the gradient of the inner loss at `Hypergrad.params`.
+        inner_steps: int32, steps of the inner solver; -1 where it does not say.
+        adjoint_residual: ||C v - b|| / ||b|| of the linear system that was solved, computed afresh from the adjoint
+            v; 0 for methods without a linear system.
+        adjoint_steps: int32, steps of the linear solver; -1 where it does not say.
+        error_estimate: about how large the relative error of the part of the hypergradient that goes through the
+            inner problem is, to first order, from both residuals and the smallest curvature seen. An estimate, no
+            bound. 0 where the method is exact for the function it differentiates, infinite where nothing is known.
+    """
+
+    status: Array
+    inner_grad_norm: Array
+    inner_steps: Array
+    adjoint_residual: Array
+    adjoint_steps: Array
+    error_estimate: Array
+
+
+class Hypergrad(NamedTuple):
+    """A value of the outer loss and its gradient.
+
+    Attributes:
+        value: the outer loss at `params`.
+        grad: d value / d hparams, of the structure of hparams.
+        params: the inner parameters after the inner problem was solved.
+        adjoint: v = C^-1 d outer_loss / d params with the curvature C; the start of the next solve. None for methods
+            that have none.
+        info: diagnostics.
+        aux: what `outer_loss` returned beside its value; None without `has_aux`.
+    """
+
+    value: Array
+    grad: Any
+    params: Any
+    adjoint: Any
+    info: Info
+    aux: Any = None
+
+
+def raise_for_status(result: Hypergrad) -> None:
+    """Raise if a hypergradient, or any of a batch, came out with a status other than ok. On the host only.
+
+    Raises:
+        HypergradientError: with the worst status, its figures and what helps.
+        TypeError: called on traced values, inside compiled code.
+    """
+    if isinstance(result.info.status, Tracer):
+        raise TypeError("`result` must hold concrete arrays, got traced ones. Call raise_for_status outside of jit.")
+    codes = np.asarray(result.info.status)
+    worst = HypergradStatus(int(codes.max(initial=0)))
+    if worst is HypergradStatus.OK:
+        return
+    where = tuple(np.argwhere(codes == worst)[0])
+    residual, norm = (float(np.asarray(a)[where]) for a in (result.info.adjoint_residual, result.info.inner_grad_norm))
+    share = f" ({int((codes == worst).sum())} of {codes.size})" if codes.size > 1 else ""
+    raise HypergradientError(
+        f"hypergradient status {worst.name.lower()}{share}: {STATUS_TEXT[worst]}. "
+        f"Norm of the inner gradient {norm:.3g}, relative residual of the adjoint {residual:.3g}."
+    )
+
+
+def worst_status(*flags: tuple[Any, HypergradStatus]) -> Array:
+    """The largest status whose flag is set, int32."""
+    codes = [jnp.where(flag, jnp.int32(status), jnp.int32(HypergradStatus.OK)) for flag, status in flags]
+    return jnp.max(jnp.stack(codes))

@@ -1,0 +1,35 @@
+"""Steps of an optax optimizer on the inner loss, whose settings may be hyperparameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+Optimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransformation]
+"""An optimizer, or a function of the hyperparameters that makes one."""
+Batch = Callable[[Any, Any, Any], Any]
+"""`batch(key, step, data)`, the part of the inner data that one step sees."""
+
+
+def check_training(optimizer: Any, num_steps: int) -> None:
+    """Raise if the settings that all training loops share are wrong."""
+    if num_steps < 1:
+        raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
+    if not callable(optimizer) and not hasattr(optimizer, "update"):
+        raise TypeError(f"`optimizer` must be an optax optimizer or a function that makes one, got {optimizer!r}.")
+
+
+def build(optimizer: Any, hparams: Any) -> optax.GradientTransformationExtraArgs:
+    """The optimizer at these hyperparameters."""
+    made = optimizer if hasattr(optimizer, "update") else optimizer(hparams)
+    return optax.with_extra_args_support(made)
+
+
+def pick(batch: Batch | None, key: Any, step: Any, data: Any) -> Any:
+    """What one step sees of the data; randomness is a function of the key and the step."""
+    if batch is None:
+        return data
+    if key is None:
+        raise ValueError("`key` must be given when `batch` draws parts of the data, got None.")
+    return batch(jax.random.fold_in(key, step), step, data)

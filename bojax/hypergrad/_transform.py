@@ -1,0 +1,82 @@
+"""Hyperparameters in the coordinates in which they are searched."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from bojax._errors import NonDifferentiableHyperparameterError
+from bojax._types import Array
+from bojax.space import Float, Space
+
+
+def from_unit(space: Space, x: Array) -> dict[str, Array]:
+    """The native values of a point of the unit cube, differentiable up to and on its faces.
+
+    Args:
+        space: of `Float` parameters only.
+        x: [d] in the unit cube.
+
+    Returns:
+        For each name a scalar.
+
+    Raises:
+        NonDifferentiableHyperparameterError: the space has an `Int`, `Ordinal` or `Categorical`.
+    """
+    discrete = [name for name, parameter in space.items() if not isinstance(parameter, Float)]
+    if discrete:
+        raise NonDifferentiableHyperparameterError(
+            f"`space` must have only Float parameters, got discrete {discrete}. Make a space of the Floats, and search "
+            "over the others without gradients."
+        )
+    if jnp.shape(x) != (space.num_dims,):
+        raise ValueError(f"`x` must have shape ({space.num_dims},), got {jnp.shape(x)}.")
+    return space.decode(x)
+
+
+def l2(params: Any, log_weight_decay: Any) -> Array:
+    """0.5 sum_i exp(log_weight_decay_i) params_i^2, the penalty whose gradient is weight decay.
+
+    Args:
+        params: inner parameters.
+        log_weight_decay: natural logarithms, a tree prefix of params: a scalar for all, or one entry for each layer,
+            and so on. An entry is a scalar or has the shape of the leaves it stands for (or broadcasts to it).
+    """
+
+    def part(log_weight, below):
+        leaves = jax.tree.leaves(below)
+        weights = [jnp.exp(jnp.broadcast_to(jnp.asarray(log_weight, w.dtype), w.shape)) for w in leaves]
+        return sum((jnp.sum(a * w**2) for a, w in zip(weights, leaves, strict=True)), jnp.zeros(()))
+
+    parts = jax.tree.map(part, log_weight_decay, params)
+    return 0.5 * sum(jax.tree.leaves(parts), jnp.zeros(()))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """A schedule for optax whose values at evenly spaced knots are hyperparameters.
+
+    Attributes:
+        values: [k] values at the knots: the first at step 0, the last at step `num_steps` - 1.
+        num_steps: how long the schedule is; afterwards it stays at its end.
+        kind: "linear" interpolates; "piecewise" holds each value for num_steps / k steps, so that k = num_steps gives
+            every step a value of its own.
+    """
+
+    values: Array
+    num_steps: int = dataclasses.field(metadata={"static": True})
+    kind: Literal["linear", "piecewise"] = dataclasses.field(default="linear", metadata={"static": True})
+
+    def __call__(self, count: Any) -> Array:
+        """The value at a step."""
+        k = self.values.shape[0]
+        if self.kind == "piecewise":
+            return self.values[jnp.clip(count * k // self.num_steps, 0, k - 1)]
+        if k == 1:
+            return self.values[0]
+        place = jnp.asarray(count, self.values.dtype) * ((k - 1) / max(1, self.num_steps - 1))
+        left = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, k - 2)
+        share = jnp.clip(place - left, 0, 1)
+        return (1 - share) * self.values[left] + share * self.values[left + 1]

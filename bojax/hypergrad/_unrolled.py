@@ -1,0 +1,125 @@
+"""Reverse-mode differentiation through a training run.
+
+The hypergradient of what T steps reach, exact for any T, also for hyperparameters of the optimizer, schedules and the
+starting point (Maclaurin, Duvenaud and Adams 2015, arXiv:1502.03492; Franceschi et al. 2017, arXiv:1703.01785).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bojax.hypergrad import _tree
+from bojax.hypergrad._inert import check_live, live_leaves
+from bojax.hypergrad._mixflow import mixflow_grad
+from bojax.hypergrad._problem import Case, Problem, float_info, inner_gradient
+from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info
+from bojax.hypergrad._scan import Checkpoint, repeat
+from bojax.hypergrad._training import Batch, Optimizer, build, check_training, pick
+
+INERT_HINT = "Nothing in the training run or in the outer loss depends on it."
+
+
+@dataclasses.dataclass(frozen=True)
+class Unrolled:
+    """Differentiate T steps of an optimizer backward.
+
+    With an optimizer of Adam's family set `eps_root` (1e-12 will do): by default it takes the square root of zero where
+    an entry of a gradient is exactly zero, whose derivative is not finite; the status is then `nonfinite`.
+
+    Attributes:
+        optimizer: from optax, or a function of hparams that makes one: learning rates, momentum, schedules may all be
+            hyperparameters.
+        num_steps: T.
+        backprop: "mixflow" differentiates inner gradients forward, which takes less memory and time (see
+            `mixflow_grad` for what it cannot do); "plain" leaves it to JAX.
+        checkpoint: "step" keeps parameters and optimizer state of each step, "sqrt" of about 2 sqrt(T) steps (for T
+            above some 200), None everything. The result is the same.
+        truncate: differentiate the last so many steps only (Shaban et al. 2019, arXiv:1810.10667), a cheaper estimate.
+        batch: `batch(key, step, data)`, the part of the inner data that a step sees; by default all.
+    """
+
+    optimizer: Optimizer
+    num_steps: int
+    backprop: Literal["mixflow", "plain"] = "mixflow"
+    checkpoint: Checkpoint = "step"
+    truncate: int | None = None
+    batch: Batch | None = None
+
+    def __post_init__(self):
+        check_training(self.optimizer, self.num_steps)
+        if self.backprop not in ("mixflow", "plain"):
+            raise ValueError(f"`backprop` must be 'mixflow' or 'plain', got {self.backprop!r}.")
+        if self.checkpoint not in ("step", "sqrt", None):
+            raise ValueError(f"`checkpoint` must be 'step', 'sqrt' or None, got {self.checkpoint!r}.")
+        if self.truncate is not None and self.truncate < 1:
+            raise ValueError(f"`truncate` must be at least 1 or None, got {self.truncate}.")
+
+    def check(self, problem: Problem, case: Case) -> None:
+        """Raise for hyperparameters that neither the training run nor the outer loss depends on."""
+        short = dataclasses.replace(self, num_steps=min(2, self.num_steps), truncate=None)
+        outcome = short._outcome(problem, case, jax.grad(problem.inner_loss))
+        check_live(live_leaves(lambda h: outcome(h)[0], case.hparams), case.hparams, INERT_HINT)
+
+    def __call__(self, problem: Problem, case: Case) -> Hypergrad:
+        """The hypergradient of the outer loss after T steps."""
+        gradient = mixflow_grad(problem.inner_loss) if self.backprop == "mixflow" else jax.grad(problem.inner_loss)
+        outcome = self._outcome(problem, case, gradient)
+        (value, (params, aux)), grad = jax.value_and_grad(outcome, has_aux=True)(case.hparams)
+        truncated = self.truncate is not None and self.truncate < self.num_steps
+        info = training_info(problem, case, value, grad, params, self.num_steps, exact=not truncated)
+        return Hypergrad(value, grad, params, None, info, aux)
+
+    def _outcome(self, problem: Problem, case: Case, gradient: Any) -> Callable[[Any], Any]:
+        cut = 0 if self.truncate is None else max(0, self.num_steps - self.truncate)
+        return training_outcome(problem, case, gradient, self, cut)
+
+
+def training_outcome(problem: Problem, case: Case, gradient: Any, method: Any, cut: int = 0) -> Callable[[Any], Any]:
+    """The outer loss after training as a function of hparams; the first `cut` steps are not differentiated.
+
+    Args:
+        problem: the losses.
+        case: data, start and key.
+        gradient: `gradient(params, hparams, data)` of the inner loss.
+        method: has optimizer, num_steps, batch, checkpoint.
+        cut: how many first steps are taken as constants.
+
+    Returns:
+        A function of hparams that returns the outer loss, and (params, aux).
+    """
+
+    def run(hparams, carry, start, stop, checkpoint):
+        def step(carry, t):
+            params, state = carry
+            g = gradient(params, hparams, pick(method.batch, case.key, t, case.inner_data))
+            updates, state = build(method.optimizer, hparams).update(g, state, params)
+            return optax.apply_updates(params, updates), state
+
+        return repeat(step, carry, start, stop, checkpoint)
+
+    def outcome(hparams):
+        fixed = jax.lax.stop_gradient(hparams) if cut else hparams
+        params = jax.tree.map(jnp.asarray, case.start(fixed))
+        carry = params, build(method.optimizer, fixed).init(params)
+        if cut:
+            carry = jax.lax.stop_gradient(run(fixed, carry, 0, cut, None))
+        params, _ = run(hparams, carry, cut, method.num_steps, method.checkpoint)
+        value, aux = problem.outer_loss(params, hparams, case.outer_data)
+        return value, (params, aux)
+
+    return outcome
+
+
+def training_info(problem: Problem, case: Case, value, grad, params, num_steps: int, *, exact: bool) -> Info:
+    """Diagnostics of a differentiated training run, which has no linear system to solve."""
+    kind, _ = float_info(params)
+    g = inner_gradient(problem, case)(params, case.hparams)
+    finite = _tree.all_finite(value, grad, params)
+    status = jnp.where(finite, jnp.int32(HypergradStatus.OK), jnp.int32(HypergradStatus.NONFINITE))
+    error = jnp.asarray(0.0 if exact else jnp.inf, kind)
+    steps = jnp.int32(num_steps)
+    return Info(status, _tree.norm(g).astype(kind), steps, jnp.zeros((), kind), jnp.int32(0), error)
