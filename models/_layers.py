@@ -42,7 +42,8 @@ def dropout(key: Array | None, x: Array, rate: Array) -> Array:
     """Inverted dropout with a traced ``rate`` in [0, 1) (Srivastava et al., 2014); none without a key.
 
     Examples have a key each, so that what is dropped depends neither on the size of the batch's array nor on that of
-    the layer's (features, the last axis, are the first to be drawn for). The bits are 16 wide: the rate is rounded to a multiple of 1/65536.
+    the layer's (features, the last axis, are the first to be drawn for). The bits are 16 wide: the rate is rounded to
+    a multiple of 1/65536.
     """
     if key is None:
         return x
@@ -68,8 +69,8 @@ def patches_3x3(x: Array) -> Array:
 def max_pool_2x2(x: Array) -> Array:
     """Maximum over 2x2 cells: [n, h, w, c] -> [n, h/2, w/2, c].
 
-    Not by `jnp.max`: its gradient looks for the entries that equal the maximum, and a compiled program may round the two
-    sides differently, so that none is found. On CPU (jax 0.10) gradients before the pool were wrong by up to 170 %.
+    Not by `jnp.max`: its gradient looks for the entries that equal the maximum, and a compiled program may round the
+    two sides differently, so that none is found. On CPU (jax 0.10) gradients before the pool were wrong by up to 170 %.
     """
     n, height, width, channels = x.shape
     cells = x.reshape(n, height // 2, 2, width // 2, 2, channels)

@@ -26,7 +26,7 @@ from bojax.multifidelity._trainable import Program, Trainable
 Members = Sequence[int] | np.ndarray
 
 MAX_STRUCTURES = 40
-"""Structures whose compiled functions are kept. On Linux a process may have 65,530 memory maps, beyond which LLVM cannot
+"""Structures whose compiled functions are kept. Linux allows a process 65,530 memory maps, beyond which LLVM cannot
 compile; a transformer's functions take about 900, and what is dropped here is given back."""
 
 
