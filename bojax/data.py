@@ -154,7 +154,7 @@ def resize(observations: Observations, capacity: int) -> Observations:
         count=observations.count,
         noise_var=None if observations.noise_var is None else grown.y.at[:old].set(observations.noise_var),
         cost=None if observations.cost is None else grown.y.at[:old].set(observations.cost),
-        grad=None if observations.grad is None else grown.grad.at[:old].set(observations.grad),
+        grad=None if grown.grad is None else grown.grad.at[:old].set(observations.grad),
     )
 
 

@@ -106,8 +106,6 @@ def gradient_gp(
             f"got {num_restarts}, {max_evals} and {max_rows}."
         )
     model = gp_model(kernel, mean, noise)
-    if model.kernel.derivatives is None:
-        raise TypeError("`kernel` must know its derivatives: use bojax.surrogates.matern52 or rbf.")
     grad_noise = learned_noise(std=3.0, upper=SWITCHED_OFF) if grad_noise is None else grad_noise
     packed = model._replace(kernel=packed_kernel(model.kernel), mean=packed_mean(model.mean))
 
@@ -165,8 +163,12 @@ def values_at(X: Float[Array, "k d"]) -> Float[Array, "k p"]:
 def packed_kernel(kernel: Kernel) -> Kernel:
     """The kernel between packed rows. Its diagonal is for rows that are values."""
 
+    derivatives = kernel.derivatives
+    if derivatives is None:
+        raise TypeError("`kernel` must know its derivatives: use bojax.surrogates.matern52 or rbf.")
+
     def matrix(params, P, Q):
-        return kernel.derivatives(params, unpack(P), unpack(Q))
+        return derivatives(params, unpack(P), unpack(Q))
 
     def diagonal(params, P):
         return kernel.diagonal(params, unpack(P).X)
