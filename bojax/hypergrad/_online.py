@@ -19,9 +19,11 @@ from jax.flatten_util import ravel_pytree
 
 from bojax._types import Array
 from bojax.hypergrad import _tree
-from bojax.hypergrad._inert import check_differentiable
+from bojax.hypergrad._inert import check_differentiable, check_live, live_leaves
 from bojax.hypergrad._problem import Loss
 from bojax.hypergrad._training import build
+
+INERT_HINT = "Neither a step of the optimizer nor the outer loss depends on it."
 
 
 class OnlineState(NamedTuple):
@@ -88,6 +90,8 @@ def online(
 
     Raises:
         ValueError: `decay` is outside of [0, 1].
+        NonDifferentiableHyperparameterError: by `init`: a leaf of hparams is not floating.
+        InertHyperparameterError: by `step`: a leaf of hparams enters neither a step nor the outer loss.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"`decay` must lie in [0, 1], got {decay}.")
@@ -104,17 +108,20 @@ def online(
         floats, merge = _split((state.params, state.optimizer))
         flat, unravel = ravel_pytree(state.hparams)
 
-        def advance(floats, flat):
+        def advance(floats, hparams):
             params, optimizer_state = merge(floats)
-            hparams = unravel(flat)
             g = jax.grad(inner_loss)(params, hparams, inner_data)
             updates, optimizer_state = build(optimizer, hparams).update(g, optimizer_state, params)
             params = optax.apply_updates(params, updates)
             new = params, optimizer_state
             return (_split(new)[0], outer_loss(params, hparams, outer_data)), new
 
+        live = live_leaves(lambda hparams: advance(floats, hparams)[0], state.hparams)
+        check_live(live, state.hparams, INERT_HINT)
+
         def along(tangent, direction):
-            out, slopes, new = jax.jvp(advance, (floats, flat), (tangent, direction), has_aux=True)
+            fn = lambda floats, flat: advance(floats, unravel(flat))  # noqa: E731
+            out, slopes, new = jax.jvp(fn, (floats, flat), (tangent, direction), has_aux=True)
             return (out[1], new), slopes
 
         past = [decay * z for z in state.tangents]
