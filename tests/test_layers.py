@@ -21,10 +21,8 @@ LAYERS = {
     "__init__": 7,
 }
 MODELS_MAY_IMPORT = {"jax", "jaxlib", "flax", "optax", "numpy", "sklearn", "models"}
-HEAVY = (
-    *("gpjax", "optuna", "ray", "matplotlib", "evosax", "sklearn", "flax", "optax", "lineax", "scipy.stats", "pandas"),
-    "torch",
-)
+HEAVY = ("gpjax", "optuna", "ray", "matplotlib", "evosax", "sklearn", "flax", "optax", "scipy.stats", "pandas", "torch")
+HEAVY += ("lineax",)
 LINEAR_ALGEBRA = ("jnp.linalg", "jax.numpy.linalg", "jax.scipy.linalg", "jsp.linalg", "lax.linalg", "jax.lax.linalg")
 
 

@@ -83,3 +83,29 @@ def test_200_batched_fits():
 @pytest.mark.timeout(620)
 def test_2000_batched_fits():
     on_two_threads(FITS.format(rounds=2000), 600)
+
+
+HYPERGRADIENTS = """
+import jax, jax.numpy as jnp, lineax as lx, numpy as np
+from bojax import hypergrad as hg
+
+A = jnp.asarray(np.random.default_rng(0).normal(size=(8, 40, 24)), jnp.float32)
+inner = lambda w, h, X: jnp.mean((X @ w - 1.0) ** 2) + jnp.exp(h) * jnp.sum(w**2)
+outer = lambda w, h, X: jnp.mean((X @ w - 2.0) ** 2)
+solvers = [hg.Direct(), lx.GMRES(rtol=1e-4, atol=0.0), lx.LU(), hg.CG()]
+methods = [hg.Implicit(solver, preconditioner=hg.Nystrom(12) if i == 3 else None) for i, solver in enumerate(solvers)]
+
+@jax.jit
+def grads(h):  # batches of factorisations of four kinds, all ready at once
+    fns = [hg.hypergradient(inner, outer, method=method) for method in methods]
+    return [jax.vmap(lambda X, h: fn(h, jnp.zeros(24), X, X).grad)(A, h) for fn in fns]
+
+for i in range(60):
+    out = jax.block_until_ready(grads(jnp.linspace(-3.0, -1.0, 8) + 0.01 * i))
+    assert all(bool(jnp.allclose(g, out[0], rtol=1e-2)) for g in out)
+print("done")
+"""
+
+
+def test_batches_of_hypergradients():
+    on_two_threads(HYPERGRADIENTS, 240)

@@ -19,9 +19,11 @@ from jax.flatten_util import ravel_pytree
 
 from bojax._types import Array
 from bojax.hypergrad import _tree
-from bojax.hypergrad._inert import check_differentiable
+from bojax.hypergrad._inert import check_differentiable, check_live, live_leaves
 from bojax.hypergrad._problem import Loss
 from bojax.hypergrad._training import build
+
+INERT_HINT = "Neither a step of the optimizer nor the outer loss depends on it."
 
 
 class OnlineState(NamedTuple):
@@ -88,6 +90,8 @@ def online(
 
     Raises:
         ValueError: `decay` is outside of [0, 1].
+        NonDifferentiableHyperparameterError: by `init`: a leaf of hparams is not floating.
+        InertHyperparameterError: by `step`: a leaf of hparams enters neither a step nor the outer loss.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"`decay` must lie in [0, 1], got {decay}.")
@@ -101,27 +105,9 @@ def online(
         return OnlineState(params, hparams, state, outer_optimizer.init(hparams), tangents)
 
     def step(state, inner_data, outer_data):
-        floats, merge = _split((state.params, state.optimizer))
-        flat, unravel = ravel_pytree(state.hparams)
-
-        def advance(floats, flat):
-            params, optimizer_state = merge(floats)
-            hparams = unravel(flat)
-            g = jax.grad(inner_loss)(params, hparams, inner_data)
-            updates, optimizer_state = build(optimizer, hparams).update(g, optimizer_state, params)
-            params = optax.apply_updates(params, updates)
-            new = params, optimizer_state
-            return (_split(new)[0], outer_loss(params, hparams, outer_data)), new
-
-        def along(tangent, direction):
-            out, slopes, new = jax.jvp(advance, (floats, flat), (tangent, direction), has_aux=True)
-            return (out[1], new), slopes
-
-        past = [decay * z for z in state.tangents]
-        directions = jnp.eye(flat.size, dtype=flat.dtype)
-        (value, new), (tangents, slopes) = jax.vmap(along, out_axes=(None, 0))(past, directions)
-        good = _tree.all_finite(value, slopes, tangents)
-        grad = unravel(slopes.astype(flat.dtype))
+        run = _one_step(inner_loss, outer_loss, optimizer, inner_data, outer_data)
+        value, new, tangents, grad = _differentiate(run, state, decay)
+        good = _tree.all_finite(value, grad, tangents)
         finite = jax.tree.map(jnp.nan_to_num, grad)
         updates, outer_state = outer_optimizer.update(finite, state.outer_optimizer, state.hparams)
         hparams = _tree.where(good, optax.apply_updates(state.hparams, updates), state.hparams)
@@ -131,6 +117,42 @@ def online(
         return OnlineState(params, hparams, optimizer_state, outer_state, tangents), OnlineInfo(value, grad, ~good)
 
     return Online(init, step)
+
+
+def _one_step(inner_loss: Loss, outer_loss: Loss, optimizer: Any, inner_data: Any, outer_data: Any) -> Callable:
+    """Phi: (params, state of the optimizer) and hparams to the next pair and its outer loss."""
+
+    def run(pair, hparams):
+        params, state = pair
+        g = jax.grad(inner_loss)(params, hparams, inner_data)
+        updates, state = build(optimizer, hparams).update(g, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), outer_loss(params, hparams, outer_data)
+
+    return run
+
+
+def _differentiate(run: Callable, state: OnlineState, decay: float) -> tuple[Array, Any, list[Array], Any]:
+    """One step of the run: the outer loss, the next pair, Z and the hypergradient."""
+    floats, merge = _split((state.params, state.optimizer))
+    flat, unravel = ravel_pytree(state.hparams)
+
+    def advance(floats, hparams):
+        new, value = run(merge(floats), hparams)
+        return (_split(new)[0], value), new
+
+    live = live_leaves(lambda hparams: advance(floats, hparams)[0], state.hparams)
+    check_live(live, state.hparams, INERT_HINT)
+
+    def along(tangent, direction):
+        fn = lambda floats, flat: advance(floats, unravel(flat))  # noqa: E731
+        (_, value), slopes, new = jax.jvp(fn, (floats, flat), (tangent, direction), has_aux=True)
+        return (value, new), slopes
+
+    past = [decay * z for z in state.tangents]
+    directions = jnp.eye(flat.size, dtype=flat.dtype)
+    (value, new), (tangents, slopes) = jax.vmap(along, out_axes=(None, 0))(past, directions)
+    return value, new, tangents, unravel(slopes.astype(flat.dtype))
 
 
 def _split(tree: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:

@@ -123,27 +123,11 @@ def optimize(
     hparams = check_differentiable(hparams)
     box = None if bounds is None else tuple(_like(bound, hparams) for bound in bounds)
 
-    def evaluate(s: _State) -> Hypergrad:
-        start = s.params if warm_start else inner_params0
-        return fn(s.hparams, start, inner_data, outer_data, key, adjoint0=s.adjoint if warm_start else None)
-
     def advance(s: _State) -> _State:
-        result = evaluate(s)
-        good = _tree.all_finite(result.value, result.grad)
-        grad, num_bound = _inward(jax.tree.map(jnp.nan_to_num, result.grad), s.hparams, box)
-        updates, optimizer_state = optimizer.update(grad, s.optimizer, s.hparams)
-        moved: Any = optax.apply_updates(s.hparams, updates)
-        if box is not None:
-            moved = jax.tree.map(jnp.clip, moved, *box)
-        record = History(result.value, _tree.norm(grad), result.info.status, num_bound, s.hparams)
-        history = jax.tree.map(lambda rows, row: rows.at[s.step].set(row.astype(rows.dtype)), s.history, record)
-        gained = good & (result.value < s.best[1] - (stop.min_delta if stop else 0.0))
-        better = good & (result.value < s.best[1])
-        best = _tree.where(better, (s.hparams, result.value, result.params), s.best)
-        waited = jnp.where(gained, 0, s.waited + 1)
-        params = _tree.where(good, result.params, s.params)
-        adjoint = None if s.adjoint is None else _tree.where(good, result.adjoint, s.adjoint)
-        return _State(moved, optimizer_state, params, adjoint, best, waited, ~good, s.step + 1, history)
+        start = s.params if warm_start else inner_params0
+        adjoint = s.adjoint if warm_start else None
+        result = fn(s.hparams, start, inner_data, outer_data, key, adjoint0=adjoint)
+        return _move(s, result, optimizer, box, stop)
 
     def unfinished(s: _State) -> Array:
         early = s.waited >= stop.patience if stop else jnp.bool_(False)
@@ -171,6 +155,25 @@ def _start(fn, hparams, inner_params0, data, optimizer, num_steps: int) -> _Stat
     best = hparams, jnp.full((), jnp.inf, form.value.dtype), params
     zero, no = jnp.int32(0), jnp.bool_(False)
     return _State(hparams, optimizer.init(hparams), params, adjoint, best, zero, no, zero, history)
+
+
+def _move(s: _State, result: Hypergrad, optimizer: Any, box: Any, stop: Plateau | None) -> _State:
+    """Record a hypergradient and step along it."""
+    good = _tree.all_finite(result.value, result.grad)
+    grad, num_bound = _inward(jax.tree.map(jnp.nan_to_num, result.grad), s.hparams, box)
+    updates, optimizer_state = optimizer.update(grad, s.optimizer, s.hparams)
+    moved: Any = optax.apply_updates(s.hparams, updates)
+    if box is not None:
+        moved = jax.tree.map(jnp.clip, moved, *box)
+    record = History(result.value, _tree.norm(grad), result.info.status, num_bound, s.hparams)
+    history = jax.tree.map(lambda rows, row: rows.at[s.step].set(row.astype(rows.dtype)), s.history, record)
+    gained = good & (result.value < s.best[1] - (stop.min_delta if stop else 0.0))
+    better = good & (result.value < s.best[1])
+    best = _tree.where(better, (s.hparams, result.value, result.params), s.best)
+    waited = jnp.where(gained, 0, s.waited + 1)
+    params = _tree.where(good, result.params, s.params)
+    adjoint = None if s.adjoint is None else _tree.where(good, result.adjoint, s.adjoint)
+    return _State(moved, optimizer_state, params, adjoint, best, waited, ~good, s.step + 1, history)
 
 
 def _like(bound: Any, hparams: Any) -> Any:

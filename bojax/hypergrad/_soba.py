@@ -18,8 +18,10 @@ import optax
 
 from bojax._types import Array
 from bojax.hypergrad import _tree
-from bojax.hypergrad._inert import check_differentiable
-from bojax.hypergrad._problem import Loss
+from bojax.hypergrad._inert import check_differentiable, check_live
+from bojax.hypergrad._problem import Case, Loss, Problem, loss_leaves
+
+INERT_HINT = "Neither the gradient of the inner loss nor the outer loss depends on it."
 
 
 class SobaState(NamedTuple):
@@ -89,9 +91,12 @@ def soba(
 
     Raises:
         ValueError: `averaging` is outside of (0, 1].
+        NonDifferentiableHyperparameterError: by `init`: a leaf of hparams is not floating.
+        InertHyperparameterError: by `step`: a leaf of hparams enters neither loss.
     """
     if not 0 < averaging <= 1:
         raise ValueError(f"`averaging` must lie in (0, 1], got {averaging}.")
+    problem = Problem(inner_loss, lambda *args: (outer_loss(*args), None), None)
     movers = inner_optimizer, adjoint_optimizer or inner_optimizer, outer_optimizer
 
     def init(params, hparams):
@@ -102,6 +107,8 @@ def soba(
 
     def step(state, inner_data, outer_data):
         w, v, h = state.params, state.adjoint, state.hparams
+        case = Case(h, lambda _: w, inner_data, outer_data, None, None)
+        check_live(loss_leaves(problem, case), h, INERT_HINT)
         both = jax.grad(inner_loss, argnums=(0, 1))
         (g, _), (Hv, cross) = jax.jvp(lambda w: both(w, h, inner_data), (w,), (v,))
         value, (b, direct) = jax.value_and_grad(outer_loss, argnums=(0, 1))(w, h, outer_data)

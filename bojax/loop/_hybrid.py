@@ -75,7 +75,7 @@ def hybrid(space: Space, **arguments: Any) -> Algorithm:
         >>> X.shape
         (1, 1)
     """
-    base = bayesopt(space, **(arguments | {"gradients": True}))
+    base = bayesopt(space, gradients=True, **arguments)
     moves = ~(jnp.asarray(space.is_categorical) | (jnp.asarray(space.num_values) > 0))
 
     @jax.jit

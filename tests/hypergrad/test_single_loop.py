@@ -121,6 +121,18 @@ def test_online_raises_a_rate_that_is_too_small(decay):
     assert end.hparams["log_lr"] > -8.0 and not tuned.skipped.any()
 
 
+def test_a_leaf_that_nothing_reads_is_an_error():
+    sgd = optax.sgd(0.1)
+    loss = lambda w, h, data: jnp.sum(w**2) * h["a"]  # noqa: E731
+    for algorithm in (
+        hg.online(loss, loss, lambda h: optax.sgd(h["lr"]), sgd),
+        hg.soba(loss, loss, inner_optimizer=sgd, outer_optimizer=sgd),
+    ):
+        state = algorithm.init(jnp.ones(2), {"a": 1.0, "lr": 0.1, "unused": 1.0})
+        with pytest.raises(hg.InertHyperparameterError, match="unused"):
+            algorithm.step(state, None, None)
+
+
 def test_mistakes():
     sgd = optax.sgd(0.1)
     loss = lambda w, h, data: jnp.sum(w) * h  # noqa: E731

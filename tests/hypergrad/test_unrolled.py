@@ -1,5 +1,7 @@
 """Differentiated training runs: closed forms, agreement of the modes, hyperparameters of optimizers, memory."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,13 +52,19 @@ def test_gradient_descent_on_a_quadratic(x64, mode):
     assert relative_error(result.grad, expected) < 1e-12
 
 
+@functools.cache
+def forward_reference(num_steps):
+    known = float64_mlp()
+    return call(hypergradient(known, hg.Forward(sgd_of, num_steps)), known)
+
+
 @pytest.mark.parametrize("checkpoint", ["step", "sqrt", None])
 @pytest.mark.parametrize("backprop", ["mixflow", "plain"])
 def test_modes_agree(x64, backprop, checkpoint):
-    """With 30 steps, whose stretches are equal, and 31, where one is left over."""
+    """Also with 31 steps, which are not cut into equal stretches."""
     known = float64_mlp()
-    for num_steps in (30, 31):
-        forward = call(hypergradient(known, hg.Forward(sgd_of, num_steps)), known)
+    for num_steps in (30, 31) if checkpoint == "sqrt" else (30,):
+        forward = forward_reference(num_steps)
         method = hg.Unrolled(sgd_of, num_steps, backprop=backprop, checkpoint=checkpoint)
         reverse = call(hypergradient(known, method), known)
         assert relative_error(reverse.grad, forward.grad) < 1e-12
@@ -82,7 +90,7 @@ def test_a_long_unroll_is_the_implicit_hypergradient(x64):
 def test_improves_with_every_step(x64):
     known = problems.logistic()
     errors, cut_errors = [], []
-    for k in (10, 40, 160, 640):
+    for k in (10, 60, 600):
         errors.append(
             relative_error(call(hypergradient(known, hg.Unrolled(optax.sgd(1.0), k)), known).grad, known.grad)
         )
