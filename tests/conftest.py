@@ -31,8 +31,9 @@ def x64():
         yield
 
 
-MAX_MAPS = 25_000
-"""Of the 65,530 memory maps that Linux allows a process. Compiled programs take hundreds each; beyond, LLVM fails."""
+MAX_MAPS = 12_000
+"""Compiled programs take hundreds of memory maps each, of the 65,530 that Linux allows a process, and as many megabytes
+all together: at 25,000 a worker held 5 GB."""
 
 
 def pytest_runtest_teardown(item):
