@@ -37,6 +37,9 @@ MAX_ROWS = 600
 SWITCHED_OFF = 1e4
 """Largest noise variance of a gradient, in squared standardised units of y per side of the cube: it says nothing."""
 
+MARGIN = 0.1
+"""By so many nats values must be predicted better without gradients for these to be switched off."""
+
 
 class GradientGPParams(NamedTuple):
     """Hyperparameters, unconstrained.
@@ -237,7 +240,7 @@ def _fit(model, grad_noise, key, rows, params, num_restarts, max_evals):
     if mode.size:
         best = jnp.argmin(losses[:-1])
         densities = [leave_one_out(model, grad_noise, unravel(result.x[i]), rows) for i in (best, num_restarts - 1)]
-        best = jnp.where(densities[1] > densities[0], num_restarts - 1, best)
+        best = jnp.where(densities[1] > densities[0] + MARGIN, num_restarts - 1, best)
     ok = jnp.isfinite(losses[best])
     return unravel(jnp.where(ok, result.x[best], flat)), FitInfo(losses[best], losses, result.num_evals, ok)
 
