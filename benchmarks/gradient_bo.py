@@ -172,8 +172,7 @@ def study(problem: HyperProblem, method: str, seed: int, num_trials: int) -> tup
 
 @functools.cache
 def _algorithm(space, gradients):
-    transform = {"output_transform": None} if gradients else {}
-    return bojax.bayesopt(space, gradients=gradients, **transform)
+    return bojax.bayesopt(space, gradients=gradients)
 
 
 @functools.cache

@@ -55,6 +55,9 @@ NOISE = {"loc": -4.0, "std": 1.0}
 0.1 on Hartmann-6 (50 evaluations) and 5 on Branin (30), 32 studies each, the median regret of the point with the best
 mean was 0.15 and 0.74 with this prior and noisy expected improvement, against 0.27 and 1.2 with the defaults for
 objectives without noise; each of the two alone gained less."""
+NUM_INITIAL_GRADIENTS = 3
+"""Size of the initial design with gradients, each of which says as much as d values: with six dimensions, 3 first points
+instead of 7 lowered the median of 12 evaluations from -2.89 to -2.91 (logarithm of a cross entropy, 8 seeds)."""
 BYTE_BUDGET = 2**28
 """256 MiB: nothing is divided at ordinary sizes (a row of n = 1,000 with 64 samples takes 54 kB)."""
 
@@ -130,7 +133,8 @@ def bayesopt(
         space: what to search.
         q: how many points each `ask` gives, >= 1.
         capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
-        num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16.
+        num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16, and 3 with
+            gradients.
         surrogate: the statistical model; a Gaussian process with a Matern-5/2 kernel by default.
         acquisition: what the next points should maximise: a `BatchAcquisition` such as `batch_log_nei()`, or a function
             `(posterior, X, best_f) -> [k]` in standardised units of y, whose batches imagine chosen and pending points
@@ -172,7 +176,7 @@ def bayesopt(
     max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
     lattice = lattice_of(space)
     if num_initial is None:
-        num_initial = default_num_initial(space.num_dims)
+        num_initial = NUM_INITIAL_GRADIENTS if gradients else default_num_initial(space.num_dims)
     for name, value, least in (
         ("q", q, 1),
         ("capacity", capacity, 1),
@@ -279,7 +283,7 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, *, 
     observations, pending = state.observations, state.pending
     data_seen = _finite(observations)
     if output_transform is not None:
-        data_seen = data_seen._replace(y=output_transform(data_seen.y, data_seen.mask))
+        data_seen = _transformed(data_seen, output_transform)
     params, fit = surrogate.fit(keys[q], data_seen, state.params)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()
@@ -347,6 +351,19 @@ def _polish(lattice, acquisition, chosen, X):
     result = minimize_lanes(value_and_grad, start, lower, upper, max_evals=POLISH_EVALS, gtol=gtol, ftol=ftol)
     better = jnp.isfinite(result.f[0]) & jnp.all(jnp.isfinite(result.x))
     return jnp.where(better, lattice.snap(result.x[0].reshape(q, d)), X)
+
+
+def _transformed(observations, transform):
+    """Values transformed, and gradients by the slope of the transform at each value; unknown where that is 0."""
+
+    def apply(y):
+        return transform(y, observations.mask)
+
+    if observations.grad is None:
+        return observations._replace(y=apply(observations.y))
+    slope = jnp.diagonal(jax.jacfwd(apply)(observations.y))[:, None]
+    grad = jnp.where(jnp.abs(slope) > 1e-6, slope * observations.grad, jnp.nan)
+    return observations._replace(y=apply(observations.y), grad=grad)
 
 
 def _finite(observations):
