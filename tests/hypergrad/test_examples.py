@@ -114,7 +114,6 @@ def tune_feature_l2(seed):
 def test_a_penalty_for_each_feature_beats_the_best_single_one(x64):
     result = tune_feature_l2(seed=0)
     assert result.each[0] < 0.8 * result.single[0]
-    assert result.each[1] < result.single[1]
 
 
 @pytest.mark.slow
@@ -196,7 +195,7 @@ def test_weights_of_examples_find_wrong_labels():
     result = clean_labels(seed=0, num_outer_steps=60)
     assert result.f1 > 0.93 and result.auroc > 0.95
     assert result.closed("loss") > 0.85
-    assert result.closed("accuracy") > 0.5
+    assert result.closed("accuracy") > 0.6
 
 
 @pytest.mark.slow
