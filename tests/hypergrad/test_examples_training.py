@@ -89,8 +89,8 @@ def learn_schedule(seed, num_outer_steps, num_steps=100):
 
 
 def test_a_learned_schedule_beats_constant_rates():
-    result = learn_schedule(seed=2, num_outer_steps=50)
-    assert result.learned[0] < 0.8 * result.constant[0]
+    result = learn_schedule(seed=2, num_outer_steps=80)
+    assert result.learned[0] < 0.75 * result.constant[0]
 
 
 @pytest.mark.slow
