@@ -104,3 +104,9 @@ def test_multifidelity(tmp_path):
     runs = {figure["values"]["contestant"]: figure["values"] for figure in figures}
     assert runs["random search, in full"]["steps"] == 6 * 9
     assert runs["hyperband"]["steps"] == (9 + 3 * 2 + 6) + (5 * 3 + 6) + 3 * 9
+
+
+def test_gradient_bo(tmp_path):
+    _, figures = run(tmp_path, "-m", "benchmarks.gradient_bo")
+    methods = {figure["values"]["method"] for figure in figures}
+    assert methods == {"BO", "BO with gradients", "BO with wrong gradients"}
