@@ -136,7 +136,7 @@ def test_a_study_stores_costs_and_goes_on_with_them(tmp_path):
         with pytest.raises(ValueError, match="`cost` must be finite and positive"):
             study.tell(trial, 1.0, cost=bad)
     again = bojax.Study(storage=url, algorithm=algorithm)
-    X, y, _, cost, _ = again._data(again.optuna.trials, {trial.number})
+    X, y, _, cost, *_ = again._data(again.optuna.trials, {trial.number})
     np.testing.assert_allclose(cost, np.exp(3.0 * X[:, 0]), rtol=1e-5)
     assert np.isnan(y[1]) and len(y) == 5
     known = bojax.Study(SPACE, storage=url, name="known", seed=0, algorithm=lambda space, q: small(cost=price, q=q))
