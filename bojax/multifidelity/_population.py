@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bojax._types import Key
+from bojax._types import Array, Shaped
 from bojax.multifidelity._trainable import Program, Trainable
 
 Members = Sequence[int] | np.ndarray
@@ -61,7 +61,12 @@ class Population:
     """
 
     def __init__(
-        self, objective: Trainable, keys: Key, hparams: Mapping[str, Any], *, num_workers: int | None = None
+        self,
+        objective: Trainable,
+        keys: Shaped[Array, "..."],
+        hparams: Mapping[str, Any],
+        *,
+        num_workers: int | None = None,
     ) -> None:
         self.objective = objective
         self.steps: list[int] = []
@@ -85,7 +90,7 @@ class Population:
         """Steps of all members together."""
         return sum(self.steps)
 
-    def add(self, keys: Key, hparams: Mapping[str, Any]) -> np.ndarray:
+    def add(self, keys: Shaped[Array, "..."], hparams: Mapping[str, Any]) -> np.ndarray:
         """New members, before their first step; gives their numbers. Arguments as for the class."""
         n = keys.shape[0]
         columns = {name: np.asarray(column) for name, column in hparams.items()}
@@ -226,7 +231,7 @@ def default_workers() -> int:
 
 
 @functools.lru_cache(maxsize=MAX_STRUCTURES)
-def _vmapped(program: Program) -> Program:
+def _vmapped(program: Any) -> Program:
     """The functions of a program, vmapped and jitted once, so that every population shares what was compiled."""
     return Program(
         jax.jit(jax.vmap(program.init)),
@@ -249,7 +254,7 @@ def _pick(trees: Sequence[Any], rows: jax.Array) -> Any:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[rows], *trees)
 
 
-def _rows_of(keys: Key) -> Any:
+def _rows_of(keys: Shaped[Array, "..."]) -> Any:
     """`take(rows) -> keys`, on the host: nothing is compiled for another number of keys."""
     if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
         return lambda rows: np.asarray(keys)[rows]

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from bojax._types import Key
+from bojax._types import Array, Shaped
 from bojax.multifidelity._population import Population
 from bojax.multifidelity._trainable import Trainable
 
 
 def train_many(
     objective: Trainable,
-    keys: Key,
+    keys: Shaped[Array, "..."],
     hparams: Mapping[str, Any],
     *,
     num_steps: int | None = None,

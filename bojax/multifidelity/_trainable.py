@@ -6,7 +6,7 @@ The objectives of `bojax.models` are Trainables; `from_functions` makes one of t
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -28,6 +28,7 @@ class Program(NamedTuple):
     evaluate: Callable[[Any, Hparams], dict[str, jax.Array]]
 
 
+@runtime_checkable
 class Trainable(Protocol):
     """A tunable training run that can be stopped and resumed.
 
