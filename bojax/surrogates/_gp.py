@@ -171,7 +171,13 @@ def condition(
         y, scale = standardize(observations.y, mask)
     else:
         y, scale = observations.y, Scale(jnp.zeros((), X.dtype), jnp.ones((), X.dtype))
-    K, residual, noise_var = _covariance(model, params, observations, y, scale)
+    covariance = _covariance(model, params, observations, y, scale)
+    return factored(model, params, X, mask, scale, covariance, num_spare)
+
+
+def factored(model: GPModel, params: GPParams, X, mask, scale: Scale, covariance, num_spare: int) -> GPPosterior:
+    """The posterior from the masked covariance of the rows X, their residuals, and the noise variance."""
+    K, residual, noise_var = covariance
     _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(X.dtype))
     alpha = matmul(L_inv.T, matmul(L_inv, residual))
 
@@ -232,7 +238,15 @@ def _fit(model, key, observations, params, *, num_restarts, max_evals):
     if num_restarts == 2:
         # When what was given is the mode, one lane does: a start that is not finite ends at once.
         x0 = x0.at[1].set(jnp.where(jnp.all(x0[0] == x0[1]), jnp.nan, x0[1]))
-    float64 = jnp.finfo(flat.dtype).bits >= 64
+    result, losses = minimize_starts(loss, x0, lower, upper, max_evals)
+    best = jnp.argmin(losses)
+    ok = jnp.isfinite(losses[best])
+    return unravel(jnp.where(ok, result.x[best], flat)), FitInfo(losses[best], losses, result.num_evals, ok)
+
+
+def minimize_starts(loss, x0: Float[Array, "r p"], lower, upper, max_evals: int) -> tuple[Any, Float[Array, "r"]]:
+    """The minimiser's result from all starts, and their losses: infinite where they are not finite."""
+    float64 = jnp.finfo(x0.dtype).bits >= 64
     result = minimize_lanes(
         each_lane(jax.value_and_grad(loss)),
         x0,
@@ -242,7 +256,4 @@ def _fit(model, key, observations, params, *, num_restarts, max_evals):
         gtol=1e-4 if float64 else 1e-2,
         ftol=1e-8 if float64 else 1e-6,
     )
-    losses = jnp.where(jnp.isfinite(result.f), result.f, jnp.inf)
-    best = jnp.argmin(losses)
-    ok = jnp.isfinite(losses[best])
-    return unravel(jnp.where(ok, result.x[best], flat)), FitInfo(losses[best], losses, result.num_evals, ok)
+    return result, jnp.where(jnp.isfinite(result.f), result.f, jnp.inf)

@@ -19,12 +19,21 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from bojax._bfgs import each_lane, minimize_lanes
 from bojax._linalg import matmul, stable_factor
 from bojax._types import Array, Bool, Float, Key
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
-from bojax.surrogates._gp import GPModel, GPParams, bounds, gp_model, initial_params, starts, told_noise
+from bojax.surrogates._gp import (
+    GPModel,
+    GPParams,
+    bounds,
+    factored,
+    gp_model,
+    initial_params,
+    minimize_starts,
+    starts,
+    told_noise,
+)
 from bojax.surrogates._kernels import Jets, Kernel
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
 from bojax.surrogates._means import Mean
@@ -226,17 +235,11 @@ def _fit(model, grad_noise, key, rows, params, num_restarts, max_evals):
         off = math.log(SWITCHED_OFF)
         x0, lower, upper = (array.at[-1, -1].set(off) for array in (x0, lower, upper))
     x0 = jnp.clip(x0, lower, upper)
-    float64 = jnp.finfo(flat.dtype).bits >= 64
-    result = minimize_lanes(
-        each_lane(jax.value_and_grad(lambda theta: _loss(model, grad_noise, unravel(theta), rows))),
-        x0,
-        lower,
-        upper,
-        max_evals=max_evals,
-        gtol=1e-4 if float64 else 1e-2,
-        ftol=1e-8 if float64 else 1e-6,
-    )
-    losses = jnp.where(jnp.isfinite(result.f), result.f, jnp.inf)
+
+    def loss(theta):
+        return _loss(model, grad_noise, unravel(theta), rows)
+
+    result, losses = minimize_starts(loss, x0, lower, upper, max_evals)
     best = jnp.argmin(losses)
     if mode.size:
         best = jnp.argmin(losses[:-1])
@@ -261,24 +264,8 @@ def leave_one_out(model: GPModel, grad_noise: Noise, params: GradientGPParams, r
 
 
 def _condition(model, grad_noise, params, rows, num_spare) -> "GradientPosterior":
-    K, residual, noise_var = _covariance(model, grad_noise, params, rows)
-    _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(K.dtype))
-    posterior = GPPosterior(
-        X=rows.P,
-        mask=rows.mask,
-        residual=residual,
-        L_inv=L_inv,
-        alpha=matmul(L_inv.T, matmul(L_inv, residual)),
-        kernel_params=params.gp.kernel,
-        mean_params=params.gp.mean,
-        noise_var=noise_var,
-        scale=rows.scale,
-        num_used=jnp.int32(rows.P.shape[0]),
-        ok=ok,
-        kernel=model.kernel,
-        mean_function=model.mean,
-    )
-    return GradientPosterior(posterior.with_spare(num_spare) if num_spare else posterior)
+    covariance = _covariance(model, grad_noise, params, rows)
+    return GradientPosterior(factored(model, params.gp, rows.P, rows.mask, rows.scale, covariance, num_spare))
 
 
 @jax.tree_util.register_dataclass
