@@ -33,6 +33,7 @@ from ._objective import Objective, Program
 from ._train import make_objective
 from .cnn import digits_cnn, make_digits_cnn
 from .language_model import make_modular_transformer, make_text_lm, modular_transformer, text_lm
+from .logistic import cancer_logistic, make_cancer_logistic
 from .mlp import (
     cancer_mlp,
     diabetes_mlp,
@@ -67,6 +68,7 @@ OBJECTIVES: dict[str, Objective] = {
         cancer_mlp,
         wine_mlp,
         diabetes_mlp,
+        cancer_logistic,
     )
 }
 
@@ -80,6 +82,7 @@ __all__ = [
     "OBJECTIVES",
     "Objective",
     "Program",
+    "cancer_logistic",
     "cancer_mlp",
     "dates_seq2seq",
     "dates_transformer",
@@ -91,6 +94,7 @@ __all__ = [
     "digits_resnet",
     "digits_rnn",
     "digits_vit",
+    "make_cancer_logistic",
     "make_cancer_mlp",
     "make_dates_seq2seq",
     "make_dates_transformer",

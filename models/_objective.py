@@ -61,6 +61,9 @@ class Objective:
         program: ``program(structure) -> Program``, the same object each time.
         structural: the hyperparameters that need a program for each of their values.
         sizes: the hyperparameters that are rounded up to one of a few sizes, and masked.
+        value_and_grad: None, or for a differentiable objective the pure function ``value_and_grad(key, hparams) ->
+            (metrics, grads)`` for concrete or traced hyperparameters: what ``train`` gives, and the derivatives of
+            ``metric`` by floats, a dict of float32 scalars. It can be jitted and vmapped like ``train``.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Objective:
     program: Callable[[Any], Program]
     structural: tuple[str, ...] = ()
     sizes: Mapping[str, tuple[int, ...]] | None = None
+    value_and_grad: Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]] | None = None
 
     def kind(self, name: str) -> str:
         """Whether a hyperparameter is ``"structural"``, ``"size"`` (traced within a few sizes) or ``"traced"``."""

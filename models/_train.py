@@ -79,6 +79,44 @@ def make_objective(
         last step, without dropout and label smoothing.
 
     Raises:
+        ValueError: see `from_programs`.
+    """
+    sizes = dict(sizes or {})
+
+    @cache
+    def program(structure: Structure) -> Program:
+        static = dict(structure)
+        return _program(space, model(static), load, task, num_steps, static)
+
+    return from_programs(
+        name,
+        description,
+        space,
+        program,
+        metric=metric,
+        direction=direction,
+        num_steps=num_steps,
+        structural=structural,
+        sizes=sizes,
+    )
+
+
+def from_programs(
+    name: str,
+    description: str,
+    space: Spec,
+    program: Callable[[Structure], Program],
+    *,
+    metric: str,
+    direction: str,
+    num_steps: int,
+    structural: tuple[str, ...] = (),
+    sizes: Mapping[str, tuple[int, ...]] | None = None,
+    value_and_grad: Callable[..., Any] | None = None,
+) -> Objective:
+    """Builds an objective of the programs of its structures; see `Objective` for the arguments.
+
+    Raises:
         ValueError: if ``num_steps`` is below 1; and from the functions, if the names in ``hparams`` are not
             the space's.
     """
@@ -87,11 +125,6 @@ def make_objective(
     sizes = dict(sizes or {})
     structure = structure_fn(space, structural, sizes)
     rungs = default_rungs(num_steps)
-
-    @cache
-    def program(structure: Structure) -> Program:
-        static = dict(structure)
-        return _program(space, model(static), load, task, num_steps, static)
 
     def train(key: Array, hparams: Hparams, num_steps: Any = num_steps) -> dict[str, Array]:
         h = to_arrays(space, hparams)
@@ -131,6 +164,7 @@ def make_objective(
         program=program,
         structural=structural,
         sizes=sizes,
+        value_and_grad=value_and_grad,
     )
 
 
@@ -185,7 +219,7 @@ def _program(space, module, load, task, num_steps, static) -> Program:
 
     def evaluate(state: TrainState, hparams: Hparams) -> dict[str, Array]:
         h = to_arrays(space, hparams)
-        return _evaluate(lambda inputs: predict(state.params, inputs, h), load(), task)
+        return evaluate_parts(lambda inputs: predict(state.params, inputs, h), load(), task)
 
     return Program(init, advance, evaluate)
 
@@ -244,7 +278,7 @@ def _take(inputs: Any, rows: Any) -> Any:
     return jax.tree.map(lambda a: a[rows], inputs)
 
 
-def _evaluate(predict: Callable[[Any], Any], data: Dataset, task: Task) -> dict[str, Array]:
+def evaluate_parts(predict: Callable[[Any], Any], data: Dataset, task: Task) -> dict[str, Array]:
     """Mean measures of the three parts, bounded by the task's worst."""
     parts = [_take(tuple(part), slice(0, _EVALUATED)) for part in data]
     counts = [len(targets) for _, targets in parts]
