@@ -22,6 +22,7 @@ from bojax._errors import BojaxError, BojaxWarning, StudyError
 
 if TYPE_CHECKING:
     from bojax.study import Study, Trial
+    from bojax.study._tune import Training
 
 DEFAULT_STORAGE = "sqlite:///bojax.db"
 DEFAULT_SEED = 0
@@ -103,6 +104,7 @@ def list_objectives(as_json: JsonOption = False) -> None:
             "sizes": {name: list(sizes) for name, sizes in (objective.sizes or {}).items()},
             "metric": objective.metric,
             "direction": objective.direction,
+            "differentiable": objective.value_and_grad is not None,
             "space": objective.space,
         }
         for objective in objectives.values()
@@ -140,6 +142,10 @@ def tune(
         0
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each candidate of a training function, averaged.")] = 1,
+    gradients: Annotated[
+        bool | None,
+        typer.Option(help="Learn from derivatives of the metric.  [default: where the objective is differentiable]"),
+    ] = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep compiled programs on disk.")] = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -164,9 +170,11 @@ def tune(
 
         enable_compilation_cache()
     url = _to_url(storage)
-    opened = _open_study(found, url, study, direction, seed, algorithm)
+    training = _training(found, gradients)
+    learns = training is not None and training.gradients and algorithm == ALGORITHMS[0]
+    opened = _open_study(found, url, study, direction, seed, algorithm, {"gradients": True} if learns else {})
     try:
-        num_compilations = _tune(opened, found, trials, batch_size, seeds)
+        num_compilations = _tune(opened, found, training, trials, batch_size, seeds)
     except KeyboardInterrupt:
         typer.echo(
             f"bojax: interrupted with {_num_finished(opened)} of {trials} trials done, kept in "
@@ -298,8 +306,28 @@ def _read_space(path: pathlib.Path) -> Any:
         raise typer.BadParameter(f"{path}: {_one_line(error)}", param_hint="--space") from None
 
 
+def _training(target: Target, gradients: bool | None) -> "Training | None":
+    """What `tune` trains; None for an ordinary objective."""
+    if target.trainable is None:
+        if gradients:
+            raise typer.BadParameter(f"{target.name} is no training function.", param_hint="--gradients")
+        return None
+    from bojax.study._tune import training_of
+
+    try:
+        return training_of(target.trainable, target.space, target.metric, target.direction, gradients)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"{target.name}: {_one_line(error)}", param_hint="TARGET") from None
+
+
 def _open_study(
-    target: Target, url: str, name: str | None, direction: str | None, seed: int | None, algorithm: str
+    target: Target,
+    url: str,
+    name: str | None,
+    direction: str | None,
+    seed: int | None,
+    algorithm: str,
+    options: dict[str, Any],
 ) -> "Study":
     import optuna
 
@@ -318,7 +346,12 @@ def _open_study(
         seed = DEFAULT_SEED
     make = getattr(loop, algorithm)
     study = Study(
-        space, direction or target.direction, backend, name, seed, algorithm=lambda space, q: make(space, q=q)
+        space,
+        direction or target.direction,
+        backend,
+        name,
+        seed,
+        algorithm=lambda space, q: make(space, q=q, **options),
     )
     known = study.optuna.user_attrs.get(TARGET_ATTR)
     if known is None:
@@ -328,7 +361,7 @@ def _open_study(
     return study
 
 
-def _tune(study: "Study", target: Target, trials: int, batch_size: int, seeds: int) -> int:
+def _tune(study: "Study", target: Target, training: "Training | None", trials: int, batch_size: int, seeds: int) -> int:
     """Evaluates until the study has so many finished trials, whichever process finishes them.
 
     Returns:
@@ -346,12 +379,12 @@ def _tune(study: "Study", target: Target, trials: int, batch_size: int, seeds: i
             if _num_finished(study) >= trials:
                 study.stop()
 
-        if target.objective is not None:
+        if training is None:
+            assert target.objective is not None
             study.optimize(target.objective, trials - done, batch_size, progress=False, callbacks=[after])
             return 0
-        from bojax.study._tune import run_batches, training_of
+        from bojax.study._tune import run_batches
 
-        training = training_of(target.trainable, target.space, target.metric, target.direction)
         run_batches(study, training, trials - done, batch_size, seeds, [after])
         return len(training.programs)
 

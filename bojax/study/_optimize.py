@@ -146,16 +146,8 @@ def optimize(
     evaluate = _evaluate_batch if vectorized else _evaluate_singly
     end = math.inf if timeout is None else time.monotonic() + timeout
     failures = _FirstFailures()
-    study._stopping = False
-    left = num_trials
     with progress_bar(study, num_trials, progress) as advance:
-        while left > 0 and not study._stopping and time.monotonic() < end:
-            try:
-                trials = study._ask(min(batch_size, left), batch_size)
-            except SpaceExhaustedError as error:
-                warnings.warn(f"the study {study.name!r} stops early: {error}", BojaxWarning, stacklevel=3)
-                break
-            left -= len(trials)
+        for trials in ask_batches(study, num_trials, batch_size, end):
             with giving_up_rest(study, trials):
                 # A vectorized batch is evaluated by now: all of it is told before anything may end the loop.
                 told: list[Trial] = []
@@ -176,6 +168,27 @@ def optimize(
 def _call(callbacks: Sequence[Callback], study: Study, trial: Trial) -> None:
     for callback in callbacks:
         callback(study, trial)
+
+
+def ask_batches(study: Study, num_trials: int, batch_size: int, end: float = math.inf) -> Iterator[list[Trial]]:
+    """Batches until so many trials were asked for, the space is used up, the study stops, or its time has ended.
+
+    Args:
+        study: what is asked; `stop` ends the loop.
+        num_trials: how many trials altogether.
+        batch_size: how many are chosen jointly; the last batch may be smaller.
+        end: when to end, by `time.monotonic`.
+    """
+    study._stopping = False
+    left = num_trials
+    while left > 0 and not study._stopping and time.monotonic() < end:
+        try:
+            trials = study._ask(min(batch_size, left), batch_size)
+        except SpaceExhaustedError as error:
+            warnings.warn(f"the study {study.name!r} stops early: {error}", BojaxWarning, stacklevel=4)
+            return
+        left -= len(trials)
+        yield trials
 
 
 @contextlib.contextmanager
@@ -255,8 +268,9 @@ def describe_error(error: BaseException) -> str:
 
 def _tell(study: Study, trial: Trial, outcome: Any) -> Trial:
     if not isinstance(outcome, BaseException):
+        value, attrs = outcome if _is_pair(outcome) else (outcome, None)
         try:
-            return study.tell(trial, outcome)
+            return study.tell(trial, value, user_attrs=attrs)
         except TypeError as error:
             raise TypeError(
                 f"the objective returned something that is no value of trial {trial.number}: {error}"
@@ -264,6 +278,11 @@ def _tell(study: Study, trial: Trial, outcome: Any) -> Trial:
     reason = describe_error(outcome)
     warnings.warn(f"trial {trial.number} failed: {reason}", BojaxWarning, stacklevel=4)
     return study.tell(trial, state="fail", user_attrs={_storage.ERROR: reason})
+
+
+def _is_pair(outcome: Any) -> bool:
+    """Whether an objective returned a value and a dict of what else is to be recorded."""
+    return isinstance(outcome, tuple) and len(outcome) == 2 and isinstance(outcome[1], Mapping)
 
 
 def _evaluate_singly(

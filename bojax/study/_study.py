@@ -271,8 +271,9 @@ class Study:
         """Evaluates an objective `num_trials` times.
 
         Args:
-            objective: from a dict of plain Python values to a number; with `vectorized`, from a dict of NumPy
-                arrays [k] (floats, integers, positions of choices; k <= batch_size) to k numbers.
+            objective: from a dict of plain Python values to a number, or to a pair of a number and a dict of
+                `user_attrs` to record with the trial (see `tell`); with `vectorized`, from a dict of NumPy arrays [k]
+                (floats, integers, positions of choices; k <= batch_size) to k numbers.
             num_trials: number of evaluations of this call.
             batch_size: how many are chosen jointly. Unless vectorized they are evaluated one after another.
             vectorized: whether the objective evaluates a whole batch in one call.

@@ -72,6 +72,13 @@ def bayesopt(space: Space, q: int) -> Any:
     return loop.bayesopt(space, q=q)
 
 
+def gradient_bayesopt(space: Space, q: int) -> Any:
+    """The default algorithm where gradients are told."""
+    from bojax import loop
+
+    return loop.bayesopt(space, q=q, gradients=True)
+
+
 @functools.lru_cache(maxsize=32)
 def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
     """The compiled `init` and `ask` for q points, shared by all studies of this process."""

@@ -1,19 +1,17 @@
 """Tuning a training function: every batch of candidates is trained at once, in a few vmapped programs."""
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optuna
 
-from bojax._errors import BojaxWarning, SpaceExhaustedError
 from bojax.multifidelity import Population
-from bojax.space import Space
-from bojax.study._optimize import Callback, Result, check_count, giving_up_rest, progress_bar
+from bojax.space import Float, Space, to_space
+from bojax.study._optimize import Callback, Result, ask_batches, check_count, giving_up_rest, progress_bar
 from bojax.study._study import Study
-from bojax.study._suggest import AlgorithmFactory
+from bojax.study._suggest import AlgorithmFactory, gradient_bayesopt
 from bojax.study._trial import Trial
 
 
@@ -21,20 +19,23 @@ class Training(NamedTuple):
     """A training function, ready to be tuned.
 
     Attributes:
-        train_batch: from keys [n] and hyperparameters, arrays [n], to a dict of metrics [n].
+        train_batch: from keys [n] and hyperparameters, arrays [n], to a dict of metrics [n] and a dict of derivatives
+            [n] of the tuned one, by hyperparameter; the latter is empty without gradients.
         metric: which of them is tuned.
         space: what is tuned.
         direction: "maximize" or "minimize".
         fixed_size: whether batches must always have the same size, for a program is compiled for each.
         programs: what was compiled to train, filled as it goes.
+        gradients: whether derivatives are given.
     """
 
-    train_batch: Callable[[Any, Any], dict[str, np.ndarray]]
+    train_batch: Callable[[Any, Any], tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
     metric: str
     space: Any
     direction: str
     fixed_size: bool
     programs: set[Any]
+    gradients: bool = False
 
 
 def tune(
@@ -43,6 +44,7 @@ def tune(
     *,
     metric: str | None = None,
     direction: str | None = None,
+    gradients: bool | None = None,
     num_trials: int = 30,
     batch_size: int = 4,
     num_seeds: int = 1,
@@ -62,15 +64,28 @@ def tune(
         space: what is tuned; by default the objective's.
         metric: which number of the dict is tuned; by default the objective's.
         direction: "maximize" or "minimize"; by default the objective's, or "minimize".
+        gradients: whether trials are told derivatives of the metric by Float hyperparameters, from which
+            `bayesopt(gradients=True)` learns. By default where the objective is *differentiable*: it has a pure method
+            `value_and_grad(key, hparams) -> (metrics, grads)`, where `metrics` is what `train` gives, and `grads` a
+            dict of derivatives of its tuned metric by some or all Floats, in their own units. True without that method
+            (or for another metric) differentiates `train` itself, in reverse mode: a training loop must have a fixed
+            number of steps. A derivative that is not finite is left out.
         num_trials: configurations to be trained.
         batch_size: how many are chosen jointly and trained at once.
-        num_seeds: how often each configuration is trained, with other keys. The value of a trial is the mean of its
-            runs, and the surrogate is told the variance of that mean, so that differences it cannot resolve count for
-            nothing. The same keys serve all trials.
+        num_seeds: how often each configuration is trained, with other keys. The value (and gradient) of a trial is the
+            mean of its runs, and the surrogate is told the variance of that mean, so that differences it cannot resolve
+            count for nothing. The same keys serve all trials.
         seed: seed of the study and of training.
-        storage: see `Study`, also for `name` and `algorithm`.
+        storage: see `Study`, also for `name`.
+        algorithm: see `Study`; with gradients `bayesopt(gradients=True)` by default.
         progress: whether to show a progress bar (on a terminal).
         callbacks: see `Study.optimize`.
+
+    Raises:
+        TypeError: the objective is neither an objective nor a function, no space is known, or `gradients` is asked for
+            and there is nothing to differentiate.
+        ValueError: a number is out of range, or every derivative of the first batch is zero.
+        KeyError: the objective does not give the metric.
 
     Returns:
         The result. The metrics of a trial, means over its runs, are its `user_attrs`; `num_compilations` tells how many
@@ -84,34 +99,71 @@ def tune(
         >>> len(result.trials)
         4
     """
-    training = training_of(objective, space, metric, direction)
+    training = training_of(objective, space, metric, direction, gradients)
     check_count("num_trials", num_trials, 0)
     check_count("batch_size", batch_size, 1)
     check_count("num_seeds", num_seeds, 1)
+    if algorithm is None and training.gradients:
+        algorithm = gradient_bayesopt
     study = Study(training.space, training.direction, storage, name, seed, algorithm=algorithm)
     with progress_bar(study, num_trials, progress) as advance:
         run_batches(study, training, num_trials, batch_size, num_seeds, [lambda _, trial: advance(trial), *callbacks])
     return Result(study, len(training.programs))
 
 
-def training_of(objective: Any, space: Any = None, metric: str | None = None, direction: str | None = None) -> Training:
+def training_of(
+    objective: Any,
+    space: Any = None,
+    metric: str | None = None,
+    direction: str | None = None,
+    gradients: bool | None = None,
+) -> Training:
     """What `tune` accepts, in one form.
 
     Raises:
-        TypeError: when it is neither an objective nor a function, or no space is known.
+        TypeError: when it is neither an objective nor a function, no space is known, or `gradients` cannot be had.
     """
+    if gradients not in (None, True, False):
+        raise TypeError(f"`gradients` must be True, False or None, got {gradients!r}.")
     space = getattr(objective, "space", None) if space is None else space
     if space is None:
         raise TypeError("`space` must be given: the objective has none.")
-    metric = str(metric or getattr(objective, "metric", None) or "value")
+    own_metric = getattr(objective, "metric", None)
+    metric = str(metric or own_metric or "value")
     direction = str(direction or getattr(objective, "direction", None) or "minimize")
     programs: set[Any] = set()
+    differentiable = getattr(objective, "value_and_grad", None) if own_metric in (None, metric) else None
+    if gradients or (gradients is None and differentiable is not None):
+        function = differentiable or _differentiated(getattr(objective, "train", objective), metric, to_space(space))
+        return Training(_at_once(function, programs), metric, space, direction, True, programs, True)
     if hasattr(objective, "program") and hasattr(objective, "structure"):
         return Training(_by_structure(objective, programs), metric, space, direction, False, programs)
     function = getattr(objective, "train", objective)
     if not callable(function):
         raise TypeError(f"`objective` must be a function or have a method `train`, got {objective!r}.")
-    return Training(_at_once(function, programs), metric, space, direction, True, programs)
+    return Training(_at_once(lambda key, h: (function(key, h), {}), programs), metric, space, direction, True, programs)
+
+
+def _differentiated(function, metric, space):
+    """`value_and_grad` of a training function, through the training."""
+    if not callable(function):
+        raise TypeError(
+            f"`gradients` needs an objective with `value_and_grad` or `train`, or a function, got {function!r}."
+        )
+    names = [name for name in space if isinstance(space[name], Float)]
+    if not names:
+        raise TypeError(f"`gradients` needs a Float to differentiate by, the space has only {list(space)}.")
+
+    def value_and_grad(key, hparams):
+        def tuned(floats):
+            metrics = _as_dict(function(key, {**hparams, **floats}))
+            _check_metric(metrics, metric)
+            return metrics[metric], metrics
+
+        grads, metrics = jax.grad(tuned, has_aux=True)({name: hparams[name] for name in names})
+        return metrics, grads
+
+    return value_and_grad
 
 
 def _by_structure(objective, programs):
@@ -120,15 +172,17 @@ def _by_structure(objective, programs):
         population.advance(objective.num_steps)
         metrics = population.evaluate()
         programs.update(population.programs)
-        return metrics
+        return metrics, {}
 
     return train_batch
 
 
 def _at_once(function, programs):
+    """One program for a function from a key and scalars to metrics and derivatives."""
+
     def train(key, hparams):
-        metrics = function(key, hparams)
-        return metrics if isinstance(metrics, dict) else {"value": metrics}
+        metrics, grads = function(key, hparams)
+        return _as_dict(metrics), dict(grads)
 
     compiled = jax.jit(jax.vmap(train))
 
@@ -137,6 +191,15 @@ def _at_once(function, programs):
         return jax.device_get(compiled(keys, hparams))
 
     return train_batch
+
+
+def _as_dict(metrics: Any) -> dict[str, Any]:
+    return metrics if isinstance(metrics, dict) else {"value": metrics}
+
+
+def _check_metric(metrics: Mapping[str, Any], metric: str) -> None:
+    if metric not in metrics:
+        raise KeyError(f"the objective gives no metric {metric!r}; it gives {sorted(metrics)}.")
 
 
 def run_batches(
@@ -149,39 +212,48 @@ def run_batches(
 ) -> None:
     """Ask for batches, train and tell them, until so many trials are told or a callback stops the study."""
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(study.seed), i))(np.arange(num_seeds))
-    study._stopping = False
-    left = num_trials
-    while left > 0 and not study._stopping:
-        try:
-            batch = study._ask(min(left, batch_size), batch_size)
-        except SpaceExhaustedError as error:
-            warnings.warn(f"the study stops early: {error}", BojaxWarning, stacklevel=2)
-            return
-        left -= len(batch)
+    for number, batch in enumerate(ask_batches(study, num_trials, batch_size)):
         with giving_up_rest(study, batch):
             params = [trial.params for trial in batch for _ in range(num_seeds)]
             missing = (batch_size - len(batch)) * num_seeds if training.fixed_size else 0
             hparams = study.space.to_arrays(params + [params[-1]] * missing)
             order = np.arange(len(params) + missing) % num_seeds
-            metrics = training.train_batch(keys[order], hparams)
-            if training.metric not in metrics:
-                raise KeyError(f"the objective gives no metric {training.metric!r}; it gives {sorted(metrics)}.")
-            for each, column in metrics.items():
-                if np.shape(column) != order.shape:
-                    got = list(np.shape(column)[1:])
-                    raise ValueError(f"the metric {each!r} must be a scalar of each run, got the shape {got}.")
-            runs = {n: np.asarray(v, float)[: len(params)].reshape(-1, num_seeds) for n, v in metrics.items()}
-            told = [_tell(study, trial, i, runs, training.metric) for i, trial in enumerate(batch)]
+            metrics, grads = training.train_batch(keys[order], hparams)
+            _check_metric(metrics, training.metric)
+            runs = _by_trial("metric", metrics, len(batch), num_seeds)
+            slopes = _by_trial("derivative", grads, len(batch), num_seeds)
+            if training.gradients and number == 0:
+                _check_slopes(slopes, training.metric)
+            told = [_tell(study, trial, i, runs, slopes, training.metric) for i, trial in enumerate(batch)]
             for trial in told:
                 for callback in callbacks:
                     callback(study, trial)
 
 
-def _tell(study: Study, trial: Trial, row: int, runs: dict[str, np.ndarray], metric: str) -> Trial:
+def _by_trial(what: str, columns: Mapping[str, Any], num: int, num_seeds: int) -> dict[str, np.ndarray]:
+    """Columns as arrays [num, num_seeds], without the rows that only fill the batch up."""
+    for name, column in columns.items():
+        if np.ndim(column) != 1:
+            got = list(np.shape(column)[1:])
+            raise ValueError(f"the {what} {name!r} must be a scalar of each run, got the shape {got}.")
+    return {n: np.asarray(v, float)[: num * num_seeds].reshape(-1, num_seeds) for n, v in columns.items()}
+
+
+def _check_slopes(slopes: Mapping[str, np.ndarray], metric: str) -> None:
+    if all((column == 0).all() for column in slopes.values()):
+        raise ValueError(
+            f"every derivative of {metric!r} in the first batch is exactly zero: it does not depend smoothly on the "
+            "hyperparameters, as an accuracy does not. Tune a loss, or leave gradients out by `gradients=False`."
+        )
+
+
+def _tell(study: Study, trial: Trial, row: int, runs: dict, slopes: dict, metric: str) -> Trial:
     means = {name: float(values[row].mean()) for name, values in runs.items()}
     finite = {name: value for name, value in means.items() if np.isfinite(value)}
     num_seeds = runs[metric].shape[1]
-    if num_seeds == 1 or not np.isfinite(means[metric]):
+    if not np.isfinite(means[metric]):
         return study.tell(trial, means[metric], user_attrs=finite)
-    noise_var = float(runs[metric][row].var(ddof=1) / num_seeds)
-    return study.tell(trial, means[metric], noise_var=noise_var, user_attrs=finite)
+    noise_var = float(runs[metric][row].var(ddof=1) / num_seeds) if num_seeds > 1 else None
+    with np.errstate(invalid="ignore"):
+        grad = {name: float(values[row].mean()) for name, values in slopes.items()} or None
+    return study.tell(trial, means[metric], noise_var=noise_var, grad=grad, user_attrs=finite)

@@ -284,8 +284,11 @@ def test_what_can_be_tuned_in_one_form():
     assert (plain.metric, plain.space, plain.direction, plain.fixed_size) == ("value", SPACE, "minimize", True)
     assert (run.metric, run.space, run.direction, run.fixed_size) == ("score", SPACE, "maximize", False)
     keys, hparams = jax.random.split(jax.random.key(0), 3), {"x": np.array([0.1, 0.2, 0.3]), "kind": np.zeros(3, int)}
-    np.testing.assert_allclose(plain.train_batch(keys, hparams)["value"], [0.04, 0.01, 0.0], atol=1e-6)
-    metrics = run.train_batch(keys, hparams)
+    metrics, grads = plain.train_batch(keys, hparams)
+    np.testing.assert_allclose(metrics["value"], [0.04, 0.01, 0.0], atol=1e-6)
+    assert grads == {} and not plain.gradients and not run.gradients
+    metrics, grads = run.train_batch(keys, hparams)
+    assert grads == {}
     assert {name: column.shape for name, column in metrics.items()} == {"score": (3,), "kind": (3,)}
 
 
