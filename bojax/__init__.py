@@ -16,7 +16,7 @@ from bojax.space import Categorical, Float, Int, Ordinal, Space
 if TYPE_CHECKING:
     from bojax import hypergrad, multifidelity, study, testing
     from bojax.multifidelity import train_many
-    from bojax.study import Study, maximize, minimize, tune
+    from bojax.study import Study, maximize, minimize, tune, tune_nested
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,7 @@ _LAZY = {
     "testing": "bojax.testing",
     "train_many": "bojax.multifidelity",
     "tune": "bojax.study",
+    "tune_nested": "bojax.study",
 }
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "thompson",
     "train_many",
     "tune",
+    "tune_nested",
     "turbo",
 ]
 

@@ -46,6 +46,17 @@ class Trainer:
         accuracy = hparams["rate"] + 0.1 * hparams["kind"] + 0.0 * jax.random.uniform(key)
         return {"validation_accuracy": accuracy, "test_accuracy": accuracy - 0.05}
 trainer = Trainer()
+class Sloped:
+    space = {"rate": {"type": "float", "low": 0.1, "high": 1.0, "log": True}}
+    metric, direction = "loss", "minimize"
+    def train(self, key, hparams):
+        return {"loss": hparams["rate"] ** 2}
+    def value_and_grad(self, key, hparams):
+        return self.train(key, hparams), {"rate": 2 * hparams["rate"]}
+sloped = Sloped()
+class Discrete(Trainer):
+    space = {"rate": {"type": "int", "low": 0, "high": 2}}
+discrete = Discrete()
 class small:
     space = {"n": {"type": "int", "low": 0, "high": 2}}
     def __call__(self, params):
@@ -131,6 +142,23 @@ def test_training_functions_are_compiled_once_and_keep_their_metrics(folder, cap
     assert "test_accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"), [([], True), (["--gradients"], True), (["--no-gradients"], False), (QUICK, True)]
+)
+def test_gradients_are_told_where_the_objective_has_them(folder, capsys, flags, told):
+    assert cli.run(["tune", "mine:sloped", "--trials", "4", "--no-cache", *flags]) == 0
+    study = Study(storage="sqlite:///bojax.db", name="mine:sloped")
+    for trial in study.trials:
+        grad = {"rate": pytest.approx(2 * trial.params["rate"])} if told else None
+        assert trial.user_attrs.get("bojax:grad") == grad
+
+
+def test_a_training_function_is_differentiated_if_asked(folder, capsys):
+    assert cli.run(["tune", "mine:trainer", "--gradients", "--trials", "3", *QUICK]) == 0
+    trials = Study(storage="sqlite:///bojax.db", name="mine:trainer").trials
+    assert [trial.user_attrs["bojax:grad"] for trial in trials] == [{"rate": pytest.approx(1.0)}] * 3
+
+
 def test_failed_trials_count_and_are_told_about(folder, capsys):
     assert cli.run(["tune", "mine:sometimes", "--trials", "8", "--json", *QUICK]) == 0
     captured = capsys.readouterr()
@@ -166,6 +194,8 @@ def test_a_used_up_space_is_a_short_study(folder, capsys):
         (["tune", "mine:trainer", "--direction", "minimize"], 2, "to be maximized"),
         (["tune", "mine:objective", "--algorithm", "magic"], 2, "bayesopt or random_search"),
         (["tune", "mine:objective", "--steps", "3"], 2, "objectives of the zoo only"),
+        (["tune", "mine:objective", "--gradients"], 2, "is no training function"),
+        (["tune", "mine:discrete", "--gradients"], 2, "needs a Float to differentiate by"),
         (["tune", "mine:objective", "--space", "none.json"], 2, "none.json"),
         (["tune", "mine:objective", "--space", "mine.py"], 2, "mine.py"),
         (["tune", "mine:objective", "--nonsense"], 2, "--nonsense"),
@@ -221,6 +251,7 @@ def test_list(capsys):
     assert cli.run(["list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {"name", "description", "num_steps", "space"} <= set(rows[0])
+    assert [row["name"] for row in rows if row["differentiable"]] == ["cancer_logistic"]
     for row in rows:
         Space.from_spec(row["space"])
 
@@ -285,3 +316,12 @@ def test_the_zoo(folder, capsys):
     assert cli.run(args) == 0
     best = json.loads(capsys.readouterr().out)["best"]
     assert best["value"] == best["metrics"]["validation_accuracy"] and "test_accuracy" in best["metrics"]
+
+
+def test_a_differentiable_objective_of_the_zoo_is_tuned_with_gradients(folder, capsys):
+    assert cli.run(["tune", "cancer_logistic", "--trials", "4", "--batch-size", "2", "--json", "--no-cache"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["best"]["value"] == document["best"]["metrics"]["validation_loss"]
+    assert document["num_compilations"] == 1
+    for trial in Study(storage="sqlite:///bojax.db", name="cancer_logistic").trials:
+        assert set(trial.user_attrs["bojax:grad"]) == set(trial.params)

@@ -12,6 +12,7 @@ import bojax
 from bojax import Categorical, Float, Int, Space
 from bojax._errors import BojaxWarning, Status
 from bojax.loop import Algorithm, Info
+from bojax.models import cancer_logistic
 from bojax.study._suggest import bayesopt, gradient_bayesopt
 
 SPACE = Space(x=Float(0.0, 1.0), rate=Float(1e-3, 1.0, log=True), width=Int(1, 4), kind=Categorical(["a", "b"]))
@@ -248,3 +249,28 @@ def test_a_stored_study_goes_on_with_its_gradients(tmp_path):
     whole = tune(smooth, FLOATS, **options)
     tune(smooth, FLOATS, storage=storage, **options | {"num_trials": 4})
     assert tune(smooth, FLOATS, storage=storage, **options | {"num_trials": 2}).trials == whole.trials
+
+
+def test_a_stored_study_without_gradients_goes_on_with_them(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'tune.db'}"
+    tune(smooth, FLOATS, storage=storage)
+    result = tune(smooth, FLOATS, storage=storage, gradients=True, algorithm=None)
+    assert [grad is None for grad in told(result)] == [True] * 4 + [False] * 4
+
+
+def tune_penalties(num_trials, gradients, num_seeds=20):
+    """The best validation losses of `cancer_logistic` over the trials, [num_seeds, num_trials]."""
+    runs = [
+        tune(cancer_logistic, gradients=gradients, algorithm=None, num_trials=num_trials, batch_size=1, seed=seed)
+        for seed in range(num_seeds)
+    ]
+    return np.minimum.accumulate([[trial.value for trial in run.trials] for run in runs], axis=1)
+
+
+@pytest.mark.slow
+def test_twelve_trials_with_gradients_reach_what_twenty_without_do_not():
+    """Medians of 20 seeds: 0.096 with gradients after 12 trials, 0.103 without after 20; means 0.102 and 0.106."""
+    with_gradients, without = tune_penalties(12, True), tune_penalties(20, False)
+    assert np.median(with_gradients[:, 11]) < 0.97 * np.median(without[:, 19])
+    assert with_gradients[:, 11].mean() < 0.9 * without[:, 11].mean()  # 0.119 after as many
+    assert np.sum(with_gradients[:, 11] < without[:, 11]) >= 15

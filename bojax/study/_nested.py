@@ -1,0 +1,225 @@
+"""Nested tuning: Bayesian optimization outside, hypergradient descent over the continuous hyperparameters inside.
+
+Categorical, integer and architectural hyperparameters have no gradient, and a surrogate does not cope with hundreds of
+weight decays. So a trial is a choice of the former, and its value the best outer loss that gradient descent over the
+latter reaches for it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optuna
+
+from bojax._errors import HypergradientError, StudyError
+from bojax.space import Space
+from bojax.study._optimize import Callback, Result, check_count
+from bojax.study._study import Study
+from bojax.study._suggest import AlgorithmFactory
+from bojax.study._trial import Trial
+
+if TYPE_CHECKING:
+    from bojax.hypergrad import OptimizeResult
+
+HPARAMS = "bojax:hparams"
+"""The user attribute with the tuned hyperparameters of a trial: one list of numbers, leaf after leaf."""
+
+MAX_HPARAMS = 2_500
+"""Most numbers in a trial's tuned hyperparameters: as JSON in float64 they fit the 64 kB of a field in MySQL."""
+
+
+class Nested(NamedTuple):
+    """What one trial of `tune_nested` optimizes: the arguments of `hypergrad.optimize`.
+
+    Attributes:
+        fn: what `hypergrad.hypergradient` returned.
+        hparams: where the continuous hyperparameters start; at most 2,500 numbers in all.
+        inner_params: where the first inner problem starts: arrays, no function.
+        inner_data: as for `fn`.
+        outer_data: as for `fn`.
+        key: randomness of the inner solver, or None.
+        num_steps: most outer steps.
+        optimizer: from optax; Adam with rate 0.05 by default.
+        bounds: (lower, upper) of the hyperparameters, or None.
+        warm_start: whether an inner problem starts where the last one ended; False for hyperparameters of the training
+            run itself.
+        stop: a `hypergrad.Plateau`, or None.
+        score: `score(hparams, params) -> value`, smaller is better, at the best hyperparameters and the inner
+            parameters found there, on data that neither loss saw. By default a trial's value is its best outer loss,
+            which is optimistic, the more so the more hyperparameters were fitted to it.
+    """
+
+    fn: Any
+    hparams: Any
+    inner_params: Any
+    inner_data: Any = None
+    outer_data: Any = None
+    key: Any = None
+    num_steps: int = 100
+    optimizer: Any = None
+    bounds: tuple[Any, Any] | None = None
+    warm_start: bool = True
+    stop: Any = None
+    score: Callable[[Any, Any], Any] | None = None
+
+
+def tune_nested(
+    make: Callable[[dict[str, Any]], Nested],
+    space: Space | Any,
+    *,
+    num_trials: int = 20,
+    batch_size: int = 1,
+    seed: int = 0,
+    storage: str | optuna.storages.BaseStorage | None = None,
+    name: str | None = None,
+    algorithm: AlgorithmFactory | None = None,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> Result:
+    """Minimises over a space, where each trial tunes continuous hyperparameters of its own by hypergradients.
+
+    A trial calls `make` with the outer hyperparameters and runs `hypergrad.optimize` on what it gives. A trial whose
+    inner optimization reaches no finite value counts as failed, like one that raises (see `Study.optimize`).
+
+    The inner optimization is compiled for each `fn`, `optimizer`, `stop` and shape of the arrays. Let equal structures
+    share them: build `fn` in a function with `functools.cache` of what decides the structure, `optimizer` once, and
+    pass in the data what only changes numbers, such as a mask of the units in use.
+
+    Args:
+        make: from plain values of the outer hyperparameters to a `Nested`; called on the host.
+        space: the outer hyperparameters (see `Study`, also for `seed`, `storage`, `name` and `algorithm`).
+        num_trials: number of outer trials.
+        batch_size: how many are chosen jointly; they run one after another.
+        progress: whether to show a progress bar (on a terminal).
+        callbacks: see `Study.optimize`.
+
+    Returns:
+        The result. The `user_attrs` of a trial hold `outer_loss` (the best), `outer_steps`, `hypergrad_status` (of the
+        best step) and the tuned hyperparameters, which `tuned_hparams` reads, also in another process.
+
+    Raises:
+        BojaxError: each of the first five trials raised.
+
+    Example:
+        >>> import bojax, jax.numpy as jnp
+        >>> from bojax import hypergrad
+        >>> def outer_loss(w, h, data):
+        ...     return jnp.sum((w - data) ** 2)
+        >>> def inner_loss(w, h, data):
+        ...     return outer_loss(w, h, data) + jnp.sum(jnp.exp(h) * w**2)
+        >>> fn = hypergrad.hypergradient(inner_loss, outer_loss)
+        >>> def make(params):
+        ...     start, data = jnp.zeros(3), float(params["n"]) * jnp.ones(3)
+        ...     return bojax.study.Nested(fn, start, start, data, 0.5 * data, num_steps=20)
+        >>> result = bojax.tune_nested(make, bojax.Space(n=bojax.Int(1, 4)), num_trials=3)
+        >>> bojax.study.tuned_hparams(result.best_trial, jnp.zeros(3)).shape
+        (3,)
+    """
+    check_count("num_trials", num_trials, 0)
+    check_count("batch_size", batch_size, 1)
+    if not callable(make):
+        raise TypeError(f"`make` must be a function of the outer hyperparameters, got {make!r}.")
+    study = Study(space, "minimize", storage, name, seed, algorithm=algorithm)
+    objective = functools.partial(_evaluate, make)
+    study.optimize(objective, num_trials, batch_size, progress=progress, callbacks=callbacks)
+    return Result(study)
+
+
+def tuned_hparams(trial: Trial, like: Any) -> Any:
+    """The continuous hyperparameters that a trial of `tune_nested` found.
+
+    Args:
+        trial: a complete trial, for example `result.best_trial`.
+        like: a tree of their form, for example `make(trial.params).hparams`.
+
+    Returns:
+        Arrays of the shapes and types of `like`.
+
+    Raises:
+        StudyError: the trial holds none.
+        ValueError: `like` has another number of entries.
+    """
+    if HPARAMS not in trial.user_attrs:
+        raise StudyError(
+            f"trial {trial.number} holds no tuned hyperparameters: it failed, or is none of `tune_nested`."
+        )
+    numbers = np.asarray(trial.user_attrs[HPARAMS], float)
+    leaves, form = jax.tree.flatten(like)
+    sizes = [np.size(leaf) for leaf in leaves]
+    if sum(sizes) != len(numbers):
+        raise ValueError(f"`like` must have {len(numbers)} entries, as trial {trial.number} has, got {sum(sizes)}.")
+    parts = np.split(numbers, np.cumsum(sizes)[:-1])
+    pairs = zip(parts, leaves, strict=True)
+    arrays = [jnp.asarray(part.reshape(np.shape(leaf)), jnp.result_type(leaf)) for part, leaf in pairs]
+    return jax.tree.unflatten(form, arrays)
+
+
+def _evaluate(make: Callable[[dict[str, Any]], Nested], params: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """The objective of the study: the value of a trial, and what is recorded with it."""
+    from bojax.hypergrad import HypergradStatus
+
+    nested = make(params)
+    _check(nested)
+    result = jax.block_until_ready(_search(nested))
+    num_steps = int(result.num_steps)
+    values, codes = np.asarray(result.history.value), np.asarray(result.history.status)
+    if not np.isfinite(result.value):
+        status = HypergradStatus(int(codes[num_steps - 1])).name.lower()
+        raise HypergradientError(
+            f"the inner optimization saw no finite value with a finite gradient: it ended after {num_steps} steps at "
+            f"{values[num_steps - 1]}, status {status}. Start from other hyperparameters, or set bounds."
+        )
+    outer_loss = float(result.value)
+    best = int(np.flatnonzero(values == np.asarray(result.value))[0])
+    attrs = {
+        "outer_loss": outer_loss,
+        "outer_steps": num_steps,
+        "hypergrad_status": HypergradStatus(int(codes[best])).name.lower(),
+        HPARAMS: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(result.hparams)]).astype(float).tolist(),
+    }
+    return outer_loss if nested.score is None else nested.score(result.hparams, result.params), attrs
+
+
+def _check(nested: Any) -> None:
+    if not isinstance(nested, Nested):
+        raise TypeError(f"`make` must return a bojax.study.Nested, got {type(nested).__name__}.")
+    if callable(nested.inner_params):
+        raise TypeError("`inner_params` must be arrays, got a function. Pass what it returns for the first `hparams`.")
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(nested.hparams))
+    if size > MAX_HPARAMS:
+        raise ValueError(
+            f"`hparams` must have at most {MAX_HPARAMS} entries, to be stored with the trial, got {size}. Share them, "
+            "say one for each unit and not for each weight."
+        )
+
+
+def _search(nested: Nested) -> "OptimizeResult":
+    arrays = (nested.hparams, nested.inner_params, nested.inner_data, nested.outer_data, nested.key, nested.bounds)
+    static = (nested.fn, nested.num_steps, nested.optimizer, nested.warm_start, nested.stop)
+    return _compiled(*static)(*arrays)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(fn: Any, num_steps: int, optimizer: Any, warm_start: bool, stop: Any) -> Callable[..., "OptimizeResult"]:
+    """The inner optimization of one structure, jitted once."""
+    from bojax.hypergrad import optimize
+
+    def run(hparams, inner_params, inner_data, outer_data, key, bounds):
+        return optimize(
+            fn,
+            hparams,
+            inner_params,
+            inner_data,
+            outer_data,
+            key,
+            num_steps=num_steps,
+            optimizer=optimizer,
+            bounds=bounds,
+            warm_start=warm_start,
+            stop=stop,
+        )
+
+    return jax.jit(run)
