@@ -33,6 +33,8 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch, capsys):
     assert namespace["finals"].observations.y.shape == (8, 20)
     assert namespace["X"].shape == (1, 2)
     assert namespace["history"].num_members == 9
+    assert all("bojax:grad" in trial.user_attrs for trial in namespace["result"].trials)
+    assert namespace["decays"].shape == (60, 3) and namespace["nested"].best_value < 0.2
     assert namespace["svm_accuracy"]({"C": 1.0, "gamma": 0.1}) > 0.9
     assert capsys.readouterr().out.count("\n") >= 6
 

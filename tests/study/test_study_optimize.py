@@ -186,3 +186,21 @@ def test_a_vectorized_batch_is_told_whole_before_the_study_stops():
         callbacks=[lambda study, trial: study.stop()],
     )
     assert [trial.state for trial in study.trials] == ["complete"] * 4
+
+
+def test_an_objective_may_return_what_else_is_to_be_recorded():
+    study = make()
+    study.optimize(lambda params: (value_of(params), {"width": params["width"], "list": [1.5]}), 3, progress=False)
+    for trial in study.trials:
+        assert trial.value == value_of(trial.params)
+        assert trial.user_attrs == {"width": trial.params["width"], "list": [1.5]}
+
+
+@pytest.mark.parametrize(
+    "outcome, message", [((1.0, 2.0), "no value of trial 0"), ((1.0, {"x": object()}), "must fit into JSON")]
+)
+def test_a_pair_that_is_no_outcome(outcome, message):
+    study = make()
+    with pytest.raises(TypeError, match=message):
+        study.optimize(lambda params: outcome, 3, progress=False)
+    assert study.trials == []
