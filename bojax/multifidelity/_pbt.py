@@ -95,11 +95,8 @@ def pbt(
     middle = np.asarray(space.from_params(params), float)
     tuned = np.array([name in names for name in space])
     program = objective.program(objective.structure(_row(space, middle)))
-    run = jax.jit(
-        run_pbt, static_argnames=("program", "space", "metric", "sign", "population", "num_rounds", "num_replaced")
-    )
     sign = 1.0 if objective.direction == "maximize" else -1.0
-    trace = run(
+    trace = _compiled_run(
         jax.random.key(seed),
         jnp.asarray(middle, jnp.float32),
         jnp.asarray(tuned),
@@ -159,6 +156,11 @@ def run_pbt(
         return (after, jax.tree.map(lambda leaf: leaf[parents], state)), Trace(X, metrics, parents)
 
     return jax.lax.scan(turn, (X, state), jax.random.split(rounds_key, num_rounds))[1]
+
+
+_compiled_run = jax.jit(
+    run_pbt, static_argnames=("program", "space", "metric", "sign", "population", "num_rounds", "num_replaced")
+)
 
 
 def exploit(key: Key, values: jax.Array, num_replaced: int) -> jax.Array:

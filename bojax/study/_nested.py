@@ -157,7 +157,7 @@ def tuned_hparams(trial: Trial, like: Any) -> Any:
     return jax.tree.unflatten(form, arrays)
 
 
-def _evaluate(make: Callable[[dict[str, Any]], Nested], params: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+def _evaluate(make: Callable[[dict[str, Any]], Nested], params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The objective of the study: the value of a trial, and what is recorded with it."""
     from bojax.hypergrad import HypergradStatus
 

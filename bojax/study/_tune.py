@@ -1,5 +1,6 @@
 """Tuning a training function: every batch of candidates is trained at once, in a few vmapped programs."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 import optuna
 
+from bojax._errors import BojaxWarning
 from bojax.multifidelity import Population
 from bojax.space import Float, Space, to_space
 from bojax.study._optimize import Callback, Result, ask_batches, check_count, giving_up_rest, progress_bar
@@ -84,7 +86,7 @@ def tune(
     Raises:
         TypeError: the objective is neither an objective nor a function, no space is known, or `gradients` is asked for
             and there is nothing to differentiate.
-        ValueError: a number is out of range, or every derivative of the first batch is zero.
+        ValueError: a number is out of range, or every derivative of a study's first batch is zero.
         KeyError: the objective does not give the metric.
 
     Returns:
@@ -212,7 +214,8 @@ def run_batches(
 ) -> None:
     """Ask for batches, train and tell them, until so many trials are told or a callback stops the study."""
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(study.seed), i))(np.arange(num_seeds))
-    for number, batch in enumerate(ask_batches(study, num_trials, batch_size)):
+    is_first = training.gradients and not any(trial.state == "complete" for trial in study.trials)
+    for batch in ask_batches(study, num_trials, batch_size):
         with giving_up_rest(study, batch):
             params = [trial.params for trial in batch for _ in range(num_seeds)]
             missing = (batch_size - len(batch)) * num_seeds if training.fixed_size else 0
@@ -222,8 +225,9 @@ def run_batches(
             _check_metric(metrics, training.metric)
             runs = _by_trial("metric", metrics, len(batch), num_seeds)
             slopes = _by_trial("derivative", grads, len(batch), num_seeds)
-            if training.gradients and number == 0:
+            if is_first:
                 _check_slopes(slopes, training.metric)
+                is_first = False
             told = [_tell(study, trial, i, runs, slopes, training.metric) for i, trial in enumerate(batch)]
             for trial in told:
                 for callback in callbacks:
@@ -240,10 +244,19 @@ def _by_trial(what: str, columns: Mapping[str, Any], num: int, num_seeds: int) -
 
 
 def _check_slopes(slopes: Mapping[str, np.ndarray], metric: str) -> None:
+    """Complains about derivatives that say nothing."""
     if all((column == 0).all() for column in slopes.values()):
         raise ValueError(
             f"every derivative of {metric!r} in the first batch is exactly zero: it does not depend smoothly on the "
             "hyperparameters, as an accuracy does not. Tune a loss, or leave gradients out by `gradients=False`."
+        )
+    broken = [name for name, column in slopes.items() if not np.isfinite(column).any()]
+    if broken:
+        warnings.warn(
+            f"the derivatives of {metric!r} by {broken} are not finite in the first batch; those that are not are left "
+            "out. Square roots and norms have no derivative at zero: Adam needs `eps_root`, say 1e-12.",
+            BojaxWarning,
+            stacklevel=4,
         )
 
 

@@ -183,6 +183,18 @@ def test_a_derivative_that_is_not_finite_is_left_out_and_the_value_kept():
         assert set(grad) == ({"rate"} if flat else {"x", "rate"})
 
 
+def test_a_derivative_that_is_never_finite_is_warned_of():
+    def train(key, h):
+        return jnp.sqrt(0.0 * h["x"]) + h["rate"]
+
+    with pytest.warns(
+        BojaxWarning, match=r"derivatives of 'value' by \['x'\] are not finite in the first batch"
+    ) as caught:
+        result = tune(train, FLOATS, gradients=True)
+    assert len(caught) == 1
+    assert told(result) == [{"rate": 1.0}] * 4
+
+
 def test_a_failed_run_tells_no_gradient():
     def train(key, h):
         return jnp.where(h["x"] < 0.5, jnp.nan, h["x"] ** 2)
@@ -202,6 +214,13 @@ def test_a_failed_run_tells_no_gradient():
 def test_a_metric_without_slope_is_an_error_before_anything_is_told():
     with pytest.raises(ValueError, match="every derivative of 'value' in the first batch is exactly zero"):
         tune(lambda key, h: jnp.round(h["x"]), FLOATS, gradients=True, name="flat")
+
+
+def test_a_study_that_has_values_goes_on_where_the_metric_is_flat(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'tune.db'}"
+    tune(smooth, FLOATS, storage=storage, gradients=True)
+    result = tune(lambda key, h: jnp.round(h["x"]), FLOATS, storage=storage, gradients=True)
+    assert told(result)[4:] == [{"x": 0.0, "rate": 0.0}] * 4
 
 
 @wrong_types
