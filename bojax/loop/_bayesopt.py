@@ -43,7 +43,17 @@ from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of,
 from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
 from bojax.optim import CandidateOptimizer, Lattice, multistart
 from bojax.space import Space
-from bojax.surrogates import Surrogate, fit_success, gp, gradient_gp, half_rank, learned_noise, matern52
+from bojax.surrogates import (
+    Surrogate,
+    fit_success,
+    gp,
+    gradient_gp,
+    half_rank,
+    learned_noise,
+    log_tail,
+    matern52,
+    warped,
+)
 from bojax.surrogates._output import OutputTransform
 
 POLISH_EVALS = 30
@@ -144,12 +154,14 @@ def bayesopt(
         raw_samples: raw samples of the default optimizer.
         output_transform: a monotone map of the values that the surrogate sees, or None; what is stored and told stays
             as it is. By default values worse than the median count by their rank only (`surrogates.half_rank`), which
-            suits objectives that are very bad in places.
+            suits objectives that are very bad in places; with gradients they are compressed (`surrogates.log_tail`)
+            while gradients are believed.
         noisy: whether evaluations of one point differ by more than a little. Then the default acquisition is noisy
             expected improvement, and the default surrogate expects a noise variance of about e^-4 of the values'.
             Figures in `NOISE`.
-        gradients: whether `tell` takes gradients of y, which the default surrogate (`gradient_gp`) learns from. Values
-            are then seen as they are told, unless `output_transform` is given: tell the logarithm of a loss.
+        gradients: whether `tell` takes gradients of y, which the default surrogate (`gradient_gp` with warped inputs)
+            learns from as long as the values do not contradict them. An `output_transform` changes gradients by its
+            slope; where that is 0, they are left out.
         joint: whether the q points, chosen one after another, are then moved together along the gradient of their joint
             utility, where the acquisition has one. Figures in `POLISH_EVALS`.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
@@ -188,9 +200,14 @@ def bayesopt(
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
     if output_transform == "auto":
-        output_transform = None if gradients else half_rank
-    if surrogate is None:
-        surrogate = default_surrogate(space, noisy=noisy, gradients=gradients)
+        output_transform = log_tail if gradients else half_rank
+        fallback_transform = half_rank  # sees the same after log_tail, which keeps the order and the better half
+    else:
+        fallback_transform = None
+    if surrogate is None and gradients:
+        surrogate = default_gradient_surrogate(space, noisy=noisy, fallback_transform=fallback_transform)
+    elif surrogate is None:
+        surrogate = default_surrogate(space, noisy=noisy)
     if acquisition is None:
         acquisition = batch_log_nei() if noisy else batch_log_ei()
     elif not isinstance(acquisition, BatchAcquisition):
@@ -237,12 +254,20 @@ def bayesopt(
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
 
 
-def default_surrogate(space: Space, *, noisy: bool = False, gradients: bool = False) -> Surrogate:
+def default_surrogate(space: Space, *, noisy: bool = False) -> Surrogate:
     """A Gaussian process with a Matern-5/2 kernel; categories are compared by equality."""
     kernel = matern52(categorical_dims=tuple(i for i, c in enumerate(space.is_categorical) if c))
-    if gradients:
-        return gradient_gp(kernel, noise=learned_noise(**NOISE) if noisy else None)
     return gp(kernel, noise=learned_noise(**NOISE) if noisy else None)
+
+
+def default_gradient_surrogate(
+    space: Space, *, noisy: bool = False, fallback_transform: OutputTransform | None = half_rank
+) -> Surrogate:
+    """The same for values and gradients, its numeric inputs warped."""
+    categorical = tuple(i for i, c in enumerate(space.is_categorical) if c)
+    kernel = warped(matern52(categorical_dims=categorical), fixed_dims=categorical)
+    noise = learned_noise(**NOISE) if noisy else None
+    return gradient_gp(kernel, noise=noise, fallback_transform=fallback_transform)
 
 
 def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: int, model_based):

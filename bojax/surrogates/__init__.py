@@ -17,6 +17,7 @@ from bojax.surrogates._output import (
     bilog,
     compose,
     log_output,
+    log_tail,
     power,
     with_output_transform,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "learned_noise",
     "leave_one_out",
     "log_output",
+    "log_tail",
     "map_ensemble",
     "matern52",
     "power",

@@ -91,7 +91,7 @@ def gp(
         return initial_params(model, num_dims, dtype)
 
     def fit(key, observations, params):
-        return _fit(model, key, observations, params, num_restarts=num_restarts, max_evals=max_evals)
+        return fit_gp(model, key, observations, params, num_restarts=num_restarts, max_evals=max_evals)
 
     def posterior(params, observations, num_spare=0):
         return condition(model, params, observations, num_spare)
@@ -222,7 +222,8 @@ def starts(model: GPModel, key, params: GPParams, num_dims: int, num_restarts: i
     return jnp.concatenate([flat[None], mode[None, :] + moves])
 
 
-def _fit(model, key, observations, params, *, num_restarts, max_evals):
+def fit_gp(model: GPModel, key, observations: Observations, params: GPParams, *, num_restarts: int, max_evals: int):
+    """The hyperparameters of largest posterior density, and how the fit went; see `gp`."""
     flat, unravel = ravel_pytree(params)
     if flat.size == 0:  # everything is fixed
         value = -log_posterior(model, params, observations)

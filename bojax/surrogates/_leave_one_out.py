@@ -54,7 +54,7 @@ def leave_one_out(posterior: GPPosterior) -> LeaveOneOut:
     z = error / std
     scale = posterior.scale.scale
     y = posterior.residual + posterior.mean_function.value(posterior.mean_params, posterior.X)
-    density = -0.5 * z**2 - jnp.log(std * scale) - HALF_LOG_2PI
+    density = log_densities(posterior)
     return LeaveOneOut(
         mean=posterior.scale.loc + scale * (y - error),
         std=std * scale,
@@ -62,3 +62,10 @@ def leave_one_out(posterior: GPPosterior) -> LeaveOneOut:
         log_density=jnp.sum(jnp.where(mask, density, 0.0)) / count,
         coverage=jnp.sum(mask & (jnp.abs(z) <= COVERAGE_Z)) / count,
     )
+
+
+def log_densities(posterior: GPPosterior) -> Float[Array, "n"]:
+    """The log density of each observation given all others, units of y; meaningless on padding."""
+    precision = jnp.sum(posterior.L_inv**2, axis=0)
+    z2 = posterior.alpha**2 / precision
+    return -0.5 * z2 + 0.5 * jnp.log(precision) - jnp.log(posterior.scale.scale) - HALF_LOG_2PI

@@ -10,12 +10,13 @@ Swersky, Zemel, Adams 2014, arXiv:1402.0929, with the beta distribution's functi
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bojax._types import Array, Float
 from bojax.surrogates._features import Features
-from bojax.surrogates._kernels import Kernel
+from bojax.surrogates._kernels import Jets, Kernel, matern52
 
 LOG_STD = math.sqrt(0.75)
 """Standard deviation of log a and log b under the prior."""
@@ -68,8 +69,6 @@ def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) ->
         >>> kernel.matrix(kernel.init(2, jnp.float32), jnp.zeros((1, 2)), jnp.ones((3, 2))).shape
         (1, 3)
     """
-    from bojax.surrogates._kernels import matern52
-
     inner = matern52() if kernel is None else kernel
 
     def warp(params, X):
@@ -95,6 +94,18 @@ def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) ->
         edge = jnp.full_like(params.log_a, LOG_BOUND)
         return WarpedParams(low, -edge, -edge), WarpedParams(high, edge, edge)
 
+    def warped_jets(params, jets):
+        # A derivative along v is one along w'(x) v of the function of w.
+        X, direction = jax.jvp(lambda X: warp(params, X), (jets.X,), (jets.direction,))
+        return Jets(X, jets.value, direction)
+
+    derivatives = None
+    if inner.derivatives is not None:
+        of_jets = inner.derivatives
+
+        def derivatives(params, A, B):
+            return of_jets(params.kernel, warped_jets(params, A), warped_jets(params, B))
+
     features = None
     if inner.features is not None:
         base = inner.features
@@ -103,4 +114,4 @@ def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) ->
             return base.apply(params.kernel, draws, warp(params, X))
 
         features = Features(base.draw, apply)
-    return Kernel(init, matrix, diagonal, log_prior, bounds, None, features)
+    return Kernel(init, matrix, diagonal, log_prior, bounds, None, features, derivatives)

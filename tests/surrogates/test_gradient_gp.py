@@ -8,9 +8,10 @@ import pytest
 from bojax import Categorical, Float, Space, Study, data
 from bojax.loop import bayesopt
 from bojax.study._gradients import cube_gradient
-from bojax.surrogates import gp, gradient_gp, matern52, rbf
-from bojax.surrogates._gradient_gp import rows_of
+from bojax.surrogates import gp, gradient_gp, half_rank, matern52, rbf, warped
+from bojax.surrogates._gradient_rows import rows_of
 from bojax.surrogates._kernels import Jets, KernelParams
+from bojax.surrogates._warping import WarpedParams
 from tests.helpers import smooth
 
 KERNELS = {"matern52": matern52(), "rbf": rbf(), "categorical": matern52(categorical_dims=(1,))}
@@ -54,6 +55,22 @@ def test_coincident_points(name, x64):
 
 
 @every_kernel
+def test_derivatives_of_a_warped_kernel(name, x64):
+    fixed = (1,) if name == "categorical" else ()
+    kernel, A, B = warped(KERNELS[name], fixed_dims=fixed), jets(0, 4, bool(fixed)), jets(1, 5, bool(fixed))
+    params = WarpedParams(PARAMS, jnp.array([0.4, -0.2, 0.3]), jnp.array([-0.3, 0.5, 0.1]))
+
+    def value(t, s):
+        return kernel.matrix(params, A.X + t * A.direction, B.X + s * B.direction)
+
+    along_a, along_b = jax.jacfwd(value, 0)(0.0, 0.0), jax.jacfwd(value, 1)(0.0, 0.0)
+    both = jax.jacfwd(jax.jacfwd(value, 0), 1)(0.0, 0.0)
+    a, b = A.value[:, None], B.value[None, :]
+    expected = a * b * value(0.0, 0.0) + b * along_a + a * along_b + both
+    np.testing.assert_allclose(kernel.derivatives(params, A, B), expected, rtol=1e-9, atol=1e-9)
+
+
+@every_kernel
 def test_derivatives_by_hyperparameters(name, x64):
     kernel, A = KERNELS[name], jets(3, 5, name == "categorical")
     weights = jnp.asarray(np.random.default_rng(4).normal(size=(5, 5)))
@@ -75,38 +92,59 @@ def observations(n=8, capacity=8, seed=0, grads=True, wrong=False):
     return data.from_numpy(X, np.asarray(smooth(X)), capacity, "float64", grad=grad)
 
 
-QUERIES = jnp.asarray(np.random.default_rng(9).random((200, 2)))
-
-
 def fitted(surrogate, seen):
     params, info = surrogate.fit(jax.random.key(0), seen, surrogate.init(2, jnp.float64))
     return params, surrogate.posterior(params, seen), info
 
 
+def queries():
+    return jnp.asarray(np.random.default_rng(9).random((200, 2)))
+
+
 def error(posterior):
-    return float(jnp.sqrt(jnp.mean((posterior.mean(QUERIES) - smooth(QUERIES)) ** 2)))
+    X = queries()
+    return float(jnp.sqrt(jnp.mean((posterior.mean(X) - smooth(X)) ** 2)))
 
 
 def test_gradients_teach(x64):
     _, with_grads, info = fitted(gradient_gp(), observations(n=14, capacity=16))
     _, without, _ = fitted(gp(), observations(n=14, capacity=16, grads=False))
     assert info.ok and error(with_grads) < 0.6 * error(without)
-    assert float(jnp.mean(with_grads.var(QUERIES))) < 0.5 * float(jnp.mean(without.var(QUERIES)))
+    assert float(jnp.mean(with_grads.var(queries()))) < 0.5 * float(jnp.mean(without.var(queries())))
 
 
 def test_without_gradients_it_is_the_plain_process(x64):
-    params, posterior, _ = fitted(gradient_gp(), observations(grads=False))
-    plain = gp().posterior(params.gp, observations(grads=False)._replace(grad=None))
-    for got, expected in zip(posterior.mean_var(QUERIES), plain.mean_var(QUERIES), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
+    seen = observations(grads=False)
+    for transform in (None, half_rank):
+        params, posterior, _ = fitted(gradient_gp(matern52(), fallback_transform=transform), seen)
+        assert not params.believed
+        values = seen._replace(grad=None)
+        values = values if transform is None else values._replace(y=transform(values.y, values.mask))
+        plain_params, plain, _ = fitted(gp(), values)
+        for got, expected in zip(jax.tree.leaves(params.gp), jax.tree.leaves(plain_params), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-8)
+        for got, expected in zip(posterior.mean_var(queries()), plain.mean_var(queries()), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
 
 
 def test_wrong_gradients_are_switched_off(x64):
-    params, misled, _ = fitted(gradient_gp(), observations(n=16, capacity=16, wrong=True))
-    _, right, _ = fitted(gradient_gp(), observations(n=16, capacity=16))
-    _, without, _ = fitted(gp(), observations(n=16, capacity=16, grads=False))
-    assert float(params.log_grad_noise_var) > 0
-    assert error(right) < error(without) and error(misled) < 1.5 * error(without)
+    seen = observations(n=16, capacity=16, wrong=True)
+    params, misled, _ = fitted(gradient_gp(), seen)
+    trusting, right, _ = fitted(gradient_gp(), observations(n=16, capacity=16))
+    _, without, _ = fitted(gp(warped()), seen._replace(grad=None))
+    assert not params.believed and trusting.believed
+    assert error(right) < error(without)
+    np.testing.assert_allclose(misled.mean(queries()), without.mean(queries()), rtol=1e-8, atol=1e-10)
+
+
+def test_a_chaotic_gradient_is_left_out(x64):
+    seen = observations(n=14, capacity=16)
+    chaotic = seen._replace(grad=seen.grad.at[3].set(jnp.array([1e9, -1e7])))
+    assert int(jnp.sum(rows_of(chaotic).mask)) == 14 * 3 - 2
+    params, posterior, _ = fitted(gradient_gp(), chaotic)
+    assert params.believed
+    without = seen._replace(grad=seen.grad.at[3].set(jnp.nan))
+    np.testing.assert_array_equal(posterior.mean(queries()), fitted(gradient_gp(), without)[1].mean(queries()))
 
 
 @pytest.mark.parametrize("max_rows", [600, 10])
@@ -115,14 +153,14 @@ def test_padding_and_missing_components_change_nothing(max_rows, x64):
     seen, padded = observations(), data.resize(observations(), 32)
     params, _, _ = fitted(surrogate, seen)
     for got, expected in zip(
-        surrogate.posterior(params, padded).mean_var(QUERIES),
-        surrogate.posterior(params, seen).mean_var(QUERIES),
+        surrogate.posterior(params, padded).mean_var(queries()),
+        surrogate.posterior(params, seen).mean_var(queries()),
         strict=True,
     ):
         np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
     partly = seen._replace(grad=seen.grad.at[:, 1].set(jnp.nan))
     assert int(jnp.sum(rows_of(partly, max_rows).mask)) == 16
-    assert jnp.all(jnp.isfinite(surrogate.posterior(params, partly).mean(QUERIES)))
+    assert jnp.all(jnp.isfinite(surrogate.posterior(params, partly).mean(queries())))
 
 
 def test_the_mean_has_the_gradients_that_were_told(x64):
@@ -142,7 +180,7 @@ def test_kernels_without_derivatives_are_refused():
     with pytest.raises(TypeError, match="`kernel` must know its derivatives"):
         gradient_gp(matern52()._replace(derivatives=None))
     with pytest.raises(ValueError, match="`num_restarts`"):
-        gradient_gp(num_restarts=2)
+        gradient_gp(num_restarts=0)
 
 
 SPACE = Space(rate=Float(1e-4, 1e-1, log=True), decay=Float(-2.0, 6.0), kind=Categorical(["a", "b"]))

@@ -10,7 +10,7 @@ from bojax import surrogates
 from bojax.surrogates._output import yeo_johnson
 from tests.helpers import observe, smooth
 
-TRANSFORMS = {name: getattr(surrogates, name) for name in ("log_output", "bilog", "power", "half_rank")}
+TRANSFORMS = {name: getattr(surrogates, name) for name in ("log_output", "log_tail", "bilog", "power", "half_rank")}
 TRANSFORMS["composed"] = surrogates.compose(surrogates.half_rank, surrogates.bilog)
 
 
@@ -78,3 +78,16 @@ def test_a_transformed_surrogate_models_transformed_values():
         changed = observations._replace(y=jnp.asarray(-np.log(-y)), noise_var=jnp.asarray(0.04 / y**2))
         posterior = inner.posterior(params, changed)
         assert np.allclose(np.ptp(got - posterior.mean(observations.X)), 0.0, atol=1e-6)
+
+
+def test_log_tail_leaves_the_better_half_and_has_slopes():
+    with jax.enable_x64(True):
+        y, mask = jnp.asarray(-np.exp(2 * np.random.default_rng(3).normal(size=21))), jnp.ones(21, bool)
+        got = surrogates.log_tail(y, mask)
+        good = y >= jnp.median(y)
+        np.testing.assert_allclose(got[good], y[good], rtol=1e-12)
+        below, spread = jnp.median(y) - y[~good], jnp.max(y) - jnp.median(y)
+        np.testing.assert_allclose(got[~good], jnp.median(y) - spread * jnp.log1p(below / spread), rtol=1e-12)
+        slope = jnp.diagonal(jax.jacfwd(lambda y: surrogates.log_tail(y, mask))(y))
+        np.testing.assert_allclose(slope, jnp.where(good, 1.0, 1 / (1 + jnp.maximum(jnp.median(y) - y, 0) / spread)))
+        np.testing.assert_allclose(surrogates.half_rank(got, mask), surrogates.half_rank(y, mask), rtol=1e-12)
