@@ -88,6 +88,8 @@ def test_mistakes_of_the_caller():
         lambda: hg.Unrolled(optax.sgd(0.1), 3, backprop="magic"),
         lambda: hg.Unrolled(optax.sgd(0.1), 3, truncate=0),
         lambda: hg.Forward(optax.sgd(0.1), 3, chunk=0),
+        lambda: hg.Forward(optax.sgd(0.1), 3, sharing=0),
+        lambda: hg.Forward(optax.sgd(0.1), 3, sharing={"l2": 2.5}),
         lambda: hg.Implicit(curvature="fisher"),
         lambda: hg.Implicit(damping=-1.0),
         lambda: hg.CG(max_steps=0),
@@ -95,6 +97,10 @@ def test_mistakes_of_the_caller():
     ):
         with pytest.raises((ValueError, TypeError), match="`|Type-check"):  # the latter with BOJAX_TYPECHECK=1
             wrong()
+    with pytest.raises(ValueError, match="`sharing` must be an int or a tree prefix"):
+        hg.hypergradient(inner, outer, method=hg.Forward(optax.sgd(0.1), 3, sharing={"l1": 2}))(
+            {"l2": 0.0}, jnp.zeros(3)
+        )
     for wrong in (lambda: hg.Implicit("cg"), lambda: hg.Unrolled(0.1, 3)):
         with pytest.raises(TypeError, match="`|Type-check"):
             wrong()
