@@ -80,7 +80,7 @@ class Forward:
         means = slopes.reshape(-1)[: len(sizes)] / jnp.asarray(sizes, slopes.dtype)
         grad = unravel(means[groups].astype(flat.dtype))
         exact = bool(sizes.max() == 1)
-        info = training_info(problem, case, value, grad, params, self.num_steps, exact=exact)
+        info = training_info(problem, case, value, grad, params, self, exact=exact)
         return Hypergrad(value, grad, params, None, info, aux)
 
 

@@ -26,6 +26,9 @@ class HypergradStatus(enum.IntEnum):
     """The inner loss curves downward in some direction: `params` is no minimum."""
     NONFINITE = 5
     """A loss, a gradient or the hypergradient is infinite or NaN."""
+    SINGULAR_STEP = 6
+    """The outer loss of a training run is finite and its hypergradient is not, and a step of the optimizer was found to
+    have no finite derivative where an entry of the gradient is exactly zero."""
 
 
 STATUS_TEXT = {
@@ -38,8 +41,11 @@ STATUS_TEXT = {
     "set `damping`",
     HypergradStatus.NEGATIVE_CURVATURE: "the inner loss has negative curvature where the inner solver ended. Use "
     "`GaussNewton` curvature, set `damping`, or use `Unrolled`",
-    HypergradStatus.NONFINITE: "a loss or a gradient is not finite. In an unroll with an optimizer of Adam's family "
-    "set `eps_root`, say to 1e-12: the derivative of the square root at zero is infinite",
+    HypergradStatus.NONFINITE: "a loss, a gradient or the hypergradient is not finite. Look for logarithms and roots "
+    "of zero in the losses, and for a learning rate at which training diverges",
+    HypergradStatus.SINGULAR_STEP: "the outer loss is finite and its hypergradient is not. A step of this optimizer "
+    "has no finite derivative where an entry of the inner gradient is exactly zero, as in Adam's family, which takes "
+    "the square root of the squared gradient. Set eps_root=1e-12 in the optimizer",
 }
 
 

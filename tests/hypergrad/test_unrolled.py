@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from bojax import hypergrad as hg
-from tests.hypergrad import problems
+from tests.hypergrad import problems, tables
 from tests.hypergrad.problems import call, relative_error, richardson
 
 
@@ -285,10 +285,54 @@ def test_adam_without_eps_root_is_told(x64, mode):
         jax.jit(hg.hypergradient(inner, outer, method=kind(optax.adam(0.1, eps_root=e), 5)))(1.0, jnp.zeros(3))
         for e in (0.0, 1e-12)
     ]
-    assert status[0].info.status == hg.HypergradStatus.NONFINITE
-    with pytest.raises(hg.HypergradientError, match="eps_root"):
+    assert status[0].info.status == hg.HypergradStatus.SINGULAR_STEP
+    with pytest.raises(hg.HypergradientError, match="eps_root=1e-12"):
         hg.raise_for_status(status[0])
     hg.raise_for_status(status[1])
+
+
+SINGULAR = {
+    "adam": (optax.adam, {}, {"eps_root": 1e-12}),
+    "adamw": (optax.adamw, {}, {"eps_root": 1e-12}),
+    "adabelief": (optax.adabelief, {"eps_root": 0.0}, {}),
+    "rmsprop": (optax.rmsprop, {"eps_in_sqrt": False}, {}),
+}
+"""Optimizers with settings that have no derivative at a zero gradient, and with such that have one."""
+
+
+@pytest.mark.parametrize("kind", [hg.Unrolled, hg.Forward])
+@pytest.mark.parametrize("name", sorted(SINGULAR))
+def test_dead_pixels_of_digits(kind, name):
+    """Some pixels are zero in all images. The rate is a hyperparameter, so that the probe sees a traced optimizer."""
+    train, valid = tables.digits(seed=0, sizes=(100, 100, 1597))[:2]
+    assert not np.asarray(train[0]).any(axis=0).all()
+
+    def loss(w, h, data):
+        X, labels = data
+        return optax.softmax_cross_entropy_with_integer_labels(X @ w, labels).mean()
+
+    def run(settings):
+        method = kind(lambda h: make(jnp.exp(h), **settings), 5)
+        return jax.jit(hg.hypergradient(loss, loss, method=method))(-3.0, jnp.zeros((64, 10)), train, valid)
+
+    make, bad, good = SINGULAR[name]
+    hg.raise_for_status(run(good))
+    result = run(bad)
+    assert np.isfinite(result.value) and not np.isfinite(result.grad)
+    assert result.info.status == hg.HypergradStatus.SINGULAR_STEP
+
+
+@pytest.mark.parametrize("kind", [hg.Unrolled, hg.Forward])
+def test_the_optimizer_is_not_blamed_for_the_losses(kind):
+    """Adam divides by a root whose derivative is infinite at zero, but here the gradient is nowhere zero."""
+    data = jnp.asarray([1.0, 2.0])
+    inner = lambda w, h, data: jnp.sum((w - data) ** 2) * h  # noqa: E731
+    run = lambda outer, make: hg.hypergradient(inner, outer, method=kind(make(0.1), 3))(1.0, jnp.zeros(2), data)  # noqa: E731
+    hg.raise_for_status(run(lambda w, h, d: jnp.sum(w**2), optax.adam))
+    broken = run(lambda w, h, d: jnp.sum(w**2) + jnp.sqrt(h - 1.0), optax.sgd)
+    assert np.isfinite(broken.value) and broken.info.status == hg.HypergradStatus.NONFINITE
+    with pytest.raises(hg.HypergradientError, match="roots of zero"):
+        hg.raise_for_status(broken)
 
 
 def temp_bytes(known, method, **kwargs):
