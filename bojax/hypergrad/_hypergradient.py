@@ -12,7 +12,7 @@ from bojax.hypergrad._implicit import Implicit
 from bojax.hypergrad._inert import check_differentiable
 from bojax.hypergrad._newton import Newton
 from bojax.hypergrad._problem import Case, Loss, Method, Problem
-from bojax.hypergrad._result import Hypergrad
+from bojax.hypergrad._result import Hypergrad, throwing
 from bojax.hypergrad._transform import from_unit
 from bojax.hypergrad._unrolled import Unrolled
 from bojax.space import Space
@@ -42,6 +42,7 @@ def hypergradient(
     inner_solver: Callable[..., Any] | None = None,
     space: Space | None = None,
     has_aux: bool = False,
+    throw: bool = False,
 ) -> HypergradFn:
     """The value and gradient of an outer loss after an inner problem is solved.
 
@@ -60,6 +61,9 @@ def hypergradient(
         space: if given, hparams is a point [d] of its unit cube; the losses see the dict of native values, and the
             gradient is that in the cube. All parameters must be `Float`.
         has_aux: `outer_loss` returns a pair, whose second is passed on as `Hypergrad.aux`.
+        throw: raise where the status is not ok, inside compiled code, too, at the cost of a call to the host in each
+            evaluation. Compiled code raises a `jax.errors.JaxRuntimeError`, which holds the text of the
+            `HypergradientError`. Without it look at `info.status`, or call `raise_for_status`.
 
     Returns:
         `fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None) -> Hypergrad`.
@@ -70,6 +74,7 @@ def hypergradient(
         ValueError: `inner_solver` is given to a method that has its own.
         NonDifferentiableHyperparameterError: by the returned function: a leaf of hparams is not floating.
         InertHyperparameterError: by the returned function: a leaf of hparams does not enter what is differentiated.
+        HypergradientError: by the returned function, with `throw`: the status is not ok.
 
     Example:
         >>> import jax.numpy as jnp
@@ -99,7 +104,8 @@ def hypergradient(
         case = Case(hparams, lambda h: _floating(start(h)), inner_data, outer_data, key, adjoint0)
         method.check(problem, case)
         result = method(problem, case)
-        return result if pull is None else result._replace(grad=pull(result.grad)[0])
+        result = result if pull is None else result._replace(grad=pull(result.grad)[0])
+        return throwing(result) if throw else result
 
     return fn
 
