@@ -33,6 +33,7 @@ from bojax.hypergrad._online import Online, OnlineInfo, OnlineState, online
 from bojax.hypergrad._optimize import History, OptimizeResult, Plateau, optimize
 from bojax.hypergrad._problem import InnerResult, Solution
 from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_status
+from bojax.hypergrad._root import Pullback, ift_vjp, root
 from bojax.hypergrad._soba import Soba, SobaInfo, SobaState, soba
 from bojax.hypergrad._transform import Schedule, from_unit, l2
 from bojax.hypergrad._unrolled import Unrolled
@@ -62,6 +63,7 @@ __all__ = [
     "OnlineState",
     "OptimizeResult",
     "Plateau",
+    "Pullback",
     "Schedule",
     "Soba",
     "SobaInfo",
@@ -71,10 +73,12 @@ __all__ = [
     "check",
     "from_unit",
     "hypergradient",
+    "ift_vjp",
     "l2",
     "mixflow_grad",
     "online",
     "optimize",
     "raise_for_status",
+    "root",
     "soba",
 ]
