@@ -4,9 +4,9 @@ Where G(w, h) = 0 defines w as a function of h, and dG/dw is invertible,
 
     dw/dh = -(dG/dw)^-1 dG/dh
 
-(implicit function theorem; Blondel et al. 2022, arXiv:2105.15183). `Implicit` is the case of G = dL/dw with diagnostics;
-here G may be anything: a fixed point w - T(w, h), the equations of an equilibrium, the conditions of Karush, Kuhn and
-Tucker. dG/dw need not be symmetric.
+(implicit function theorem; Blondel et al. 2022, arXiv:2105.15183). `Implicit` is the case of G = dL/dw, with
+diagnostics; here G may be anything: a fixed point w - T(w, h), the equations of an equilibrium, the conditions of
+Karush, Kuhn and Tucker. dG/dw need not be symmetric.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ class Pullback(NamedTuple):
 
 
 def ift_vjp(
-    optimality: Optimality, params: Any, hparams: Any, cotangent: Any, *, solver: Any = CG(), symmetric: bool = False
+    optimality: Optimality, params: Any, hparams: Any, cotangent: Any, *, solver: Any = None, symmetric: bool = False
 ) -> Pullback:
     """(dw/dh)^T cotangent at a solution of `optimality(params, hparams) = 0`, by one linear system.
 
@@ -52,11 +52,11 @@ def ift_vjp(
         params: where G is zero; this is not checked.
         hparams: floating arrays.
         cotangent: a tree like params, say the derivative of an outer loss by them.
-        solver: `CG()`, `Neumann()` or `Direct()`, which want a symmetric matrix and are given the normal equations
-            where it is not, whose condition number is the square; or a solver of lineax, which is given the matrix
-            itself: `lineax.GMRES`, `lineax.BiCGStab`, `lineax.LU()`, and for a symmetric positive definite one
-            `lineax.CG`.
-        symmetric: whether dG/dw is symmetric and positive definite, as where G is the gradient of a loss at its minimum.
+        solver: `CG()` (the default), `Neumann()` or `Direct()`, which want a symmetric matrix and are given the normal
+            equations where it is not, whose condition number is the square; or a solver of lineax, which is given the
+            matrix itself: `lineax.GMRES`, `lineax.BiCGStab`, `lineax.LU()`, `lineax.Normal(lineax.CG(...))`.
+        symmetric: whether dG/dw is symmetric and positive definite, as where G is the gradient of a loss at its
+            minimum.
 
     Returns:
         The gradient, the adjoint and how well the system was solved.
@@ -89,7 +89,7 @@ def root(
     optimality: Optimality,
     solve: Callable[[Any, Any], Any],
     *,
-    solver: Any = CG(),
+    solver: Any = None,
     symmetric: bool = False,
     tol: float = 1e-3,
 ) -> Callable[[Any, Any], Any]:
@@ -152,6 +152,7 @@ def root(
 
 def _solve(matvec: MatVec, b: Any, solver: Any, symmetric: bool) -> tuple[Solution, Array]:
     """The solution of A x = b and the norm of its residual."""
+    solver = CG() if solver is None else solver
     if hasattr(solver, "compute"):
         from bojax.hypergrad._lineax import Lineax  # lineax is imported only by those who use it
 
