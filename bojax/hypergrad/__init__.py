@@ -34,6 +34,7 @@ from bojax.hypergrad._optimize import History, OptimizeResult, Plateau, optimize
 from bojax.hypergrad._problem import InnerResult, Solution
 from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_status
 from bojax.hypergrad._root import Pullback, ift_vjp, root
+from bojax.hypergrad._scan import unroll
 from bojax.hypergrad._soba import Soba, SobaInfo, SobaState, soba
 from bojax.hypergrad._transform import Schedule, from_unit, l2
 from bojax.hypergrad._unrolled import Unrolled
@@ -81,4 +82,5 @@ __all__ = [
     "raise_for_status",
     "root",
     "soba",
+    "unroll",
 ]

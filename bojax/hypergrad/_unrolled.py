@@ -17,7 +17,7 @@ from bojax.hypergrad._inert import check_live, live_leaves
 from bojax.hypergrad._mixflow import mixflow_grad
 from bojax.hypergrad._problem import Case, Problem, float_info, inner_gradient
 from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, worst_status
-from bojax.hypergrad._scan import Checkpoint, repeat
+from bojax.hypergrad._scan import Checkpoint, check_checkpoint, repeat
 from bojax.hypergrad._training import Batch, Optimizer, build, check_training, pick, singular_at_zero
 
 INERT_HINT = "Nothing in the training run or in the outer loss depends on it."
@@ -55,8 +55,7 @@ class Unrolled:
         check_training(self.optimizer, self.num_steps)
         if self.backprop not in ("mixflow", "plain"):
             raise ValueError(f"`backprop` must be 'mixflow' or 'plain', got {self.backprop!r}.")
-        if self.checkpoint not in ("step", "sqrt", None):
-            raise ValueError(f"`checkpoint` must be 'step', 'sqrt' or None, got {self.checkpoint!r}.")
+        check_checkpoint(self.checkpoint)
         if self.truncate is not None and self.truncate < 1:
             raise ValueError(f"`truncate` must be at least 1 or None, got {self.truncate}.")
 

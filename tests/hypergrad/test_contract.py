@@ -90,6 +90,8 @@ def test_mistakes_of_the_caller():
         lambda: hg.Forward(optax.sgd(0.1), 3, chunk=0),
         lambda: hg.Forward(optax.sgd(0.1), 3, sharing=0),
         lambda: hg.Forward(optax.sgd(0.1), 3, sharing={"l2": 2.5}),
+        lambda: hg.unroll(lambda s, t: s, 0.0, -1),
+        lambda: hg.unroll(lambda s, t: s, 0.0, 3, checkpoint="log"),
         lambda: hg.Implicit(curvature="fisher"),
         lambda: hg.Implicit(damping=-1.0),
         lambda: hg.CG(max_steps=0),

@@ -341,6 +341,35 @@ def temp_bytes(known, method, **kwargs):
     return jax.jit(fn).lower(*args).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.parametrize("checkpoint", ["step", "sqrt", None])
+@pytest.mark.parametrize("num_steps", [0, 1, 12, 13])
+def test_a_loop_of_ones_own(x64, checkpoint, num_steps):
+    """w_T = (1 - a)^T, and the numbers of the steps are seen."""
+
+    def run(a):
+        step = lambda s, t: {"w": s["w"] * (1 - a), "sum": s["sum"] + t}  # noqa: E731
+        state = hg.unroll(step, {"w": jnp.ones(()), "sum": jnp.int32(0)}, num_steps, checkpoint=checkpoint)
+        return state["w"], state["sum"]
+
+    (value, count), slope = jax.jit(jax.value_and_grad(run, has_aux=True))(0.1)
+    assert value == pytest.approx(0.9**num_steps, rel=1e-12) and count == num_steps * (num_steps - 1) // 2
+    assert slope == pytest.approx(-num_steps * 0.9 ** max(0, num_steps - 1), rel=1e-12)
+
+
+def test_a_loop_of_ones_own_equals_unrolled(x64):
+    known = float64_mlp()
+    gradient = hg.mixflow_grad(known.inner_loss)
+
+    def outer(h):
+        descend = lambda w, g: w - jnp.exp(h["log_lr"]) * g  # noqa: E731
+        step = lambda w, t: jax.tree.map(descend, w, gradient(w, h, known.inner_data))  # noqa: E731
+        return known.outer_loss(hg.unroll(step, known.params0, 20, checkpoint="sqrt"), h, known.outer_data)
+
+    grad = jax.jit(jax.grad(outer))(known.hparams)
+    method = hg.Unrolled(lambda h: optax.sgd(jnp.exp(h["log_lr"])), 20)
+    assert relative_error(grad, call(hypergradient(known, method), known).grad) < 1e-12
+
+
 def test_memory():
     """Temporary memory of the compiled programs at 16 and at 1024 steps."""
     known = problems.mlp(width=32, n=128)
