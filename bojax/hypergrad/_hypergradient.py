@@ -50,7 +50,8 @@ def hypergradient(
     of those parameters is a function of the hyperparameters, and this is its gradient.
 
     The returned function is pure: jit it, vmap it, scan it. Two uses of the same key see the same randomness, so that
-    values can be compared.
+    values can be compared. `grad` is the derivative of `value`; to differentiate either once more by hparams takes
+    `Forward` or `Unrolled(backprop="plain")`, and is an error otherwise.
 
     Args:
         inner_loss: `inner_loss(params, hparams, data)`, a scalar; trees of any form.
@@ -74,6 +75,7 @@ def hypergradient(
         ValueError: `inner_solver` is given to a method that has its own.
         NonDifferentiableHyperparameterError: by the returned function: a leaf of hparams is not floating.
         InertHyperparameterError: by the returned function: a leaf of hparams does not enter what is differentiated.
+        TypeError: the result of another method than `Forward` and plain `Unrolled` is differentiated by hparams.
         HypergradientError: by the returned function, with `throw`: the status is not ok.
 
     Example:
@@ -91,12 +93,14 @@ def hypergradient(
     own = isinstance(method, (Unrolled, Forward))
     if own and inner_solver is not None:
         raise ValueError(f"`inner_solver` must be None for {type(method).__name__}, which trains by its own optimizer.")
+    again = isinstance(method, Forward) or (isinstance(method, Unrolled) and method.backprop == "plain")
     with_aux = outer_loss if has_aux else (lambda *args: (outer_loss(*args), None))
     solver = None if own else (inner_solver or Newton())
     problem = Problem(inner_loss, with_aux, solver)
 
     def fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None):
         hparams = check_differentiable(hparams)
+        hparams = hparams if again else _last(hparams)
         pull = None
         if space is not None:
             hparams, pull = jax.vjp(functools.partial(from_unit, space), hparams)
@@ -108,6 +112,21 @@ def hypergradient(
         return throwing(result) if throw else result
 
     return fn
+
+
+@jax.custom_jvp
+def _last(hparams: Any) -> Any:
+    """The same hyperparameters, which may not be differentiated from outside."""
+    return hparams
+
+
+@_last.defjvp
+def _(primals, tangents):
+    raise TypeError(
+        "The result of a hypergradient must not be differentiated by `hparams` again with this method, whose loops "
+        "have no further derivative. `grad` is the derivative of `value`. For second derivatives use `Forward` or "
+        '`Unrolled(backprop="plain")`, or `root` for the solution itself.'
+    )
 
 
 def _floating(params: Any) -> Any:

@@ -27,6 +27,10 @@ INERT_HINT = "Nothing in the training run or in the outer loss depends on it."
 class Unrolled:
     """Differentiate T steps of an optimizer backward.
 
+    Near rates at which training gets unstable, hypergradients of schedules grow by orders of magnitude from one outer
+    step to the next. Clip them before an outer Adam, which else remembers such a step for long:
+    `optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.05))`.
+
     With an optimizer of Adam's family set `eps_root` (1e-12 will do): by default it takes the square root of zero where
     an entry of a gradient is exactly zero (a dead pixel, a dead unit), whose derivative is not finite. Where that
     happened the status is `singular_step`: a step of the optimizer is differentiated at such a gradient, so that the

@@ -74,6 +74,35 @@ def test_only_floats_are_differentiated(leaf):
         hg.hypergradient(inner, outer)({"l2": leaf}, jnp.zeros(3))
 
 
+@pytest.mark.parametrize("method", [*IMPLICIT, TRAINED[0]], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("mode", [jax.grad, jax.jacfwd])
+def test_most_results_are_not_differentiated_again(method, mode):
+    fn = hg.hypergradient(inner, outer, method=method)
+    for part in (lambda h: fn(h, jnp.zeros(3)).value, lambda h: fn(h, jnp.zeros(3)).grad["l2"]):
+        with pytest.raises(TypeError, match="`grad` is the derivative of `value`"):
+            jax.jit(mode(part))({"l2": 0.0})
+
+
+AGAIN = [hg.Unrolled(optax.sgd(0.1), 5, backprop="plain"), hg.Forward(optax.sgd(0.1), 5)]
+
+
+@pytest.mark.parametrize("method", AGAIN, ids=lambda m: type(m).__name__)
+def test_a_result_of_training_may_be_differentiated_again(x64, method):
+    fn = hg.hypergradient(inner, outer, method=method)
+    slope = lambda h: fn({"l2": h}, jnp.zeros(3)).grad["l2"]  # noqa: E731
+    assert jax.grad(lambda h: fn({"l2": h}, jnp.zeros(3)).value)(0.3) == pytest.approx(float(slope(0.3)), rel=1e-12)
+    second = problems.richardson(lambda t: float(slope(0.3 + t)), step=0.1, levels=4)
+    assert jax.grad(slope)(0.3) == pytest.approx(second, rel=1e-8)
+
+
+def test_decoupled_weight_decay_is_not_part_of_the_inner_loss(x64):
+    loss = lambda w, h, data: jnp.sum((w - h) ** 2)  # noqa: E731
+    run = lambda make: hg.hypergradient(loss, outer, inner_solver=hg.Descent(make, 3000))(1.0, jnp.zeros(3))  # noqa: E731
+    rates = optax.exponential_decay(0.1, 100, 0.5)
+    hg.raise_for_status(run(optax.adam(rates)))
+    assert run(optax.adamw(rates, weight_decay=0.1)).info.status == hg.HypergradStatus.INNER_NOT_CONVERGED
+
+
 def test_mistakes_of_the_caller():
     fn = hg.hypergradient(inner, outer)
     with pytest.raises(ValueError, match="hparams"):
