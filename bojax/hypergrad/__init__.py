@@ -36,7 +36,7 @@ from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_
 from bojax.hypergrad._root import Pullback, ift_vjp, root
 from bojax.hypergrad._scan import unroll
 from bojax.hypergrad._soba import Soba, SobaInfo, SobaState, soba
-from bojax.hypergrad._transform import Schedule, from_unit, l2
+from bojax.hypergrad._transform import Schedule, from_unit, l2, positive, simplex
 from bojax.hypergrad._unrolled import Unrolled
 
 __all__ = [
@@ -79,8 +79,10 @@ __all__ = [
     "mixflow_grad",
     "online",
     "optimize",
+    "positive",
     "raise_for_status",
     "root",
+    "simplex",
     "soba",
     "unroll",
 ]

@@ -177,6 +177,17 @@ def test_l2_takes_a_prefix():
     np.testing.assert_allclose(decay["b"][0], 0.2 * np.ones(4), rtol=1e-6)
 
 
+def test_positive_and_simplex():
+    x = jnp.asarray([-80.0, -5.0, 0.0, 5.0, 80.0])
+    y = hg.positive({"a": x})["a"]
+    np.testing.assert_allclose(y, np.logaddexp(0, np.asarray(x, float)), rtol=1e-6)
+    assert (y > 0).all()
+    slope = jax.vmap(jax.grad(hg.positive))(x)
+    np.testing.assert_allclose(slope, 1 / (1 + np.exp(-np.asarray(x, float))), rtol=1e-6)
+    shares = hg.simplex(jnp.log(jnp.asarray([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]])) + 90.0)
+    np.testing.assert_allclose(shares, [[0.125, 0.25, 0.625], [0.25, 0.25, 0.5]], rtol=1e-5)
+
+
 def test_schedules():
     linear = hg.Schedule(jnp.asarray([1.0, 0.0, 2.0]), 9)
     np.testing.assert_allclose([linear(t) for t in (0, 2, 4, 6, 8, 20)], [1.0, 0.5, 0.0, 1.0, 2.0, 2.0], atol=1e-6)
