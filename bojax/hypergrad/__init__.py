@@ -12,6 +12,10 @@ loss, its gradient and diagnostics. Which method:
 `optimize` is the outer loop around such a function, `check` compares it with finite differences. Two algorithms move
 hyperparameters and inner parameters together: `online` during a single training run, `soba` on minibatches.
 
+Pieces for problems of another form: `ift_vjp` and `root` differentiate what an optimality condition defines, `unroll`
+is a loop with checkpoints, `mixflow_grad` a gradient that is cheap to differentiate. `l2`, `Schedule`, `positive`,
+`simplex` and `from_unit` are hyperparameters in useful coordinates.
+
 The solvers of lineax may be given to `Implicit`, the optimizers of optax to everything that trains.
 """
 
