@@ -11,6 +11,7 @@ from bojax.hypergrad._forward import Forward
 from bojax.hypergrad._implicit import Implicit
 from bojax.hypergrad._inert import check_differentiable
 from bojax.hypergrad._newton import Newton
+from bojax.hypergrad._one_step import OneStep
 from bojax.hypergrad._problem import Case, Loss, Method, Problem
 from bojax.hypergrad._result import Hypergrad, throwing
 from bojax.hypergrad._transform import from_unit
@@ -93,14 +94,14 @@ def hypergradient(
     own = isinstance(method, (Unrolled, Forward))
     if own and inner_solver is not None:
         raise ValueError(f"`inner_solver` must be None for {type(method).__name__}, which trains by its own optimizer.")
-    again = isinstance(method, Forward) or (isinstance(method, Unrolled) and method.backprop == "plain")
+    once = isinstance(method, (Implicit, OneStep)) or (isinstance(method, Unrolled) and method.backprop == "mixflow")
     with_aux = outer_loss if has_aux else (lambda *args: (outer_loss(*args), None))
     solver = None if own else (inner_solver or Newton())
     problem = Problem(inner_loss, with_aux, solver)
 
     def fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None):
         hparams = check_differentiable(hparams)
-        hparams = hparams if again else _last(hparams)
+        hparams = _last(hparams) if once else hparams
         pull = None
         if space is not None:
             hparams, pull = jax.vjp(functools.partial(from_unit, space), hparams)
