@@ -12,6 +12,10 @@ loss, its gradient and diagnostics. Which method:
 `optimize` is the outer loop around such a function, `check` compares it with finite differences. Two algorithms move
 hyperparameters and inner parameters together: `online` during a single training run, `soba` on minibatches.
 
+Pieces for problems of another form: `ift_vjp` and `root` differentiate what an optimality condition defines, `unroll`
+is a loop with checkpoints, `mixflow_grad` a gradient that is cheap to differentiate. `l2`, `Schedule`, `positive`,
+`simplex` and `from_unit` are hyperparameters in useful coordinates.
+
 The solvers of lineax may be given to `Implicit`, the optimizers of optax to everything that trains.
 """
 
@@ -33,8 +37,10 @@ from bojax.hypergrad._online import Online, OnlineInfo, OnlineState, online
 from bojax.hypergrad._optimize import History, OptimizeResult, Plateau, optimize
 from bojax.hypergrad._problem import InnerResult, Solution
 from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_status
+from bojax.hypergrad._root import Pullback, ift_vjp, root
+from bojax.hypergrad._scan import unroll
 from bojax.hypergrad._soba import Soba, SobaInfo, SobaState, soba
-from bojax.hypergrad._transform import Schedule, from_unit, l2
+from bojax.hypergrad._transform import Schedule, from_unit, l2, positive, simplex
 from bojax.hypergrad._unrolled import Unrolled
 
 __all__ = [
@@ -62,6 +68,7 @@ __all__ = [
     "OnlineState",
     "OptimizeResult",
     "Plateau",
+    "Pullback",
     "Schedule",
     "Soba",
     "SobaInfo",
@@ -71,10 +78,15 @@ __all__ = [
     "check",
     "from_unit",
     "hypergradient",
+    "ift_vjp",
     "l2",
     "mixflow_grad",
     "online",
     "optimize",
+    "positive",
     "raise_for_status",
+    "root",
+    "simplex",
     "soba",
+    "unroll",
 ]

@@ -11,8 +11,9 @@ from bojax.hypergrad._forward import Forward
 from bojax.hypergrad._implicit import Implicit
 from bojax.hypergrad._inert import check_differentiable
 from bojax.hypergrad._newton import Newton
+from bojax.hypergrad._one_step import OneStep
 from bojax.hypergrad._problem import Case, Loss, Method, Problem
-from bojax.hypergrad._result import Hypergrad
+from bojax.hypergrad._result import Hypergrad, throwing
 from bojax.hypergrad._transform import from_unit
 from bojax.hypergrad._unrolled import Unrolled
 from bojax.space import Space
@@ -42,6 +43,7 @@ def hypergradient(
     inner_solver: Callable[..., Any] | None = None,
     space: Space | None = None,
     has_aux: bool = False,
+    throw: bool = False,
 ) -> HypergradFn:
     """The value and gradient of an outer loss after an inner problem is solved.
 
@@ -49,7 +51,8 @@ def hypergradient(
     of those parameters is a function of the hyperparameters, and this is its gradient.
 
     The returned function is pure: jit it, vmap it, scan it. Two uses of the same key see the same randomness, so that
-    values can be compared.
+    values can be compared. `grad` is the derivative of `value`; to differentiate either once more by hparams takes
+    `Forward` or `Unrolled(backprop="plain")`, and is an error otherwise.
 
     Args:
         inner_loss: `inner_loss(params, hparams, data)`, a scalar; trees of any form.
@@ -60,6 +63,9 @@ def hypergradient(
         space: if given, hparams is a point [d] of its unit cube; the losses see the dict of native values, and the
             gradient is that in the cube. All parameters must be `Float`.
         has_aux: `outer_loss` returns a pair, whose second is passed on as `Hypergrad.aux`.
+        throw: raise where the status is not ok, inside compiled code, too, at the cost of a call to the host in each
+            evaluation. Compiled code raises a `jax.errors.JaxRuntimeError`, which holds the text of the
+            `HypergradientError`. Without it look at `info.status`, or call `raise_for_status`.
 
     Returns:
         `fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None) -> Hypergrad`.
@@ -70,6 +76,8 @@ def hypergradient(
         ValueError: `inner_solver` is given to a method that has its own.
         NonDifferentiableHyperparameterError: by the returned function: a leaf of hparams is not floating.
         InertHyperparameterError: by the returned function: a leaf of hparams does not enter what is differentiated.
+        TypeError: the result of another method than `Forward` and plain `Unrolled` is differentiated by hparams.
+        HypergradientError: by the returned function, with `throw`: the status is not ok.
 
     Example:
         >>> import jax.numpy as jnp
@@ -86,12 +94,14 @@ def hypergradient(
     own = isinstance(method, (Unrolled, Forward))
     if own and inner_solver is not None:
         raise ValueError(f"`inner_solver` must be None for {type(method).__name__}, which trains by its own optimizer.")
+    once = isinstance(method, (Implicit, OneStep)) or (isinstance(method, Unrolled) and method.backprop == "mixflow")
     with_aux = outer_loss if has_aux else (lambda *args: (outer_loss(*args), None))
     solver = None if own else (inner_solver or Newton())
     problem = Problem(inner_loss, with_aux, solver)
 
     def fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None):
         hparams = check_differentiable(hparams)
+        hparams = _last(hparams) if once else hparams
         pull = None
         if space is not None:
             hparams, pull = jax.vjp(functools.partial(from_unit, space), hparams)
@@ -99,9 +109,25 @@ def hypergradient(
         case = Case(hparams, lambda h: _floating(start(h)), inner_data, outer_data, key, adjoint0)
         method.check(problem, case)
         result = method(problem, case)
-        return result if pull is None else result._replace(grad=pull(result.grad)[0])
+        result = result if pull is None else result._replace(grad=pull(result.grad)[0])
+        return throwing(result) if throw else result
 
     return fn
+
+
+@jax.custom_jvp
+def _last(hparams: Any) -> Any:
+    """The same hyperparameters, which may not be differentiated from outside."""
+    return hparams
+
+
+@_last.defjvp
+def _(primals, tangents):
+    raise TypeError(
+        "The result of a hypergradient must not be differentiated by `hparams` again with this method, whose loops "
+        "have no further derivative. `grad` is the derivative of `value`. For second derivatives use `Forward` or "
+        '`Unrolled(backprop="plain")`, or `root` for the solution itself.'
+    )
 
 
 def _floating(params: Any) -> Any:

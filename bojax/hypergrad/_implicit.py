@@ -46,6 +46,10 @@ INERT_HINT = (
 class Implicit:
     """Differentiate the solution of the inner problem, not the way to it.
 
+    All of the inner problem must be in `inner_loss`. Weight decay that an optimizer adds by itself (`optax.adamw`) is
+    not: training then ends where the gradient of `inner_loss` is not zero, and the status says that the inner problem
+    is not solved. Put the penalty into the loss, say by `l2`, or use `Unrolled`.
+
     Attributes:
         solver: for C v = dF/dw: `CG()`, `Neumann()`, `Direct()`, or any solver of lineax.
         damping: this multiple of the identity is added to the curvature. Biases the hypergradient.

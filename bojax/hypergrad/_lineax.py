@@ -24,9 +24,11 @@ class Lineax:
 
     Attributes:
         solver: for example `lineax.GMRES(rtol=1e-8, atol=0.0)` or `lineax.Normal(lineax.CG(rtol=1e-8, atol=0.0))`.
+        symmetric: whether lineax is told that the matrix is symmetric and positive semidefinite.
     """
 
     solver: Any
+    symmetric: bool = True
 
     @property
     def rtol(self) -> float | None:
@@ -39,10 +41,10 @@ class Lineax:
         pre, pre_consts = open_closure(precondition or (lambda v: v), b)
 
         def solve(apply_consts, pre_consts, b, x0):
-            operator = _operator(lambda v: apply(apply_consts, v), b)
+            operator = _operator(lambda v: apply(apply_consts, v), b, self.symmetric)
             options: dict[str, Any] = {} if x0 is None else {"y0": x0}
             if precondition is not None:
-                options["preconditioner"] = _operator(lambda v: pre(pre_consts, v), b)
+                options["preconditioner"] = _operator(lambda v: pre(pre_consts, v), b, True)
             result = lx.linear_solve(operator, b, self.solver, options=options, throw=False)
             return result.value, jnp.asarray(result.stats.get("num_steps", -1), jnp.int32)
 
@@ -52,9 +54,10 @@ class Lineax:
         return Solution(x, num_steps, unknown + jnp.inf, unknown)
 
 
-def _operator(matvec: MatVec, like: Any) -> lx.AbstractLinearOperator:
+def _operator(matvec: MatVec, like: Any, symmetric: bool) -> lx.AbstractLinearOperator:
     structure = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), like)
-    return lx.FunctionLinearOperator(matvec, structure, (lx.symmetric_tag, lx.positive_semidefinite_tag))
+    tags = (lx.symmetric_tag, lx.positive_semidefinite_tag) if symmetric else ()
+    return lx.FunctionLinearOperator(matvec, structure, tags)
 
 
 def _one_by_one_on_cpu(fn):

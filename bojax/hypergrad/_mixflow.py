@@ -19,7 +19,7 @@ from bojax.hypergrad._problem import Loss
 
 
 def mixflow_grad(loss: Loss) -> Any:
-    """The function `(params, hparams, data) -> dL/dparams` with that derivative, for reverse mode only.
+    """The function `(params, hparams, data) -> dL/dparams` with that derivative, for reverse mode only and only once.
 
     `data` gets no derivative. Everything that is differentiated must come in through `params` and `hparams`, not
     through the closure of `loss`. A loss with operations that have no forward derivative (a `custom_vjp`) does not

@@ -84,7 +84,8 @@ def online(
         inner_loss: `inner_loss(params, hparams, data)`, a scalar.
         outer_loss: `outer_loss(params, hparams, data)`, a scalar. The inner loss on the next batch makes hypergradient
             descent; a validation loss adapts to that.
-        optimizer: makes the inner optimizer from hparams, say `lambda h: optax.sgd(jnp.exp(h["log_lr"]))`.
+        optimizer: makes the inner optimizer from hparams, say `lambda h: optax.sgd(jnp.exp(h["log_lr"]))`. With Adam's
+            family set `eps_root`, as `Unrolled` tells; else steps are skipped.
         outer_optimizer: moves hparams, one step for each inner step.
         decay: in [0, 1], how much of the past is remembered. At 1 errors pile up if training is unstable.
 

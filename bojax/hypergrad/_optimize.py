@@ -49,8 +49,10 @@ class OptimizeResult(NamedTuple):
     Attributes:
         hparams: the best hyperparameters, by the outer loss.
         value: their outer loss. It was minimised, so it is optimistic: report a loss on data kept apart.
-        params: the inner parameters there. With warm starts they depend on the whole way, so train once more from the
-            start for a number to report.
+        params: the inner parameters there. With warm starts they depend on the whole way, and through it on the outer
+            data: where the inner problem has many solutions or is not solved to the end, they fit those data better
+            than the hyperparameters alone would make them (Vicol et al. 2022, arXiv:2212.14032). Train once more from
+            the start for a number to report.
         history: every step.
         num_steps: int32, how many steps were made.
         converged: whether the plateau was reached.
@@ -102,7 +104,8 @@ def optimize(
         outer_data: as for `fn`.
         key: the same in every step, so that values can be compared.
         num_steps: most outer steps.
-        optimizer: from optax; Adam with rate 0.05 by default.
+        optimizer: from optax; Adam with rate 0.05 by default. For learning rates and schedules clip before it, as
+            `Unrolled` tells.
         bounds: (lower, upper), each a scalar or a tree like hparams; (0, 1) where `fn` was made with a `space`. After
             each step hparams is projected, and at a bound the part of the gradient that points outward is dropped.
         warm_start: start inner problem and adjoint where the last step ended them. Faster, but the result depends on

@@ -3,9 +3,11 @@
 import enum
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.experimental import io_callback
 
 from bojax._errors import HypergradientError
 from bojax._types import Array
@@ -26,6 +28,9 @@ class HypergradStatus(enum.IntEnum):
     """The inner loss curves downward in some direction: `params` is no minimum."""
     NONFINITE = 5
     """A loss, a gradient or the hypergradient is infinite or NaN."""
+    SINGULAR_STEP = 6
+    """The outer loss of a training run is finite and its hypergradient is not, and a step of the optimizer was found to
+    have no finite derivative where an entry of the gradient is exactly zero."""
 
 
 STATUS_TEXT = {
@@ -38,8 +43,11 @@ STATUS_TEXT = {
     "set `damping`",
     HypergradStatus.NEGATIVE_CURVATURE: "the inner loss has negative curvature where the inner solver ended. Use "
     "`GaussNewton` curvature, set `damping`, or use `Unrolled`",
-    HypergradStatus.NONFINITE: "a loss or a gradient is not finite. In an unroll with an optimizer of Adam's family "
-    "set `eps_root`, say to 1e-12: the derivative of the square root at zero is infinite",
+    HypergradStatus.NONFINITE: "a loss, a gradient or the hypergradient is not finite. Look for logarithms and roots "
+    "of zero in the losses, and for a learning rate at which training diverges",
+    HypergradStatus.SINGULAR_STEP: "the outer loss is finite and its hypergradient is not. A step of this optimizer "
+    "has no finite derivative where an entry of the inner gradient is exactly zero, as in Adam's family, which takes "
+    "the square root of the squared gradient. Set eps_root=1e-12 in the optimizer",
 }
 
 
@@ -96,12 +104,30 @@ def raise_for_status(result: Hypergrad) -> None:
     """
     if isinstance(result.info.status, Tracer):
         raise TypeError("`result` must hold concrete arrays, got traced ones. Call raise_for_status outside of jit.")
-    codes = np.asarray(result.info.status)
+    _raise_for(result.info)
+
+
+def throwing(result: Hypergrad) -> Hypergrad:
+    """The same, and `raise_for_status` when its arrays are there, also where compiled code computes them."""
+    if not isinstance(result.info.status, Tracer):
+        raise_for_status(result)
+        return result
+
+    def look(info):
+        _raise_for(info)
+        return np.int32(0)
+
+    zero = io_callback(look, jax.ShapeDtypeStruct((), jnp.int32), result.info)
+    return result._replace(info=result.info._replace(status=result.info.status + zero))
+
+
+def _raise_for(info: Info) -> None:
+    codes = np.asarray(info.status)
     worst = HypergradStatus(int(codes.max(initial=0)))
     if worst is HypergradStatus.OK:
         return
     where = tuple(np.argwhere(codes == worst)[0])
-    residual, norm = (float(np.asarray(a)[where]) for a in (result.info.adjoint_residual, result.info.inner_grad_norm))
+    residual, norm = (float(np.asarray(a)[where]) for a in (info.adjoint_residual, info.inner_grad_norm))
     share = f" ({int((codes == worst).sum())} of {codes.size})" if codes.size > 1 else ""
     raise HypergradientError(
         f"hypergradient status {worst.name.lower()}{share}: {STATUS_TEXT[worst]}. "

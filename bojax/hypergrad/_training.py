@@ -4,7 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+
+from bojax._types import Array
+from bojax.hypergrad import _tree
 
 Optimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransformation]
 """An optimizer, or a function of the hyperparameters that makes one."""
@@ -24,6 +28,19 @@ def build(optimizer: Any, hparams: Any) -> optax.GradientTransformationExtraArgs
     """The optimizer at these hyperparameters."""
     made = optimizer if hasattr(optimizer, "update") else optimizer(hparams)
     return optax.with_extra_args_support(made)
+
+
+def singular_at_zero(optimizer: Optimizer, hparams: Any, params: Any) -> Array:
+    """Whether a first step has no finite derivative where an entry of the gradient is exactly zero.
+
+    Found by differentiating one: the first entry of each leaf of the gradient is zero, the others are one.
+    """
+    made = build(optimizer, hparams)
+    g = jax.tree.map(lambda w: (jnp.arange(w.size) > 0).reshape(w.shape).astype(w.dtype), params)
+    g = jax.lax.optimization_barrier(g)  # XLA simplifies 0 * inf of constants to 0
+    along = jax.tree.map(jnp.ones_like, g)
+    _, slopes = jax.jvp(lambda g: made.update(g, made.init(params), params)[0], (g,), (along,))
+    return ~_tree.all_finite(slopes)
 
 
 def pick(batch: Batch | None, key: Any, step: Any, data: Any) -> Any:

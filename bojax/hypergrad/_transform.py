@@ -35,6 +35,30 @@ def from_unit(space: Space, x: Array) -> dict[str, Array]:
     return space.decode(x)
 
 
+def positive(x: Any) -> Any:
+    """log(1 + exp(x)), which maps any number to a positive one: about x above 3, about exp(x) below -3.
+
+    For scales and strengths, which an outer optimizer then cannot drive below zero, and which it moves by even steps
+    where they are large. The inverse is log(exp(y) - 1).
+
+    Args:
+        x: a tree of arrays.
+    """
+    return jax.tree.map(jax.nn.softplus, x)
+
+
+def simplex(logits: Array) -> Array:
+    """exp(logits) / sum(exp(logits)) over the last axis: weights that are positive and sum to one.
+
+    For shares of losses, tasks or sources of data. Logits of zero are even shares, and adding a number to all of them
+    changes nothing.
+
+    Args:
+        logits: [..., k].
+    """
+    return jax.nn.softmax(logits, axis=-1)
+
+
 def l2(params: Any, log_weight_decay: Any) -> Array:
     """0.5 sum_i exp(log_weight_decay_i) params_i^2, the penalty whose gradient is weight decay.
 

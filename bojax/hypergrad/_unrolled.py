@@ -16,9 +16,9 @@ from bojax.hypergrad import _tree
 from bojax.hypergrad._inert import check_live, live_leaves
 from bojax.hypergrad._mixflow import mixflow_grad
 from bojax.hypergrad._problem import Case, Problem, float_info, inner_gradient
-from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info
-from bojax.hypergrad._scan import Checkpoint, repeat
-from bojax.hypergrad._training import Batch, Optimizer, build, check_training, pick
+from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, worst_status
+from bojax.hypergrad._scan import Checkpoint, check_checkpoint, repeat
+from bojax.hypergrad._training import Batch, Optimizer, build, check_training, pick, singular_at_zero
 
 INERT_HINT = "Nothing in the training run or in the outer loss depends on it."
 
@@ -27,8 +27,14 @@ INERT_HINT = "Nothing in the training run or in the outer loss depends on it."
 class Unrolled:
     """Differentiate T steps of an optimizer backward.
 
+    Near rates at which training gets unstable, hypergradients of schedules grow by orders of magnitude from one outer
+    step to the next. Clip them before an outer Adam, which else remembers such a step for long:
+    `optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.05))`.
+
     With an optimizer of Adam's family set `eps_root` (1e-12 will do): by default it takes the square root of zero where
-    an entry of a gradient is exactly zero, whose derivative is not finite; the status is then `nonfinite`.
+    an entry of a gradient is exactly zero (a dead pixel, a dead unit), whose derivative is not finite. Where that
+    happened the status is `singular_step`: a step of the optimizer is differentiated at such a gradient, so that the
+    cause is told for any optimizer that has this fault, and for none that has not.
 
     Attributes:
         optimizer: from optax, or a function of hparams that makes one: learning rates, momentum, schedules may all be
@@ -53,8 +59,7 @@ class Unrolled:
         check_training(self.optimizer, self.num_steps)
         if self.backprop not in ("mixflow", "plain"):
             raise ValueError(f"`backprop` must be 'mixflow' or 'plain', got {self.backprop!r}.")
-        if self.checkpoint not in ("step", "sqrt", None):
-            raise ValueError(f"`checkpoint` must be 'step', 'sqrt' or None, got {self.checkpoint!r}.")
+        check_checkpoint(self.checkpoint)
         if self.truncate is not None and self.truncate < 1:
             raise ValueError(f"`truncate` must be at least 1 or None, got {self.truncate}.")
 
@@ -70,7 +75,7 @@ class Unrolled:
         outcome = self._outcome(problem, case, gradient)
         (value, (params, aux)), grad = jax.value_and_grad(outcome, has_aux=True)(case.hparams)
         truncated = self.truncate is not None and self.truncate < self.num_steps
-        info = training_info(problem, case, value, grad, params, self.num_steps, exact=not truncated)
+        info = training_info(problem, case, value, grad, params, self, exact=not truncated)
         return Hypergrad(value, grad, params, None, info, aux)
 
     def _outcome(self, problem: Problem, case: Case, gradient: Any) -> Callable[[Any], Any]:
@@ -114,12 +119,16 @@ def training_outcome(problem: Problem, case: Case, gradient: Any, method: Any, c
     return outcome
 
 
-def training_info(problem: Problem, case: Case, value, grad, params, num_steps: int, *, exact: bool) -> Info:
-    """Diagnostics of a differentiated training run, which has no linear system to solve."""
+def training_info(problem: Problem, case: Case, value, grad, params, method: Any, *, exact: bool) -> Info:
+    """Diagnostics of a differentiated training run by `method`, which has no linear system to solve."""
     kind, _ = float_info(params)
     g = inner_gradient(problem, case)(params, case.hparams)
-    finite = _tree.all_finite(value, grad, params)
-    status = jnp.where(finite, jnp.int32(HypergradStatus.OK), jnp.int32(HypergradStatus.NONFINITE))
+    trained, slopes = _tree.all_finite(value, params), _tree.all_finite(grad)
+    singular = singular_at_zero(method.optimizer, case.hparams, params)
+    status = worst_status(
+        (~(trained & slopes), HypergradStatus.NONFINITE),
+        (trained & ~slopes & singular, HypergradStatus.SINGULAR_STEP),
+    )
     error = jnp.asarray(0.0 if exact else jnp.inf, kind)
-    steps = jnp.int32(num_steps)
+    steps = jnp.int32(method.num_steps)
     return Info(status, _tree.norm(g).astype(kind), steps, jnp.zeros((), kind), jnp.int32(0), error)

@@ -74,6 +74,35 @@ def test_only_floats_are_differentiated(leaf):
         hg.hypergradient(inner, outer)({"l2": leaf}, jnp.zeros(3))
 
 
+@pytest.mark.parametrize("method", [*IMPLICIT, TRAINED[0]], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("mode", [jax.grad, jax.jacfwd])
+def test_most_results_are_not_differentiated_again(method, mode):
+    fn = hg.hypergradient(inner, outer, method=method)
+    for part in (lambda h: fn(h, jnp.zeros(3)).value, lambda h: fn(h, jnp.zeros(3)).grad["l2"]):
+        with pytest.raises(TypeError, match="`grad` is the derivative of `value`"):
+            jax.jit(mode(part))({"l2": 0.0})
+
+
+AGAIN = [hg.Unrolled(optax.sgd(0.1), 5, backprop="plain"), hg.Forward(optax.sgd(0.1), 5)]
+
+
+@pytest.mark.parametrize("method", AGAIN, ids=lambda m: type(m).__name__)
+def test_a_result_of_training_may_be_differentiated_again(x64, method):
+    fn = hg.hypergradient(inner, outer, method=method)
+    slope = lambda h: fn({"l2": h}, jnp.zeros(3)).grad["l2"]  # noqa: E731
+    assert jax.grad(lambda h: fn({"l2": h}, jnp.zeros(3)).value)(0.3) == pytest.approx(float(slope(0.3)), rel=1e-12)
+    second = problems.richardson(lambda t: float(slope(0.3 + t)), step=0.1, levels=4)
+    assert jax.grad(slope)(0.3) == pytest.approx(second, rel=1e-8)
+
+
+def test_decoupled_weight_decay_is_not_part_of_the_inner_loss(x64):
+    loss = lambda w, h, data: jnp.sum((w - h) ** 2)  # noqa: E731
+    run = lambda make: hg.hypergradient(loss, outer, inner_solver=hg.Descent(make, 3000))(1.0, jnp.zeros(3))  # noqa: E731
+    rates = optax.exponential_decay(0.1, 100, 0.5)
+    hg.raise_for_status(run(optax.adam(rates)))
+    assert run(optax.adamw(rates, weight_decay=0.1)).info.status == hg.HypergradStatus.INNER_NOT_CONVERGED
+
+
 def test_mistakes_of_the_caller():
     fn = hg.hypergradient(inner, outer)
     with pytest.raises(ValueError, match="hparams"):
@@ -88,6 +117,10 @@ def test_mistakes_of_the_caller():
         lambda: hg.Unrolled(optax.sgd(0.1), 3, backprop="magic"),
         lambda: hg.Unrolled(optax.sgd(0.1), 3, truncate=0),
         lambda: hg.Forward(optax.sgd(0.1), 3, chunk=0),
+        lambda: hg.Forward(optax.sgd(0.1), 3, sharing=0),
+        lambda: hg.Forward(optax.sgd(0.1), 3, sharing={"l2": 2.5}),
+        lambda: hg.unroll(lambda s, t: s, 0.0, -1),
+        lambda: hg.unroll(lambda s, t: s, 0.0, 3, checkpoint="log"),
         lambda: hg.Implicit(curvature="fisher"),
         lambda: hg.Implicit(damping=-1.0),
         lambda: hg.CG(max_steps=0),
@@ -95,6 +128,10 @@ def test_mistakes_of_the_caller():
     ):
         with pytest.raises((ValueError, TypeError), match="`|Type-check"):  # the latter with BOJAX_TYPECHECK=1
             wrong()
+    with pytest.raises(ValueError, match="`sharing` must be an int or a tree prefix"):
+        hg.hypergradient(inner, outer, method=hg.Forward(optax.sgd(0.1), 3, sharing={"l1": 2}))(
+            {"l2": 0.0}, jnp.zeros(3)
+        )
     for wrong in (lambda: hg.Implicit("cg"), lambda: hg.Unrolled(0.1, 3)):
         with pytest.raises(TypeError, match="`|Type-check"):
             wrong()
@@ -138,6 +175,17 @@ def test_l2_takes_a_prefix():
     assert float(hg.l2(params, by_entry)) == pytest.approx(0.5 * (2 * 6 + 4 * 10))
     decay = jax.grad(lambda p: hg.l2(p, jnp.log(0.1)))(params)
     np.testing.assert_allclose(decay["b"][0], 0.2 * np.ones(4), rtol=1e-6)
+
+
+def test_positive_and_simplex():
+    x = jnp.asarray([-80.0, -5.0, 0.0, 5.0, 80.0])
+    y = hg.positive({"a": x})["a"]
+    np.testing.assert_allclose(y, np.logaddexp(0, np.asarray(x, float)), rtol=1e-6)
+    assert (y > 0).all()
+    slope = jax.vmap(jax.grad(hg.positive))(x)
+    np.testing.assert_allclose(slope, 1 / (1 + np.exp(-np.asarray(x, float))), rtol=1e-6)
+    shares = hg.simplex(jnp.log(jnp.asarray([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]])) + 90.0)
+    np.testing.assert_allclose(shares, [[0.125, 0.25, 0.625], [0.25, 0.25, 0.5]], rtol=1e-5)
 
 
 def test_schedules():

@@ -134,7 +134,7 @@ class Cleaning(NamedTuple):
     Attributes:
         f1: of telling wrong labels.
         auroc: likewise.
-        accuracy: after training on (everything, what was kept, what is right) and the validation part.
+        accuracy: after training on (everything, what was kept, what is right, nothing) and the validation part.
         loss: the cross entropies of the same.
     """
 
@@ -144,65 +144,92 @@ class Cleaning(NamedTuple):
     loss: np.ndarray
 
     def closed(self, name):
-        """How much of the gap between the first and the last was closed."""
-        everything, kept, right = getattr(self, name)
+        """How much of the gap between everything (the baseline) and what is right (the oracle) was closed."""
+        everything, kept, right, _ = getattr(self, name)
         return (kept - everything) / (right - everything)
 
 
-def clean_labels(seed, num_outer_steps=150):
+def clean_labels(seed, num_outer_steps=80, num_folds=4, num_rounds=3):
     """Half of 800 training labels are wrong. A weight for each example, fitted to 400 clean ones, tells which.
 
-    Softmax regression with 640 weights; the hyperparameters are 800 logits of weights (Franceschi et al. 2017).
+    Softmax regression with 640 weights; the hyperparameters are 800 logits of weights (Franceschi et al. 2017). The
+    clean examples both train and judge, as in cross-validation: for each quarter of the judges a model is trained on
+    the weighted examples and all clean ones without that quarter. In later rounds what was kept in the last one, those
+    with a weight above 0.9, judges as well. The penalty is five times that of the final training, so that wrong labels
+    are not learned by heart.
     """
     train, valid, test = tables.digits(seed)
     wrong = np.arange(800) < 400
     shift = np.random.default_rng(seed + 100).integers(1, 10, 800)
     train = train[0], jnp.where(wrong, (train[1] + shift) % 10, train[1])
-    w0 = jnp.zeros((64, 10))
+    everything = tuple(jnp.concatenate(pair) for pair in zip(train, valid, strict=True))
+    fold = jnp.arange(1200) % num_folds
 
     def losses(w, data):
         X, y = data
         return optax.softmax_cross_entropy_with_integer_labels(X @ w, y)
 
-    def inner_loss(w, h, data):
-        return jnp.mean(jax.nn.sigmoid(h) * losses(w, data)) + hg.l2(w, jnp.log(1e-3))
+    def inner_loss(models, h, judges):
+        weights = jnp.concatenate([jax.nn.sigmoid(h), jnp.ones(400)])
 
-    def outer_loss(w, h, data):
-        return jnp.mean(losses(w, data))
+        def one(w, number):
+            present = 1 - judges * (fold == number)
+            return jnp.sum(present * weights * losses(w, everything)) / 800 + hg.l2(w, jnp.log(5e-3))
+
+        return jnp.sum(jax.vmap(one)(models, jnp.arange(num_folds)))
+
+    def outer_loss(models, h, judges):
+        each = jax.vmap(lambda w: losses(w, everything))(models)
+        return jnp.sum(judges * each[fold, jnp.arange(1200)]) / jnp.sum(judges)
 
     fn = hg.hypergradient(inner_loss, outer_loss, method=hg.Implicit(hg.CG(rtol=1e-6)), inner_solver=hg.Newton())
-    search = jax.jit(
-        lambda h: hg.optimize(fn, h, w0, train, valid, num_steps=num_outer_steps, optimizer=optax.adam(0.3))
-    )
-    logits = np.asarray(search(jnp.zeros(800)).hparams)
+
+    @jax.jit
+    def search(judges):
+        models, adam = jnp.zeros((num_folds, 64, 10)), optax.adam(0.3)
+        return hg.optimize(fn, jnp.zeros(800), models, judges, judges, num_steps=num_outer_steps, optimizer=adam)
 
     @jax.jit
     def train_on(kept):
-        """Test accuracy and cross entropy after training on the examples that are kept and the validation part."""
-        data = tuple(jnp.concatenate(pair) for pair in zip(train, valid, strict=True))
+        """Test accuracy and cross entropy after training on the examples that are kept and the clean ones."""
         weights = jnp.concatenate([kept, jnp.ones(400)])
-        loss = lambda w, h, data: jnp.sum(weights * losses(w, data)) / jnp.sum(weights) + hg.l2(w, jnp.log(1e-3))  # noqa: E731
-        w = hg.Newton()(loss, w0, None, data).params
-        return jnp.mean(jnp.argmax(test[0] @ w, 1) == test[1]), outer_loss(w, None, test)
+        mean = lambda w: jnp.sum(weights * losses(w, everything)) / jnp.sum(weights)  # noqa: E731
+        loss = lambda w, h, data: mean(w) + hg.l2(w, jnp.log(1e-3))  # noqa: E731
+        w = hg.Newton()(loss, jnp.zeros((64, 10)), None, None).params
+        return jnp.mean(jnp.argmax(test[0] @ w, 1) == test[1]), jnp.mean(losses(w, test))
 
-    found = logits < 0
-    reached = np.array([train_on(jnp.asarray(kept, float)) for kept in (np.ones(800), ~found, ~wrong)])
-    f1 = 2 * np.sum(found & wrong) / (np.sum(found) + np.sum(wrong))
+    logits, kept = np.zeros(800), np.zeros(800)
+    for _ in range(num_rounds):
+        logits = np.asarray(search(jnp.asarray(np.r_[kept, np.ones(400)], float)).hparams)
+        kept = (1 / (1 + np.exp(-logits)) > 0.9).astype(float)
+
+    reached = np.array([train_on(jnp.asarray(part, float)) for part in (np.ones(800), kept, ~wrong, np.zeros(800))])
+    f1 = 2 * np.sum((kept == 0) & wrong) / (np.sum(kept == 0) + np.sum(wrong))
     return Cleaning(float(f1), float(roc_auc_score(wrong, -logits)), reached[:, 0], reached[:, 1])
 
 
 def test_weights_of_examples_find_wrong_labels():
-    result = clean_labels(seed=0, num_outer_steps=60)
-    assert result.f1 > 0.93 and result.auroc > 0.95
-    assert result.closed("loss") > 0.85
-    assert result.closed("accuracy") > 0.6
+    result = clean_labels(seed=0)
+    assert result.f1 > 0.96 and result.auroc > 0.96
+    assert result.closed("loss") > 0.95
+    assert result.closed("accuracy") > 0.8
 
 
 @pytest.mark.slow
 def test_weights_of_examples_find_wrong_labels_in_the_mean():
-    """The accuracy of 597 test images is too coarse for a tight bar, even in the mean."""
+    """Penalty, rounds and threshold were chosen on the seeds from 100 to 123.
+
+    On the seeds from 200 to 229, which were looked at once and last, the mean F1 is 0.980, the mean AUROC 0.982, the
+    accuracies are 91.27 % (everything), 95.41 % (kept), 95.88 % (right) and 94.73 % (nothing), and 90 % of the gap in
+    accuracy is closed, 98 % of that in cross entropy. On the seeds from 0 to 11 it is 83 % and 98 %, and on 0, 1 and 2,
+    as here, 90 % and 99 %. An image is 0.17 % of the accuracy, so means of three seeds scatter: of the ten groups of
+    three that follow one another from 200 to 229 eight reach 85 %, and the least is 80 %; from 0 to 11 they are 90, 82,
+    70 and 86 %. A single round without folds, with a penalty of 1e-3 and a threshold of 0.5, has an F1 of 0.949 and
+    closes 80 % and 95 % on the seeds from 200 to 229 (two of ten groups reach 85 %).
+    """
     results = [clean_labels(seed) for seed in range(3)]
     mean = Cleaning(*(np.mean(field, 0) for field in zip(*results, strict=True)))
-    assert mean.f1 > 0.94 and mean.auroc > 0.96
-    assert mean.closed("loss") > 0.85
-    assert mean.closed("accuracy") > 0.7
+    assert mean.f1 > 0.96 and mean.auroc > 0.96
+    assert mean.closed("loss") > 0.95
+    assert mean.closed("accuracy") >= 0.85
+    assert mean.accuracy[1] > mean.accuracy[3]

@@ -232,6 +232,42 @@ def test_a_solver_that_breaks_down_is_told():
     assert result.info.status == (hg.HypergradStatus.ADJOINT_NOT_CONVERGED if np.isnan(result.grad) else 0)
 
 
+THROWN = {
+    "eager": (lambda fn: fn, hg.HypergradientError),
+    "jit": (jax.jit, jax.errors.JaxRuntimeError),
+    "vmap": (lambda fn: jax.jit(jax.vmap(fn)), jax.errors.JaxRuntimeError),
+    "value only": (lambda fn: jax.jit(lambda h: fn(h).value), jax.errors.JaxRuntimeError),
+    "scan": (
+        lambda fn: jax.jit(lambda h: jax.lax.scan(lambda _, h: (None, fn(h).grad), None, h)),
+        jax.errors.JaxRuntimeError,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(THROWN))
+def test_throw(x64, name):
+    """The curvature h - 1 is singular at one, and negative below."""
+    here = lambda inner_loss, w0, h, data, key: w0  # noqa: E731
+    inner = lambda w, h, data: 0.5 * (h - 1) * jnp.sum(w**2)  # noqa: E731
+    fn = hg.hypergradient(inner, lambda w, h, data: jnp.sum(w), inner_solver=here, throw=True)
+    wrap, error = THROWN[name]
+    several = name in ("vmap", "scan")
+    run = wrap(lambda h: fn(h, jnp.zeros(2)))
+    jax.block_until_ready(run(jnp.asarray([2.0, 3.0]) if several else 2.0))
+    with pytest.raises(error, match=r"hypergradient status negative_curvature.*: the inner loss has negative"):
+        jax.block_until_ready(run(jnp.asarray([2.0, 0.0]) if several else 0.0))
+
+
+def test_throw_in_the_outer_loop(x64):
+    fn = hg.hypergradient(
+        lambda w, h, d: 0.5 * h * jnp.sum((w - 1) ** 2), lambda w, h, d: jnp.sum(w**2) + h**2, throw=True
+    )
+    run = jax.jit(lambda h: hg.optimize(fn, h, jnp.zeros(2), num_steps=30, optimizer=optax.sgd(0.1)))
+    assert 0 < run(1.0).hparams < 0.1
+    with pytest.raises(jax.errors.JaxRuntimeError, match="hypergradient status"):
+        jax.block_until_ready(run(-1.0))
+
+
 def test_raise_for_status_names_the_share_of_a_batch():
     known = problems.ridge(dtype=jnp.float32)
     fn = hypergradient(known, hg.Implicit(hg.CG(max_steps=1)))
