@@ -1,7 +1,7 @@
 """Runs in a fresh process: what memory does one hypergradient take? Used by `benchmarks.hypergrad`.
 
-Prints one JSON line: the rise of the resident memory during one run above what was resident before it, and for bojax what
-XLA reports and the seconds to compile. Programs are compiled, and the libraries warmed up on short runs, before.
+Prints one JSON line: the rise of the resident memory during one run above what was resident before it, and for bojax
+what XLA reports and the seconds to compile. Programs are compiled, and the libraries warmed up on short runs, before.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Training problems with hyperparameters for `benchmarks.hypergrad`, as NumPy data and as losses for JAX.
 
-The inner loss is a cross entropy plus 0.5 sum_i exp(log_l2_i) ||w_i||^2, the outer loss the cross entropy on other data;
-the hyperparameters are log_l2. `benchmarks._hyper_peers` states the same losses for torch.
+The inner loss is a cross entropy plus 0.5 sum_i exp(log_l2_i) ||w_i||^2, the outer loss the cross entropy on other
+data; the hyperparameters are log_l2. `benchmarks._hyper_peers` states the same losses for torch.
 """
 
 import functools
@@ -67,10 +67,9 @@ def network_loss(params, data):
 
 def _with_l2(loss):
     def inner_loss(params, log_l2, data):
-        groups = [log_l2] if isinstance(params, jax.Array) else list(log_l2)
-        layers = [params] if isinstance(params, jax.Array) else params
-        penalty = sum(jnp.sum(jnp.exp(h) * w**2) for h, layer in zip(groups, layers) for w in jax.tree.leaves(layer))
-        return loss(params, data) + 0.5 * penalty
+        groups, layers = ([log_l2], [params]) if isinstance(params, jax.Array) else (list(log_l2), params)
+        pairs = [(h, w) for h, layer in zip(groups, layers, strict=True) for w in jax.tree.leaves(layer)]
+        return loss(params, data) + 0.5 * sum(jnp.sum(jnp.exp(h) * w**2) for h, w in pairs)
 
     return inner_loss, lambda params, log_l2, data: loss(params, data)
 
@@ -109,7 +108,8 @@ def differences(task: Task, step: float = 0.4, levels: int = 6) -> np.ndarray:
         return np.mean(np.logaddexp(0, -(2 * z - 1) * (V @ w)))
 
     def slope(e):
-        table = [(value(task.log_l2 + t * e) - value(task.log_l2 - t * e)) / (2 * t) for t in step / 2.0 ** np.arange(levels)]
+        steps = step / 2.0 ** np.arange(levels)
+        table = [(value(task.log_l2 + t * e) - value(task.log_l2 - t * e)) / (2 * t) for t in steps]
         for k in range(1, levels):
             table = [(4**k * b - a) / (4**k - 1) for a, b in zip(table, table[1:], strict=False)]
         return table[0]

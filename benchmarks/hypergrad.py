@@ -43,8 +43,8 @@ def judge(report: Report, bars: list[tuple[str, float, float, bool]]) -> None:
     """Rows (what, measured, the bar, whether less is better), with a word on each."""
     rows = []
     for what, measured, bar, less in bars:
-        good = measured <= bar if less else measured >= bar
-        rows.append([what, f"{measured:.3g}", f"{'at most' if less else 'at least'} {bar:g}", "met" if good else "missed"])
+        good, side = (measured <= bar, "at most") if less else (measured >= bar, "at least")
+        rows.append([what, f"{measured:.3g}", f"{side} {bar:g}", "met" if good else "missed"])
     report.table(["aim", "measured", "bar", ""], rows)
     report.figure("aims", rows=rows)
 
@@ -56,9 +56,9 @@ def accuracy(report: Report, *, peers: set[str], quick: bool) -> None:
     check = relative_error(differences(task), task.grad)
     report.section(
         "Accuracy: breast cancer, logistic regression, an L2 weight for each of 30 features",
-        "||grad - reference|| / ||reference||. Every method starts at the solved inner problem. The reference is a direct "
-        f"solve in NumPy; central differences with Richardson extrapolation differ from it by {check:.1e}. `rate` is one "
-        f"over the largest curvature at the solution; unrolls take {num_steps} steps of gradient descent with it.",
+        "||grad - reference|| / ||reference||. Every method starts at the solved inner problem. The reference is a "
+        f"direct solve in NumPy; central differences with Richardson extrapolation differ from it by {check:.1e}. `rate` "
+        f"is one over the largest curvature at the solution; unrolls take {num_steps} steps of gradient descent with it.",
     )
     errors: dict[str, dict[str, float]] = {}
     for dtype in ("float64", "float32"):
@@ -136,8 +136,8 @@ def small(report: Report, *, peers: set[str], rounds: int, num_steps: int) -> No
     task = synthetic()
     report.section(
         f"One outer step: logistic regression, 500 examples, 20 features, {num_steps} steps of gradient descent inside",
-        "float32. Inner steps, hypergradient and an outer step of gradient descent with momentum. Implicit methods go on "
-        "from the last solution, unrolls start anew. *Differs*: the first hypergradient against bojax's of the same kind.",
+        "float32. Inner steps, hypergradient and an outer step of gradient descent with momentum. Implicit methods go "
+        "on from the last solution, unrolls start anew. *Differs*: the first hypergradient from bojax's of the same kind.",
     )
     descent = hypergrad.Descent(_hyper_own.sgd(task), num_steps)
     implicit, implicit_s = _hyper_own.outer_steps(task, hypergrad.Implicit(hypergrad.CG(max_steps=10)), descent)
@@ -169,10 +169,11 @@ def small(report: Report, *, peers: set[str], rounds: int, num_steps: int) -> No
         differs={row[0]: row[3] for row in rows},
     )
     bars = [("seconds to compile", max(implicit_s, unrolled_s), 5.0, True)]
+    base = samples["bojax Implicit, CG 10"].median
     for peer in ("TorchOpt", "Betty"):
         times = [s.median for name, s in samples.items() if name.startswith(peer) and "MetaSGD" not in name]
         if times:
-            bars.append((f"times as fast as {peer}, implicit", min(times) / samples[next(iter(own))].median, 20.0, False))
+            bars.append((f"times as fast as {peer}, implicit", min(times) / base, 20.0, False))
     judge(report, bars)
 
 
@@ -202,11 +203,12 @@ def unroll(report: Report, *, peers: set[str], rounds: int, num_steps: int, quic
     sizes = sum(a.size for a in jax.tree.leaves(task.params0))
     report.section(
         f"Unroll: a network of {sizes:,} parameters, {len(task.train[1])} examples, {num_steps} steps with momentum",
-        "float32, an L2 weight for each of three layers. Memory: rise of the resident memory of a fresh process during one "
-        "call, and the temporary memory that XLA reports.",
+        "float32, an L2 weight for each of three layers. Memory: rise of the resident memory of a fresh process during "
+        "one call, and the temporary memory that XLA reports.",
     )
-    names = [n for n in _hyper_own.unrolls(task, num_steps) if "Unrolled" in n][1 if quick else 0 :][: 1 if quick else 4]
-    programs = {name: _hyper_own.program(task, _hyper_own.unrolls(task, num_steps)[name][0]) for name in names}
+    ways = {name: method for name, (method, _) in _hyper_own.unrolls(task, num_steps).items() if "Unrolled" in name}
+    names = ["bojax Unrolled(mixflow, step)"] if quick else list(ways)
+    programs = {name: _hyper_own.program(task, ways[name]) for name in names}
     calls: dict[str, Any] = {name: functools.partial(lambda p: p.call().grad, p) for name, p in programs.items()}
     their_names = [name for name in _hyper_memory.PEERS if name.split()[0] in peers]
     if their_names:
@@ -239,15 +241,15 @@ def unroll(report: Report, *, peers: set[str], rounds: int, num_steps: int, quic
         _judge_unroll(report, samples, used, programs, [n for n in their_names if n != "torch.func"])
 
 
-def _judge_unroll(report: Report, samples: dict[str, Samples], used: Any, programs: Any, their_names: list[str]) -> None:
+def _judge_unroll(report: Report, samples: dict[str, Samples], used: Any, programs: Any, peers: list[str]) -> None:
     bars = [("seconds to compile, slowest", max(p.compile_s for p in programs.values()), 5.0, True)]
-    ours = [name for name in programs if "mixflow" in name]
-    if their_names:
-        fastest = min(samples[n].median for n in their_names)
-        bars += [(f"times as fast, {n.removeprefix('bojax ')}", fastest / samples[n].median, 1.5, False) for n in ours]
-        if all(used[n]["rise_mib"] for n in (*their_names, *ours)):
-            least = min(used[n]["rise_mib"] for n in their_names)
-            bars += [(f"times less memory, {n.removeprefix('bojax ')}", least / used[n]["rise_mib"], 4.0, False) for n in ours]
+    for name in programs if peers else ():
+        if "mixflow" in name:
+            fastest = min(samples[peer].median for peer in peers)
+            bars.append((f"times as fast, {name}", fastest / samples[name].median, 1.5, False))
+            if used[name]["rise_mib"]:
+                least = min(used[peer]["rise_mib"] for peer in peers)
+                bars.append((f"times less memory, {name}", least / used[name]["rise_mib"], 4.0, False))
     judge(report, bars)
 
 
@@ -259,7 +261,7 @@ def memory(report: Report, *, peers: set[str], lengths: tuple[int, ...], quick: 
     """Memory against the number of steps, every cell in a process of its own."""
     report.section(
         "Memory against the number of inner steps",
-        "MiB: rise of the resident memory of a fresh process during one call; in brackets what XLA reports as temporary.",
+        "MiB: rise of the resident memory of a fresh process during one call; in brackets what XLA reports.",
     )
     names = list(_hyper_own.unrolls(digits(), 2))
     names = names[3:4] if quick else [*names, *(n for n in _hyper_memory.PEERS if n.split()[0] in peers)]
@@ -305,8 +307,8 @@ def cost(report: Report, *, rounds: int, num_steps: int, quick: bool) -> None:
             programs[name.removeprefix("bojax ")] = _hyper_own.program(task, method)
     report.section(
         f"Cost: the same network, unrolls of {num_steps} steps",
-        "Everything a call returns is computed: value, hypergradient, diagnostics. The inner solver of the implicit method "
-        f"does nothing. Calls of about a millisecond are measured {REPEATS} in a row, and the table has the time of one.",
+        "Everything a call returns is computed: value, hypergradient, diagnostics. The inner solver of the implicit "
+        f"method does nothing. Short calls are measured {REPEATS} in a row, and the table has the time of one.",
     )
     short = {name: REPEATS if name == "inner gradient" or "CG" in name else 1 for name in programs}
 
@@ -321,7 +323,10 @@ def cost(report: Report, *, rounds: int, num_steps: int, quick: bool) -> None:
     report.figure("cost", num_steps=num_steps, samples={name: s.summary() for name, s in samples.items()})
     if quick:
         return
-    bars = [(f"Implicit, {k} CG steps: gradients", samples[f"Implicit, {k} CG steps"].median / g, 1.5 * k + 4, True) for k in steps]
+    bars = []
+    for k in steps:
+        name = f"Implicit, {k} CG steps"
+        bars.append((f"{name}: gradients", samples[name].median / g, 1.5 * k + 4, True))
     for checkpoint, bar in ((None, 3.5), ("step", 3.5), ("sqrt", 5.0)):
         name = f"Unrolled(mixflow, {checkpoint})"
         bars.append((f"{name}: training runs", samples[name].median / run, bar, True))

@@ -61,9 +61,9 @@ def forward_reference(num_steps):
 @pytest.mark.parametrize("checkpoint", ["step", "sqrt", None])
 @pytest.mark.parametrize("backprop", ["mixflow", "plain"])
 def test_modes_agree(x64, backprop, checkpoint):
-    """Also with 31 steps, which are not cut into equal stretches."""
+    """Also with 31 steps, which are not cut into equal stretches, and 257, which are nested deeper and leave rests."""
     known = float64_mlp()
-    for num_steps in (30, 31) if checkpoint == "sqrt" else (30,):
+    for num_steps in (30, 31, 257) if checkpoint == "sqrt" else (30,):
         forward = forward_reference(num_steps)
         method = hg.Unrolled(sgd_of, num_steps, backprop=backprop, checkpoint=checkpoint)
         reverse = call(hypergradient(known, method), known)
@@ -242,15 +242,24 @@ def test_memory():
     known = problems.mlp(width=32, n=128)
     short, long = 16, 1024
 
-    def ratio(make):
+    def ratio(make, known=known):
         return temp_bytes(known, make(long)) / temp_bytes(known, make(short))
 
-    assert ratio(lambda T: hg.Unrolled(sgd_of, T, checkpoint="sqrt")) <= 4
+    for other in (known, problems.mlp(width=32, n=64), problems.mlp(width=128, n=256, d=64)):
+        assert ratio(lambda T: hg.Unrolled(sgd_of, T, checkpoint="sqrt"), other) <= 3
     assert 0.95 < ratio(lambda T: hg.Forward(sgd_of, T)) < 1.05
     rate = lambda h: optax.sgd(0.1)  # noqa: E731
     regulariser = known._replace(hparams={"log_l2": known.hparams["log_l2"]})
     flat = [temp_bytes(regulariser, hg.Implicit(), inner_solver=hg.Descent(rate, T)) for T in (short, long)]
     assert 0.95 < flat[1] / flat[0] < 1.05
+
+
+def test_a_step_keeps_parameters_state_and_gradient():
+    """And no more, in mixed mode, whatever the size of the batch."""
+    known = problems.mlp(width=32, n=256)
+    size = 4 * sum(a.size for a in jax.tree.leaves(known.params0))
+    short, long = (temp_bytes(known, hg.Unrolled(sgd_of, T, checkpoint="step")) for T in (16, 116))
+    assert 2 < (long - short) / (100 * size) < 3.1
 
 
 def test_mixed_mode_takes_less_memory():
