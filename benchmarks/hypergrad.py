@@ -57,8 +57,8 @@ def accuracy(report: Report, *, peers: set[str], quick: bool) -> None:
     report.section(
         "Accuracy: breast cancer, logistic regression, an L2 weight for each of 30 features",
         "||grad - reference|| / ||reference||. Every method starts at the solved inner problem. The reference is a "
-        f"direct solve in NumPy; central differences with Richardson extrapolation differ from it by {check:.1e}. `rate` "
-        f"is one over the largest curvature at the solution; unrolls take {num_steps} steps of gradient descent with it.",
+        f"direct solve in NumPy; extrapolated central differences differ from it by {check:.1e}. `rate` is one over the "
+        f"largest curvature at the solution; unrolls take {num_steps} steps of gradient descent with it.",
     )
     errors: dict[str, dict[str, float]] = {}
     for dtype in ("float64", "float32"):
@@ -137,7 +137,7 @@ def small(report: Report, *, peers: set[str], rounds: int, num_steps: int) -> No
     report.section(
         f"One outer step: logistic regression, 500 examples, 20 features, {num_steps} steps of gradient descent inside",
         "float32. Inner steps, hypergradient and an outer step of gradient descent with momentum. Implicit methods go "
-        "on from the last solution, unrolls start anew. *Differs*: the first hypergradient from bojax's of the same kind.",
+        "on from the last solution, unrolls start anew. *Differs*: the first hypergradient from bojax's of the kind.",
     )
     descent = hypergrad.Descent(_hyper_own.sgd(task), num_steps)
     implicit, implicit_s = _hyper_own.outer_steps(task, hypergrad.Implicit(hypergrad.CG(max_steps=10)), descent)
