@@ -293,30 +293,12 @@ def memory(report: Report, *, peers: set[str], lengths: tuple[int, ...], quick: 
         judge(report, [*bars, ("Unrolled(mixflow, sqrt): last over first", xla[root][-1] / xla[root][0], 4.0, True)])
 
 
-def cost(report: Report, *, rounds: int, num_steps: int, quick: bool) -> None:
+def cost(report: Report, *, rounds: int, num_steps: int, long: int, quick: bool) -> None:
     """What bojax's methods cost in inner gradients, and in training runs."""
-    task = digits(8, 16) if quick else digits()
-    inner_loss, _ = task.losses()
-    h, params, train, _ = task.arrays(np.float32)
-    optimizer = _hyper_own.sgd(task)
-    descent = hypergrad.Descent(optimizer, num_steps)
-    programs = {
-        "inner gradient": _hyper_own.compiled(jax.grad(inner_loss), params, h, train),
-        "training": _hyper_own.compiled(lambda w, h, d: descent(inner_loss, w, h, d).params, params, h, train),
-    }
     steps = (2,) if quick else (10, 20)
-    for k in steps:
-        # Damped, so that the system is positive definite away from a minimum and takes all its steps.
-        method = hypergrad.Implicit(hypergrad.CG(rtol=1e-30, max_steps=k), damping=1.0)
-        programs[f"Implicit, {k} CG steps"] = _hyper_own.program(task, method, inner_solver=_hyper_own.stay)
-        taken = int(programs[f"Implicit, {k} CG steps"].call().info.adjoint_steps)
-        if taken != k:
-            raise RuntimeError(f"conjugate gradients took {taken} steps in place of {k}.")
-    for name, (method, _) in _hyper_own.unrolls(task, num_steps).items():
-        if "Unrolled" in name and not (quick and "mixflow, step" not in name):
-            programs[name.removeprefix("bojax ")] = _hyper_own.program(task, method)
+    programs = _cost_programs(digits(8, 16) if quick else digits(), num_steps, long, steps, quick)
     report.section(
-        f"Cost: the same network, unrolls of {num_steps} steps",
+        f"Cost: the same network, unrolls of {num_steps} and {long} steps",
         "Everything a call returns is computed: value, hypergradient, diagnostics. The inner solver of the implicit "
         f"method does nothing. Short calls are measured {REPEATS} in a row, and the table has the time of one.",
     )
@@ -327,20 +309,44 @@ def cost(report: Report, *, rounds: int, num_steps: int, quick: bool) -> None:
 
     samples = interleave({name: repeated(name) for name in programs}, rounds)
     samples = {name: _shared(s, short[name]) for name, s in samples.items()}
-    g, run = samples["inner gradient"].median, samples["training"].median
-    rows = [[n, milliseconds(s), f"{s.median / g:.1f}", f"{s.median / run:.2f}"] for n, s in samples.items()]
-    report.table(["", "ms: median (quartiles)", "inner gradients", "training runs"], rows)
+    gradients = {name: s.median / samples["inner gradient"].median for name, s in samples.items()}
+    runs = {n: s.median / samples[f"training, T = {_length(n, num_steps)}"].median for n, s in samples.items()}
+    rows = [[n, milliseconds(s), f"{gradients[n]:.1f}", f"{runs[n]:.2f}"] for n, s in samples.items()]
+    report.table(["", "ms: median (quartiles)", "inner gradients", "training runs of the length"], rows)
     report.figure("cost", num_steps=num_steps, samples={name: s.summary() for name, s in samples.items()})
     if quick:
         return
-    bars = []
-    for k in steps:
-        name = f"Implicit, {k} CG steps"
-        bars.append((f"{name}: gradients", samples[name].median / g, 1.5 * k + 4, True))
-    for checkpoint, bar in ((None, 3.5), ("step", 3.5), ("sqrt", 5.0)):
-        name = f"Unrolled(mixflow, {checkpoint})"
-        bars.append((f"{name}: training runs", samples[name].median / run, bar, True))
+    bars = [(f"{n}: gradients", gradients[n], 1.5 * k + 4, True) for k in steps for n in [f"Implicit, {k} CG steps"]]
+    for name in programs:
+        if "mixflow" in name:
+            bars.append((f"{name}: training runs", runs[name], 5.0 if "sqrt" in name else 3.5, True))
     judge(report, bars)
+
+
+def _length(name: str, default: int) -> int:
+    return int(name.split("T = ")[1]) if "T = " in name else default
+
+
+def _cost_programs(task: Task, num_steps: int, long: int, steps: tuple[int, ...], quick: bool) -> dict[str, Any]:
+    inner_loss, _ = task.losses()
+    h, params, train, _ = task.arrays(np.float32)
+    programs = {"inner gradient": _hyper_own.compiled(jax.grad(inner_loss), params, h, train)}
+    for k in steps:
+        # Damped, so that the system is positive definite away from a minimum and takes all its steps.
+        method = hypergrad.Implicit(hypergrad.CG(rtol=1e-30, max_steps=k), damping=1.0)
+        programs[f"Implicit, {k} CG steps"] = _hyper_own.program(task, method, inner_solver=_hyper_own.stay)
+        taken = int(programs[f"Implicit, {k} CG steps"].call().info.adjoint_steps)
+        if taken != k:
+            raise RuntimeError(f"conjugate gradients took {taken} steps in place of {k}.")
+    short_ways = ("mixflow, step",) if quick else ("plain", "mixflow")
+    for length, ways in ((num_steps, short_ways), (long, ("mixflow, sqrt",))):
+        descent = hypergrad.Descent(_hyper_own.sgd(task), length)
+        training = functools.partial(lambda descent, w, h, d: descent(inner_loss, w, h, d).params, descent)
+        programs[f"training, T = {length}"] = _hyper_own.compiled(training, params, h, train)
+        for name, (method, _) in _hyper_own.unrolls(task, length).items():
+            if "Unrolled" in name and any(way in name for way in ways):
+                programs[f"{name.removeprefix('bojax ')}, T = {length}"] = _hyper_own.program(task, method)
+    return programs
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -374,7 +380,8 @@ def main(argv: list[str] | None = None) -> None:
     if "memory" in args.only:
         memory(report, peers=peers, lengths=(16,) if args.quick else (16, 64, 256, 1024), quick=args.quick)
     if "cost" in args.only:
-        cost(report, rounds=rounds, num_steps=4 if args.quick else 64, quick=args.quick)
+        num_steps, long = (4, 8) if args.quick else (64, 1024)
+        cost(report, rounds=rounds, num_steps=num_steps, long=long, quick=args.quick)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def test_hypergrad(tmp_path):
     assert errors["bojax Implicit(Direct())"]["float32"] < 1e-4
     assert errors["bojax Unrolled(mixflow, step)"]["float64"] < 1e-1  # 50 steps of gradient descent
     assert values["memory"]["temp_mib"] > 0 and values["unroll"]["compile_s"]
-    assert {"inner gradient", "training", "Implicit, 2 CG steps"} <= set(values["cost"]["samples"])
+    assert {"inner gradient", "training, T = 4", "Implicit, 2 CG steps"} <= set(values["cost"]["samples"])
     assert "## One outer step" in printed
 
 
