@@ -80,7 +80,7 @@ def accuracy(report: Report, *, peers: set[str], quick: bool) -> None:
 
 def _accurate(task: Task, dtype: str, num_steps: int, quick: bool) -> dict[str, tuple[Any, Any]]:
     """bojax's contestants: pairs of a method and an inner solver."""
-    tight = {"rtol": 1e-10 if dtype == "float64" else 1e-6, "atol": 0.0}
+    tight: dict[str, Any] = {"rtol": 1e-10 if dtype == "float64" else 1e-6, "atol": 0.0}
     rate = task.learning_rate
     solvers: dict[str, Any] = {
         "Direct()": hypergrad.Direct(),
