@@ -17,7 +17,7 @@ KEPT = "bojax_inner_gradient"
 """Arrays that a step gives this name (`jax.ad_checkpoint.checkpoint_name`) are kept with the carry of the step."""
 
 LONG = 256
-"""Above so many steps "sqrt" nests three levels deep: half the memory at T = 1024 for a fifth more time."""
+"""Above so many steps "sqrt" nests three levels deep: half the memory at T = 1024 for a quarter more time."""
 
 
 def repeat(step: Callable[[Any, Any], Any], carry: Any, start: int, stop: int, checkpoint: Checkpoint = None) -> Any:
@@ -60,7 +60,7 @@ def _nested(body: Any, carry: Any, steps: Any, depth: int) -> Any:
 
 
 def _stretch_length(num_steps: int, depth: int) -> int:
-    """A divisor of T near T^(1 - 1 / depth), so that the step stands in the program once; else about that power."""
+    """Near T^(1 - 1 / depth) and with the least rest: without one the step stands in the program once."""
     wanted = max(1, round(num_steps ** (1 - 1 / depth)))
-    near = [k for k in range(max(1, wanted // 2), 2 * wanted + 1) if num_steps % k == 0]
-    return min(near, key=lambda k: abs(k - wanted)) if near else wanted
+    near = range(max(1, wanted // 2), min(2 * wanted, num_steps) + 1)
+    return min(near, key=lambda k: (num_steps % k, abs(k - wanted)))

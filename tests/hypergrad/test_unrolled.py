@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from bojax import hypergrad as hg
+from bojax.hypergrad._scan import repeat
 from tests.hypergrad import problems
 from tests.hypergrad.problems import call, relative_error, richardson
 
@@ -229,6 +230,17 @@ def test_adam_without_eps_root_is_told(x64, mode):
     with pytest.raises(hg.HypergradientError, match="eps_root"):
         hg.raise_for_status(status[0])
     hg.raise_for_status(status[1])
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 17, 256, 257, 263, 509])
+def test_nested_scans_take_every_step_once_and_in_order(num_steps):
+    def step(carry, t):
+        count, seen = carry
+        return count + 1, seen.at[count].set(t)
+
+    count, seen = repeat(step, (jnp.int32(0), jnp.zeros(num_steps, jnp.int32)), 5, 5 + num_steps, "sqrt")
+    assert int(count) == num_steps
+    assert seen.tolist() == list(range(5, 5 + num_steps))
 
 
 def temp_bytes(known, method, **kwargs):
