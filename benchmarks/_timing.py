@@ -24,7 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 REST = 0.02
 """Seconds of quiet before each measurement: OpenMP threads of the one before spin for a while after their work."""
 
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "flax", "optax", "optuna", "gpjax", "torch", "botorch", "gpytorch")
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "flax", "optax", "lineax", "optuna", "gpjax", "torch", "botorch")
+PACKAGES += ("gpytorch", "torchopt", "higher", "betty-ml")
 
 NO_BOTORCH = (
     "BoTorch is left out: torch and botorch are not installed. Install them with "

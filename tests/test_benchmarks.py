@@ -106,6 +106,32 @@ def test_multifidelity(tmp_path):
     assert runs["hyperband"]["steps"] == (9 + 3 * 2 + 6) + (5 * 3 + 6) + 3 * 9
 
 
+def test_hypergrad(tmp_path):
+    printed, figures = run(tmp_path, "-m", "benchmarks.hypergrad", "--no-peers")
+    values = by_name(figures)
+    assert values["accuracy"]["reference_check"] < 1e-10
+    errors = values["accuracy"]["errors"]
+    assert errors["bojax Implicit(CG())"]["float64"] < 1e-8
+    assert errors["bojax Implicit(Direct())"]["float32"] < 1e-4
+    assert errors["bojax Unrolled(mixflow, step)"]["float64"] < 1e-1  # 50 steps of gradient descent
+    assert values["memory"]["temp_mib"] > 0 and values["unroll"]["compile_s"]
+    assert {"inner gradient", "training, T = 4", "Implicit, 2 CG steps"} <= set(values["cost"]["samples"])
+    assert "## One outer step" in printed
+
+
+def test_hypergrad_peers_say_the_same(tmp_path):
+    """Through the same 50 steps, and by the same conjugate gradients."""
+    if not all(importlib.util.find_spec(name) for name in ("torch", "torchopt", "higher")):
+        pytest.skip("TorchOpt or higher is not installed")
+    _, figures = run(tmp_path, "-m", "benchmarks.hypergrad", "--only", "accuracy", "small", OMP_NUM_THREADS="1")
+    values = by_name(figures)
+    errors = values["accuracy"]["errors"]
+    for peer in ("TorchOpt MetaSGD", "higher"):
+        assert errors[peer]["float64"] == pytest.approx(errors["bojax Unrolled(mixflow, step)"]["float64"], rel=1e-6)
+    assert errors["TorchOpt implicit, CG, rtol 1e-10"]["float64"] < 1e-8
+    assert float(values["small"]["differs"]["TorchOpt MetaSGD"]) < 1e-5
+
+
 def test_gradient_bo(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.gradient_bo")
     methods = {figure["values"]["method"] for figure in figures}

@@ -7,15 +7,18 @@ that the outer backward pass wants,
     c^T d^2 L / dw^2   and   c^T d^2 L / dw dh,
 
 are the forward derivative of (dL/dw, dL/dh) along c, which keeps nothing (MixFlow-MG: Kemaev et al. 2025,
-arXiv:2505.00793).
+arXiv:2505.00793). So the way back needs the gradient itself only where the optimizer does, and keeping it is cheaper
+than computing it again.
 """
 
 from typing import Any
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
 
 from bojax.hypergrad._closure import open_closure
 from bojax.hypergrad._problem import Loss
+from bojax.hypergrad._scan import KEPT
 
 
 def mixflow_grad(loss: Loss) -> Any:
@@ -32,7 +35,7 @@ def mixflow_grad(loss: Loss) -> Any:
     def gradient(params, hparams, data):
         apply, consts = open_closure(loss, params, hparams, data)
         explicit = _explicit_gradient(lambda w, h, rest: apply(rest[1], w, h, rest[0]))
-        return explicit(params, hparams, (data, consts))
+        return checkpoint_name(explicit(params, hparams, (data, consts)), KEPT)
 
     return gradient
 

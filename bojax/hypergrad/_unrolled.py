@@ -42,8 +42,9 @@ class Unrolled:
         num_steps: T.
         backprop: "mixflow" differentiates inner gradients forward, which takes less memory and time (see
             `mixflow_grad` for what it cannot do); "plain" leaves it to JAX.
-        checkpoint: "step" keeps parameters and optimizer state of each step, "sqrt" of about 2 sqrt(T) steps (for T
-            above some 200), None everything. The result is the same.
+        checkpoint: "step" keeps parameters and optimizer state of each step, and in mixed mode its gradient where that
+            is needed; "sqrt" those of about 2 sqrt(T) steps, or 3 T^(1/3) for T above 256, at the cost of one or two
+            more training runs; None everything. The result is the same.
         truncate: differentiate the last so many steps only (Shaban et al. 2019, arXiv:1810.10667), a cheaper estimate.
         batch: `batch(key, step, data)`, the part of the inner data that a step sees; by default all.
     """

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from bojax import hypergrad as hg
 from bojax.hypergrad import Newton
 
 
@@ -150,3 +152,21 @@ def stay(inner_loss, params0, hparams, data, key):
 def call(fn, known, hparams=None, **kwargs):
     hparams = known.hparams if hparams is None else hparams
     return jax.jit(fn)(hparams, known.params0, known.inner_data, known.outer_data, **kwargs)
+
+
+def hypergradient(known, method, **kwargs):
+    return hg.hypergradient(known.inner_loss, known.outer_loss, method=method, **kwargs)
+
+
+def sgd_of(h):
+    return optax.sgd(jnp.exp(h["log_lr"]), momentum=0.9)
+
+
+def float64_mlp(**kwargs):
+    return mlp(dtype=jnp.float64, **kwargs)
+
+
+def temp_bytes(known, method, **kwargs):
+    fn = hypergradient(known, method, **kwargs)
+    args = known.hparams, known.params0, known.inner_data, known.outer_data
+    return jax.jit(fn).lower(*args).compile().memory_analysis().temp_size_in_bytes
