@@ -140,7 +140,7 @@ def tune(
         raise typer.BadParameter(f"must be {' or '.join(ALGORITHMS)}, got {algorithm!r}.", param_hint="--algorithm")
     found = find_target(target, steps)
     found = found._replace(space=read_space(space) if space is not None else found.space)
-    if direction is not None and found.trainable is not None and direction != found.direction:
+    if found.trainable is not None and direction is not None and found.direction not in (None, direction):
         raise typer.BadParameter(
             f"{found.name} is to be {found.direction}d, got {direction!r}.", param_hint="--direction"
         )
