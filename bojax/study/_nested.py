@@ -43,7 +43,7 @@ class Nested(NamedTuple):
         key: randomness of the inner solver, or None.
         num_steps: most outer steps.
         optimizer: from optax; Adam with rate 0.05 by default.
-        bounds: (lower, upper) of the hyperparameters, or None.
+        bounds: (lower, upper) of the hyperparameters, or None; give (0, 1) where `fn` was made with a `space`.
         warm_start: whether an inner problem starts where the last one ended; False for hyperparameters of the training
             run itself.
         stop: a `hypergrad.Plateau`, or None.
