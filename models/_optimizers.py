@@ -22,6 +22,11 @@ update. Every family equals optax's own, step by step:
 defaults, those but adamw and lion behind ``optax.add_decayed_weights``. Decay acts on matrices and kernels (two axes
 or more), not on biases and scales.
 
+Trainings can be differentiated by learning rate, decay and what else enters the gradients: e_in is 1e-30 where the
+table shows none, for the square root has no derivative at 0, the second moment of a weight that never had a gradient.
+It is far below e_out, so no step changes. Lion's derivatives hold its signs fixed and miss the jumps where one flips;
+Adam's first direction, g / (|g| + 1e-8), is all but a sign too.
+
 References: Polyak (1964); Tieleman and Hinton (2012); Kingma and Ba (2015, arXiv:1412.6980); Loshchilov and
 Hutter (2019, arXiv:1711.05101); Chen et al. (2023, arXiv:2302.06675).
 """
@@ -40,6 +45,7 @@ _FIRST_DECAY = (0.9, 0.9, 0.9, 0.0, 0.99)  # a1
 _FIRST_GAIN = (1.0, 0.1, 0.1, 1.0, 0.01)  # c1
 _SECOND_DECAY = (0.999, 0.999, 0.999, 0.9, 0.999)  # a2; sgd and lion keep v and do not read it
 _EPSILON = 1e-8
+_EPSILON_ROOT = 1e-30  # a normal number in float32, whose root is 1e-7 of _EPSILON
 
 
 class SelectableState(NamedTuple):
@@ -66,7 +72,7 @@ def selectable(
     is_sgd, is_adam, is_adamw, is_rmsprop, is_lion = (family == i for i in range(len(OPTIMIZERS)))
     corrects = is_adam | is_adamw
     a1, c1, a2 = (_take(table, family) for table in (_FIRST_DECAY, _FIRST_GAIN, _SECOND_DECAY))
-    epsilon_in = jnp.where(is_rmsprop, jnp.float32(_EPSILON), jnp.float32(0))
+    epsilon_in = jnp.where(is_rmsprop, jnp.float32(_EPSILON), jnp.float32(_EPSILON_ROOT))
     epsilon_out = jnp.where(corrects, jnp.float32(_EPSILON), jnp.float32(0))
     coupled = jnp.where(is_adamw | is_lion, jnp.zeros_like(weight_decay), weight_decay)
     decoupled = weight_decay - coupled

@@ -23,6 +23,7 @@ def schedule(kind: Array, peak: Array, warmup: Array, num_steps: int) -> Callabl
 
     Returns:
         From steps done (int32) to learning rate (float32). The first step is not lost to a rate of zero.
+        The warm-up is a whole number of steps, so the derivative by ``warmup`` is 0.
     """
     num_warmup = jnp.maximum(1.0, jnp.floor(warmup * num_steps))
 

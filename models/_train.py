@@ -231,8 +231,9 @@ def _optimizer(h: Hparams, num_steps: int) -> optax.GradientTransformation:
 
 def clip(grads: Any, max_norm: Array) -> Any:
     """Gradients scaled so that the norm of all of them together is at most ``max_norm`` (Pascanu et al., 2013)."""
-    norm = optax.tree.norm(grads)
-    factor = jnp.minimum(1.0, max_norm / jnp.maximum(norm, 1e-12))
+    # Bounded below before the root, which has no derivative at 0.
+    norm = jnp.sqrt(jnp.maximum(optax.tree.norm(grads, squared=True), 1e-24))
+    factor = jnp.minimum(1.0, max_norm / norm)
     return jax.tree.map(lambda g: factor * g, grads)
 
 

@@ -54,6 +54,9 @@ class Sloped:
     def value_and_grad(self, key, hparams):
         return self.train(key, hparams), {"rate": 2 * hparams["rate"]}
 sloped = Sloped()
+class Undirected(Trainer):
+    direction = None
+undirected = Undirected()
 class Discrete(Trainer):
     space = {"rate": {"type": "int", "low": 0, "high": 2}}
 discrete = Discrete()
@@ -151,6 +154,15 @@ def test_gradients_are_told_where_the_objective_has_them(folder, capsys, flags, 
     for trial in study.trials:
         grad = {"rate": pytest.approx(2 * trial.params["rate"])} if told else None
         assert trial.user_attrs.get("bojax:grad") == grad
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_training_function_may_leave_its_direction_open(folder, capsys, direction):
+    assert cli.run(["tune", "mine:undirected", "--direction", direction, "--trials", "4", "--json", *QUICK]) == 0
+    document = json.loads(capsys.readouterr().out)
+    values = [t.value for t in Study(storage="sqlite:///bojax.db", name="mine:undirected").trials]
+    assert document["direction"] == direction
+    assert document["best"]["value"] == (min if direction == "minimize" else max)(values)
 
 
 def test_a_training_function_is_differentiated_if_asked(folder, capsys):

@@ -106,8 +106,8 @@ def optimize(
         num_steps: most outer steps.
         optimizer: from optax; Adam with rate 0.05 by default. For learning rates and schedules clip before it, as
             `Unrolled` tells.
-        bounds: (lower, upper), each a scalar or a tree like hparams; (0, 1) where `fn` was made with a `space`. After
-            each step hparams is projected, and at a bound the part of the gradient that points outward is dropped.
+        bounds: (lower, upper), each a scalar or a tree like hparams; give (0, 1) where `fn` was made with a `space`.
+            After each step hparams is projected; at a bound the part of the gradient that points outward is dropped.
         warm_start: start inner problem and adjoint where the last step ended them. Faster, but the result depends on
             the way (Vicol et al. 2022, arXiv:2212.14032); False for hyperparameters of the training run itself.
         stop: end early; by default all steps are made.

@@ -43,7 +43,7 @@ class Nested(NamedTuple):
         key: randomness of the inner solver, or None.
         num_steps: most outer steps.
         optimizer: from optax; Adam with rate 0.05 by default.
-        bounds: (lower, upper) of the hyperparameters, or None.
+        bounds: (lower, upper) of the hyperparameters, or None; give (0, 1) where `fn` was made with a `space`.
         warm_start: whether an inner problem starts where the last one ended; False for hyperparameters of the training
             run itself.
         stop: a `hypergrad.Plateau`, or None.
@@ -141,6 +141,7 @@ def tuned_hparams(trial: Trial, like: Any) -> Any:
     Raises:
         StudyError: the trial holds none.
         ValueError: `like` has another number of entries.
+        TypeError: `like` has entries that are not floating.
     """
     if HPARAMS not in trial.user_attrs:
         raise StudyError(
@@ -149,6 +150,9 @@ def tuned_hparams(trial: Trial, like: Any) -> Any:
     numbers = np.asarray(trial.user_attrs[HPARAMS], float)
     leaves, form = jax.tree.flatten(like)
     sizes = [np.size(leaf) for leaf in leaves]
+    for leaf in leaves:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise TypeError(f"`like` must be floating, as hyperparameters are, got {jnp.result_type(leaf)}.")
     if sum(sizes) != len(numbers):
         raise ValueError(f"`like` must have {len(numbers)} entries, as trial {trial.number} has, got {sum(sizes)}.")
     parts = np.split(numbers, np.cumsum(sizes)[:-1])
@@ -186,6 +190,13 @@ def _evaluate(make: Callable[[dict[str, Any]], Nested], params: dict[str, Any]) 
 def _check(nested: Any) -> None:
     if not isinstance(nested, Nested):
         raise TypeError(f"`make` must return a bojax.study.Nested, got {type(nested).__name__}.")
+    if not callable(nested.fn):
+        raise TypeError(f"`fn` must be what `hypergrad.hypergradient` returned, got {nested.fn!r}.")
+    check_count("num_steps", nested.num_steps, 1)
+    if nested.score is not None and not callable(nested.score):
+        raise TypeError(f"`score` must be a function of (hparams, params) or None, got {nested.score!r}.")
+    if nested.bounds is not None:
+        _check_bounds(nested.bounds)
     if callable(nested.inner_params):
         raise TypeError("`inner_params` must be arrays, got a function. Pass what it returns for the first `hparams`.")
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(nested.hparams))
@@ -194,6 +205,14 @@ def _check(nested: Any) -> None:
             f"`hparams` must have at most {MAX_HPARAMS} entries, to be stored with the trial, got {size}. Share them, "
             "say one for each unit and not for each weight."
         )
+
+
+def _check_bounds(bounds: Any) -> None:
+    if not (isinstance(bounds, tuple) and len(bounds) == 2):
+        raise TypeError(f"`bounds` must be a pair (lower, upper) or None, got {bounds!r}.")
+    lower, upper = ([np.asarray(leaf) for leaf in jax.tree.leaves(bound)] for bound in bounds)
+    if len(lower) == len(upper) and any((low > high).any() for low, high in zip(lower, upper, strict=True)):
+        raise ValueError(f"`bounds` must be (lower, upper), got a lower one that is above the upper one: {bounds}.")
 
 
 def _search(nested: Nested) -> "OptimizeResult":

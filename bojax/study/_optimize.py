@@ -16,6 +16,7 @@ import optuna
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
 from bojax.space import Space
 from bojax.study import _storage
+from bojax.study._asking import ask
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
@@ -183,7 +184,7 @@ def ask_batches(study: Study, num_trials: int, batch_size: int, end: float = mat
     left = num_trials
     while left > 0 and not study._stopping and time.monotonic() < end:
         try:
-            trials = study._ask(min(batch_size, left), batch_size)
+            trials = ask(study, min(batch_size, left), batch_size)
         except SpaceExhaustedError as error:
             warnings.warn(f"the study {study.name!r} stops early: {error}", BojaxWarning, stacklevel=4)
             return

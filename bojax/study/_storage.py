@@ -33,6 +33,8 @@ WORKER, STALE, ERROR, TOLD = "bojax:worker", "bojax:stale", "bojax:error", "boja
 NOISE_VAR, COST, GRAD = "bojax:noise_var", "bojax:cost", "bojax:grad"
 INSTEAD_OF = "bojax:instead_of"
 """Number of the trial that was given up and told after all, under this trial's number."""
+FINISHED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
+
 FORMAT_VERSION = 1
 
 SQLITE_TIMEOUT = 60.0

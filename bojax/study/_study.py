@@ -10,38 +10,33 @@ chooses waits until all trials created earlier have their parameters, so no two 
 data.
 """
 
+import functools
 import math
 import numbers
 import threading
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study as OptunaStudy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from optuna.trial import Trial as OptunaTrial
 
-from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
+from bojax._errors import BojaxWarning, StudyError
 from bojax.space import Space, to_space
 from bojax.study import _storage
-from bojax.study._checks import check_arguments, check_attrs, to_float
-from bojax.study._gradients import checked_gradient, cube_gradient
+from bojax.study._asking import ask, suggest_one
+from bojax.study._checks import check_arguments
+from bojax.study._gradients import cube_gradient
 from bojax.study._open import open_study
 from bojax.study._sampler import StudySampler, to_distributions
-from bojax.study._suggest import AlgorithmFactory, bayesopt, suggest
+from bojax.study._suggest import AlgorithmFactory, bayesopt
+from bojax.study._telling import tell
 from bojax.study._trial import Trial
 
 DEFAULT_NAME = "bojax"
-
-_ASK_TIMEOUT = 120.0
-"""Seconds to wait for the parameters of earlier trials, which another process may be compiling for."""
-
-_FINISHED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
 
 class Study:
@@ -95,7 +90,7 @@ class Study:
         self._warned: set[str] = set()
         self._stopping = False
         self._distributions = to_distributions(self._space)
-        self._sampler = StudySampler(self._distributions, self._suggest_one, self._seed)
+        self._sampler = StudySampler(self._distributions, functools.partial(suggest_one, self), self._seed)
         self._optuna.sampler = self._sampler
         _storage.mark_dead_trials(self._optuna)
 
@@ -173,7 +168,7 @@ class Study:
         """
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
-        return self._ask(int(q), int(q))
+        return ask(self, int(q), int(q))
 
     def tell(
         self,
@@ -211,39 +206,16 @@ class Study:
                 not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
-        if state not in (None, "complete", "fail"):
-            raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
-        if state == "fail" and value is not None:
-            raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
-        number = None if state == "fail" else to_float(value)
-        check_attrs(user_attrs or {})
-        if noise_var is not None:
-            noise_var = to_float(noise_var)
-            if not (math.isfinite(noise_var) and noise_var >= 0):
-                raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
-            user_attrs = {**(user_attrs or {}), _storage.NOISE_VAR: noise_var}
-        if cost is not None:
-            cost = to_float(cost)
-            if not (math.isfinite(cost) and cost > 0):
-                raise ValueError(f"`cost` must be finite and positive, got {cost}.")
-            user_attrs = {**(user_attrs or {}), _storage.COST: cost}
-        if grad is not None:
-            user_attrs = {**(user_attrs or {}), _storage.GRAD: checked_gradient(self._space, grad)}
-        frozen = self._running(trial)
-        if frozen.user_attrs.get(_storage.STALE):
-            frozen = self._readmit(frozen)
-        for key, attr in (user_attrs or {}).items():
-            _storage.set_trial_attr(self._optuna, frozen, key, attr)
-        if number is not None and not math.isfinite(number):
-            _storage.set_trial_attr(self._optuna, frozen, _storage.TOLD, repr(number))
-            warnings.warn(
-                f"trial {frozen.number} was told {number}, which is not finite: it counts as failed.",
-                BojaxWarning,
-                stacklevel=2,
-            )
-            number = None
-        self._finish(frozen, number)
-        return self._view(self._frozen(frozen.number))
+        return tell(
+            self,
+            trial,
+            value,
+            state=state,
+            noise_var=noise_var,
+            cost=cost,
+            grad=grad,
+            user_attrs=user_attrs,
+        )
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
         """Puts parameters in line to be tried by the next `ask`, for example settings known to work.
@@ -314,104 +286,6 @@ class Study:
     def _sign(self) -> float:
         return 1.0 if self._optuna.direction == StudyDirection.MAXIMIZE else -1.0
 
-    def _ask(self, q: int, program_q: int) -> list[Trial]:
-        """Asks for q trials with the program for `program_q` >= q points, of which the first are taken."""
-        created: list[OptunaTrial] = []
-        with self._lock, _storage.quiet():
-            waiting = sum(t.state == TrialState.WAITING for t in _storage.trials_of(self._optuna))
-            q = min(q, waiting + self._num_left())
-            if q == 0:
-                raise SpaceExhaustedError(f"all {self._space.cardinality} points of the space are told or pending.")
-            sampler = self._optuna.sampler  # the user may have put in another one for Optuna's own loop
-            self._optuna.sampler, self._sampler.asking = self._sampler, True
-            try:
-                for _ in range(q):
-                    created.append(self._optuna.ask())
-                trials = self._prepare(created, program_q)
-                # In reverse: when the first trial of a batch has its parameters, all of the batch have.
-                return [self._fill(trial) for trial in reversed(trials)][::-1]
-            except BaseException:
-                for trial in created:
-                    _storage.mark_stale(self._optuna, trial)
-                raise
-            finally:
-                self._optuna.sampler, self._sampler.asking = sampler, False
-                for trial in created:
-                    self._sampler.prepared.pop(trial.number, None)
-
-    def _prepare(self, created: list[OptunaTrial], program_q: int) -> list[OptunaTrial]:
-        """Leaves parameters for new trials with the sampler; returns the trials that got some."""
-        numbers_ = {trial.number for trial in created}
-        self._wait_for_earlier(min(numbers_))
-        by_number = {t.number: t for t in _storage.trials_of(self._optuna)}
-        open_: list[OptunaTrial] = []
-        fixed_points: list[np.ndarray] = []
-        for trial in created:
-            fixed = by_number[trial.number].system_attrs.get("fixed_params", {})
-            if set(fixed) >= set(self._space.names):
-                self._sampler.prepared[trial.number] = {}
-                fixed_points += [row for row in [self._to_row(fixed)] if row is not None]
-            else:
-                open_.append(trial)
-        if not open_:
-            return created
-        first = min(trial.number for trial in open_)
-        suggested = self._suggest(first, numbers_, fixed_points, max(program_q, len(open_)))
-        for trial, params in zip(open_, suggested, strict=False):
-            self._sampler.prepared[trial.number] = params
-        surplus = open_[len(suggested) :]
-        for trial in surplus:
-            _storage.mark_stale(self._optuna, trial)
-        if len(surplus) == len(created):
-            raise SpaceExhaustedError("every point of the space is told or pending.")
-        return [trial for trial in created if trial not in surplus]
-
-    def _fill(self, trial: OptunaTrial) -> Trial:
-        """Writes the parameters of a trial; enqueued ones go before prepared ones."""
-        params = {}
-        for name, distribution in self._distributions.items():
-            value = _suggest_value(trial, name, distribution)
-            params[name] = distribution.to_external_repr(distribution.to_internal_repr(value))
-        return Trial(trial.number, params)
-
-    def _suggest_one(self, number: int) -> dict[str, Any]:
-        """The parameters of a trial that Optuna code asked for."""
-        with self._lock:
-            self._wait_for_earlier(number)
-            if self._num_left() == 0:
-                raise SpaceExhaustedError(f"all {self._space.cardinality} points of the space are told or pending.")
-            suggested = self._suggest(number, {number}, [], 1)
-            if not suggested:
-                raise SpaceExhaustedError("every point of the space is told or pending.")
-            return suggested[0]
-
-    def _suggest(self, first: int, own: set[int], more_pending: list[np.ndarray], q: int) -> list[dict[str, Any]]:
-        """Up to q suggestions: the pure function of seed, ordinal, told data and pending points.
-
-        Args:
-            first: the number of the first trial to choose for; `own` are those whose points are not pending.
-            more_pending: points that are about to become pending.
-            q: how many points the algorithm chooses.
-        """
-        trials = _storage.trials_of(self._optuna)
-        X, y, noise_var, cost, grad, pending = self._data(trials, own)
-        suggested, status = suggest(
-            self._algorithm,
-            self._space,
-            q,
-            seed=self._seed,
-            ordinal=sum(t.number < first for t in trials),
-            X=X,
-            y=y,
-            noise_var=noise_var,
-            cost=cost,
-            grad=grad,
-            pending=np.concatenate([pending, np.reshape(more_pending, (-1, self._space.num_dims))]),
-        )
-        if status in (Status.FALLBACK, Status.OVERFLOW):
-            self._warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
-        return suggested
-
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
         """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
         told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
@@ -420,7 +294,7 @@ class Study:
             row = self._row(trial)
             if row is None:
                 continue
-            if trial.state in _FINISHED:
+            if trial.state in _storage.FINISHED:
                 value = math.nan if trial.state == TrialState.FAIL or not trial.values else trial.values[0]
                 X.append(row)
                 y.append(self._sign * value if math.isfinite(value) else math.nan)
@@ -444,7 +318,7 @@ class Study:
         row = self._to_row(trial.params) if complete else None
         if row is None:
             self._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
-        if trial.state in _FINISHED:
+        if trial.state in _storage.FINISHED:
             self._rows[trial.number] = row
         return row
 
@@ -453,88 +327,6 @@ class Study:
             return self._space.from_params({name: params[name] for name in self._space.names})
         except (ValueError, TypeError):
             return None
-
-    def _num_left(self) -> int:
-        """How many points of the space are neither told nor pending (a large number if it is not finite)."""
-        if self._space.cardinality is None:
-            return 2**31
-        trials = _storage.trials_of(self._optuna)
-        rows = [self._row(trial) for trial in trials]
-        seen = {row.tobytes() for row in rows if row is not None}
-        return max(0, self._space.cardinality - len(seen))
-
-    def _wait_for_earlier(self, number: int) -> None:
-        """Waits for the parameters of earlier trials, where another process is choosing them."""
-        end = time.monotonic() + _ASK_TIMEOUT
-        while time.monotonic() < end:
-            choosing = [t for t in _storage.trials_of(self._optuna) if self._is_choosing(t, number)]
-            dead = [t for t in choosing if _storage.is_dead(t.user_attrs.get(_storage.WORKER))]
-            for trial in dead:
-                _storage.mark_stale(self._optuna, trial)
-            if len(dead) == len(choosing):
-                return
-            time.sleep(0.05)
-
-    def _is_choosing(self, trial: FrozenTrial, number: int) -> bool:
-        if trial.number >= number or trial.state != TrialState.RUNNING:
-            return False
-        if set(self._space.names) <= set(trial.params):
-            return False
-        worker = trial.user_attrs.get(_storage.WORKER)
-        # Between the creation of a trial and the record of its worker lies one write.
-        return _storage.is_new(trial) if worker is None else bool(worker.get("asking"))
-
-    def _frozen(self, number: int) -> FrozenTrial:
-        trials = _storage.retry(lambda: self._optuna.get_trials(deepcopy=False))
-        for trial in trials[number:] + trials[:number]:  # they are sorted: the first is the one
-            if trial.number == number:
-                return trial
-        raise StudyError(f"the study {self.name!r} has no trial {number}; it has {len(trials)} trials.")
-
-    def _running(self, trial: Trial | int | np.integer) -> FrozenTrial:
-        """The stored trial, if it can be told."""
-        if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
-            raise TypeError(f"`trial` must be a Trial that `ask` gave, or its number, got {trial!r}.")
-        frozen = self._frozen(trial.number if isinstance(trial, Trial) else int(trial))
-        if isinstance(trial, Trial) and any(
-            frozen.params.get(name, value) != value for name, value in trial.params.items()
-        ):
-            raise StudyError(f"trial {trial.number} of the study {self.name!r} has other parameters: wrong study?")
-        if frozen.user_attrs.get(_storage.STALE) and set(self._space.names) <= set(frozen.params):
-            return frozen
-        if frozen.state in _FINISHED:
-            raise _told_before(frozen)
-        if frozen.state == TrialState.WAITING:
-            raise StudyError(f"trial {frozen.number} waits in line: `ask` for it before telling it.")
-        return frozen
-
-    def _readmit(self, stale: FrozenTrial) -> FrozenTrial:
-        """A running trial with the parameters of one that was given up when its process ended, to be told after all."""
-        for other in _storage.trials_of(self._optuna):
-            if other.user_attrs.get(_storage.INSTEAD_OF) == stale.number:
-                raise _told_before(other)
-        attrs = {_storage.INSTEAD_OF: stale.number, _storage.WORKER: _storage.worker()}
-        running = optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            params=stale.params,
-            distributions=stale.distributions,
-            user_attrs=attrs,
-        )
-        _storage.retry(lambda: self._optuna.add_trial(running))
-        added = [t for t in _storage.trials_of(self._optuna) if t.user_attrs.get(_storage.INSTEAD_OF) == stale.number]
-        return added[0]
-
-    def _finish(self, frozen: FrozenTrial, value: float | None) -> None:
-        state = TrialState.FAIL if value is None else TrialState.COMPLETE
-        try:
-            with _storage.quiet():
-                _storage.retry(lambda: self._optuna.tell(frozen.number, value, state))
-        except (ValueError, RuntimeError) as error:  # a race: another process was faster
-            now = self._frozen(frozen.number)
-            if now.state not in _FINISHED:
-                raise
-            if now.state != state or now.value != value:
-                raise _told_before(now) from error
 
     def _view(self, trial: FrozenTrial) -> Trial:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
@@ -553,21 +345,3 @@ class Study:
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
-
-
-def _told_before(trial: FrozenTrial) -> StudyError:
-    if trial.user_attrs.get(_storage.STALE):
-        return StudyError(f"trial {trial.number} was given up, because the process that asked for it had ended.")
-    what = repr(trial.value) if trial.state == TrialState.COMPLETE else f'state="{trial.state.name.lower()}"'
-    return StudyError(f"trial {trial.number} was told before: {what}.")
-
-
-def _suggest_value(trial: OptunaTrial, name: str, distribution: Any) -> Any:
-    match distribution:
-        case optuna.distributions.FloatDistribution():
-            return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-        case optuna.distributions.IntDistribution():
-            low, high, step = distribution.low, distribution.high, distribution.step
-            return trial.suggest_int(name, low, high, step=step, log=distribution.log)
-        case _:
-            return trial.suggest_categorical(name, distribution.choices)

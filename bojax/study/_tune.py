@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optuna
 
@@ -38,6 +39,10 @@ class Training(NamedTuple):
     fixed_size: bool
     programs: set[Any]
     gradients: bool = False
+
+
+NUM_CHECKED = 4
+"""So many trials of a study with a value decide whether its derivatives say anything: one may have diverged."""
 
 
 def tune(
@@ -86,7 +91,7 @@ def tune(
     Raises:
         TypeError: the objective is neither an objective nor a function, no space is known, or `gradients` is asked for
             and there is nothing to differentiate.
-        ValueError: a number is out of range, or every derivative of a study's first batch is zero.
+        ValueError: a number is out of range, or every derivative of a study's first trials is zero.
         KeyError: the objective does not give the metric.
 
     Returns:
@@ -125,7 +130,7 @@ def training_of(
     Raises:
         TypeError: when it is neither an objective nor a function, no space is known, or `gradients` cannot be had.
     """
-    if gradients not in (None, True, False):
+    if gradients is not None and not isinstance(gradients, bool | np.bool_):
         raise TypeError(f"`gradients` must be True, False or None, got {gradients!r}.")
     space = getattr(objective, "space", None) if space is None else space
     if space is None:
@@ -136,7 +141,10 @@ def training_of(
     programs: set[Any] = set()
     differentiable = getattr(objective, "value_and_grad", None) if own_metric in (None, metric) else None
     if gradients or (gradients is None and differentiable is not None):
-        function = differentiable or _differentiated(getattr(objective, "train", objective), metric, to_space(space))
+        if differentiable is not None:
+            function = _checked(differentiable)
+        else:
+            function = _differentiated(getattr(objective, "train", objective), metric, to_space(space))
         return Training(_at_once(function, programs), metric, space, direction, True, programs, True)
     if hasattr(objective, "program") and hasattr(objective, "structure"):
         return Training(_by_structure(objective, programs), metric, space, direction, False, programs)
@@ -144,6 +152,23 @@ def training_of(
     if not callable(function):
         raise TypeError(f"`objective` must be a function or have a method `train`, got {objective!r}.")
     return Training(_at_once(lambda key, h: (function(key, h), {}), programs), metric, space, direction, True, programs)
+
+
+def _checked(function):
+    """The objective's own `value_and_grad`, which must give what it should."""
+    if not callable(function):
+        raise TypeError(f"`value_and_grad` of the objective must be a function, got {function!r}.")
+
+    def value_and_grad(key, hparams):
+        result = function(key, hparams)
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping) and result[1]):
+            raise TypeError(
+                "`value_and_grad` must return a pair of the metrics and a dict of derivatives that is not empty, got "
+                f"{jax.tree.map(lambda leaf: getattr(leaf, 'aval', leaf), result)}."
+            )
+        return result
+
+    return value_and_grad
 
 
 def _differentiated(function, metric, space):
@@ -160,6 +185,7 @@ def _differentiated(function, metric, space):
         def tuned(floats):
             metrics = _as_dict(function(key, {**hparams, **floats}))
             _check_metric(metrics, metric)
+            _check_smooth(metrics[metric], metric)
             return metrics[metric], metrics
 
         grads, metrics = jax.grad(tuned, has_aux=True)({name: hparams[name] for name in names})
@@ -204,6 +230,16 @@ def _check_metric(metrics: Mapping[str, Any], metric: str) -> None:
         raise KeyError(f"the objective gives no metric {metric!r}; it gives {sorted(metrics)}.")
 
 
+def _check_smooth(value: Any, metric: str) -> None:
+    """Raises TypeError unless it is one floating-point number, as `jax.grad` needs."""
+    array = value if hasattr(value, "dtype") else np.asarray(value)
+    if array.shape != () or not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"`gradients` needs a metric that is one floating-point number, {metric!r} is {array.dtype} of shape "
+            f"{list(array.shape)}. Tune a loss, or leave gradients out."
+        )
+
+
 def run_batches(
     study: Study,
     training: Training,
@@ -214,7 +250,8 @@ def run_batches(
 ) -> None:
     """Ask for batches, train and tell them, until so many trials are told or a callback stops the study."""
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(study.seed), i))(np.arange(num_seeds))
-    is_first = training.gradients and not any(trial.state == "complete" for trial in study.trials)
+    unchecked = training.gradients and not any(trial.state == "complete" for trial in study.trials)
+    seen: list[dict[str, np.ndarray]] = []
     for batch in ask_batches(study, num_trials, batch_size):
         with giving_up_rest(study, batch):
             params = [trial.params for trial in batch for _ in range(num_seeds)]
@@ -225,9 +262,12 @@ def run_batches(
             _check_metric(metrics, training.metric)
             runs = _by_trial("metric", metrics, len(batch), num_seeds)
             slopes = _by_trial("derivative", grads, len(batch), num_seeds)
-            if is_first:
-                _check_slopes(slopes, training.metric)
-                is_first = False
+            if unchecked:
+                has_value = np.isfinite(runs[training.metric].mean(axis=1))
+                seen += [{n: column[i] for n, column in slopes.items()} for i in np.flatnonzero(has_value)]
+                unchecked = len(seen) < NUM_CHECKED
+                if not unchecked:
+                    _check_slopes(seen, training.metric)
             told = [_tell(study, trial, i, runs, slopes, training.metric) for i, trial in enumerate(batch)]
             for trial in told:
                 for callback in callbacks:
@@ -243,18 +283,20 @@ def _by_trial(what: str, columns: Mapping[str, Any], num: int, num_seeds: int) -
     return {n: np.asarray(v, float)[: num * num_seeds].reshape(-1, num_seeds) for n, v in columns.items()}
 
 
-def _check_slopes(slopes: Mapping[str, np.ndarray], metric: str) -> None:
-    """Complains about derivatives that say nothing."""
+def _check_slopes(seen: Sequence[Mapping[str, np.ndarray]], metric: str) -> None:
+    """Complains about derivatives of the first trials that say nothing."""
+    slopes = {name: np.stack([row[name] for row in seen]) for name in seen[0]}
     if all((column == 0).all() for column in slopes.values()):
         raise ValueError(
-            f"every derivative of {metric!r} in the first batch is exactly zero: it does not depend smoothly on the "
-            "hyperparameters, as an accuracy does not. Tune a loss, or leave gradients out by `gradients=False`."
+            f"every derivative of {metric!r} in the first {len(seen)} trials is exactly zero: it does not depend "
+            "smoothly on the hyperparameters, as an accuracy does not. Tune a loss, or leave gradients out by "
+            "`gradients=False`."
         )
     broken = [name for name, column in slopes.items() if not np.isfinite(column).any()]
     if broken:
         warnings.warn(
-            f"the derivatives of {metric!r} by {broken} are not finite in the first batch; those that are not are left "
-            "out. Square roots and norms have no derivative at zero: Adam needs `eps_root`, say 1e-12.",
+            f"the derivatives of {metric!r} by {broken} are not finite in the first {len(seen)} trials; those that are "
+            "not are left out. Square roots and norms have no derivative at zero: Adam needs `eps_root`, say 1e-12.",
             BojaxWarning,
             stacklevel=4,
         )

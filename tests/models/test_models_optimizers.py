@@ -9,7 +9,10 @@ import pytest
 from models._optimizers import OPTIMIZERS, selectable
 from models._schedules import FINAL_SHARE, SCHEDULES, schedule
 from models._train import clip
+from models.mlp import make_cancer_mlp, make_digits_mlp
+from tests.models.zoo import middle
 
+KEY = jax.random.key(0)
 NUM_STEPS = 20
 
 
@@ -152,3 +155,55 @@ def test_clip_equals_optax(max_norm):
 def test_clip_keeps_zero_gradients():
     zeros = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
     assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(clip(zeros, jnp.float32(0.1))))
+
+
+# Derivatives through a training.
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_derivatives_equal_finite_differences(name, x64):
+    """Of a loss after some steps, by learning rate and decay; one weight never has a gradient, nor a decay."""
+    params, grad = _problem()
+    params = jax.tree.map(lambda p: p.astype(float), params) | {"dead": jnp.zeros((2, 2))}
+
+    def trained(hparams):
+        rate, weight_decay = hparams
+        optimizer = selectable(jnp.int32(OPTIMIZERS.index(name)), lambda _: rate, weight_decay)
+        path = _trajectory(optimizer, params, lambda p: {"dead": 0 * p["dead"], **grad(p)})
+        return sum(jnp.sum(jnp.sin(leaf[-1])) for leaf in path.values())
+
+    hparams, run = jnp.array([0.01, 0.05]), jax.jit(trained)
+    steps = 1e-7 * jnp.eye(2)
+    expected = [(run(hparams + step) - run(hparams - step)) / 2e-7 for step in steps]
+    for got in (jax.jit(jax.grad(trained))(hparams), jax.jit(jax.jacfwd(trained))(hparams)):
+        assert np.abs(got).min() > 1e-3  # or the comparison would be empty
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_clip_has_derivatives_at_zero():
+    slopes = jax.grad(lambda g, limit: jnp.sum(clip({"a": g}, limit)["a"]), argnums=(0, 1))(jnp.zeros(3), 0.1)
+    np.testing.assert_allclose(np.concatenate([slopes[0], slopes[1][None]]), [1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("make", [make_digits_mlp, make_cancer_mlp])
+def test_trainings_of_the_zoo_are_differentiable(make):
+    """Digits have pixels that are always 0, whose weights have no gradient. Signs that flip are seen by differences."""
+    objective, num_steps = make(5), 5
+    hparams = middle(objective) | {"dropout": np.float32(0.0), "activation": np.int32(2)}
+    init, advance, evaluate = objective.program(objective.structure(hparams))
+    floats = {name: hparams[name] for name, entry in objective.space.items() if entry["type"] == "float"}
+
+    def loss(floats, family):
+        h = hparams | floats | {"optimizer": family}
+        return evaluate(advance(init(KEY, h), h, num_steps), h)["validation_loss"]
+
+    differentiate, run = jax.jit(jax.value_and_grad(loss)), jax.jit(loss)
+    for position, name in enumerate(OPTIMIZERS):
+        value, slopes = differentiate(floats, jnp.int32(position))
+        assert value == pytest.approx(float(run(floats, jnp.int32(position))), rel=1e-5)
+        assert all(np.isfinite(slope) for slope in slopes.values())
+        if name == "lion":
+            continue
+        rate, small = floats["learning_rate"], np.float32(0.02) * floats["learning_rate"]
+        high, low = (float(run(floats | {"learning_rate": rate + s}, jnp.int32(position))) for s in (small, -small))
+        assert slopes["learning_rate"] == pytest.approx((high - low) / (2 * small), rel=0.02)

@@ -109,6 +109,8 @@ def test_hyperparameters_keep_their_forms_and_types():
     assert found["b"][0].shape == () and found["b"][0] == 6 and found["b"][1].tolist() == [7]
     with pytest.raises(ValueError, match="`like` must have 8 entries, as trial 3 has, got 3"):
         tuned_hparams(trial, jnp.zeros(3))
+    with pytest.raises(TypeError, match="`like` must be floating, as hyperparameters are, got int32"):
+        tuned_hparams(trial, np.zeros(8, np.int32))
     with pytest.raises(StudyError, match="trial 4 holds no tuned hyperparameters"):
         tuned_hparams(bojax.study.Trial(4, {}), like)
 
@@ -153,6 +155,13 @@ def test_a_trial_that_fails_does_not_stop_the_study():
         assert ("bojax:hparams" in trial.user_attrs) == (trial.state == "complete")
 
 
+@wrong_types
+@pytest.mark.parametrize("score", [lambda h, w: w, lambda h, w: None, lambda h, w: (w.sum(), {})])
+def test_a_score_that_is_no_number_ends_the_study(score):
+    with pytest.raises(TypeError, match="the objective returned something that is no value of trial 0"):
+        tune(lambda params: make(params, score=score))
+
+
 def test_a_score_that_is_not_finite_fails_the_trial():
     with pytest.warns(BojaxWarning, match="told nan"):
         result = tune(lambda params: make(params, score=lambda *_: jnp.nan), num_trials=1)
@@ -164,6 +173,12 @@ def test_a_score_that_is_not_finite_fails_the_trial():
     [
         ({"hparams": jnp.zeros(MAX_HPARAMS + 1)}, f"`hparams` must have at most {MAX_HPARAMS} entries"),
         ({"inner_params": lambda h: jnp.zeros(3)}, "`inner_params` must be arrays, got a function"),
+        ({"fn": None}, "`fn` must be what `hypergrad.hypergradient` returned, got None"),
+        ({"num_steps": 2.5}, "`num_steps` must be an integer of at least 1, got 2.5"),
+        ({"score": 3.0}, "`score` must be a function of .hparams, params. or None, got 3.0"),
+        ({"bounds": 1.0}, "`bounds` must be a pair .lower, upper. or None, got 1.0"),
+        ({"bounds": (1.0, -1.0)}, "a lower one that is above the upper one: .1.0, -1.0."),
+        ({"hparams": jnp.zeros(3, int)}, "`hparams` must be floating, got int32"),
     ],
 )
 def test_what_make_gives_is_checked(changes, message):

@@ -12,7 +12,7 @@ import pytest
 from study_probe import SPACE, probe, value_of
 
 from bojax._errors import StudyError
-from bojax.study import Study, _storage
+from bojax.study import Study, _asking, _storage
 
 HERE = pathlib.Path(__file__).parent
 TIMEOUT = 100
@@ -148,8 +148,8 @@ def test_asking_waits_for_the_parameters_of_earlier_trials(tmp_path):
     thread.start()
     time.sleep(0.5)
     assert not done
-    first._sampler.prepared[earlier.number] = first._suggest(earlier.number, {earlier.number}, [], 1)[0]
-    params = first._fill(earlier).params
+    first._sampler.prepared[earlier.number] = _asking._suggest(first, earlier.number, {earlier.number}, [], 1)[0]
+    params = _asking._fill(first, earlier).params
     thread.join(TIMEOUT)
     assert done and done[0].params != params
 

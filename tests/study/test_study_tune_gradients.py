@@ -188,7 +188,7 @@ def test_a_derivative_that_is_never_finite_is_warned_of():
         return jnp.sqrt(0.0 * h["x"]) + h["rate"]
 
     with pytest.warns(
-        BojaxWarning, match=r"derivatives of 'value' by \['x'\] are not finite in the first batch"
+        BojaxWarning, match=r"derivatives of 'value' by \['x'\] are not finite in the first 4 trials"
     ) as caught:
         result = tune(train, FLOATS, gradients=True)
     assert len(caught) == 1
@@ -212,8 +212,29 @@ def test_a_failed_run_tells_no_gradient():
 
 
 def test_a_metric_without_slope_is_an_error_before_anything_is_told():
-    with pytest.raises(ValueError, match="every derivative of 'value' in the first batch is exactly zero"):
-        tune(lambda key, h: jnp.round(h["x"]), FLOATS, gradients=True, name="flat")
+    seen = []
+    with pytest.raises(ValueError, match="every derivative of 'value' in the first 4 trials is exactly zero"):
+        tune(
+            lambda key, h: jnp.round(h["x"]),
+            FLOATS,
+            gradients=True,
+            batch_size=4,
+            callbacks=[lambda study, trial: seen.append(trial)],
+        )
+    assert not seen
+
+
+def test_a_first_trial_on_a_plateau_is_no_error():
+    """A run that diverged has the worst value there is, which is flat; one that failed does not count."""
+
+    def train(key, h):
+        return jnp.where(h["x"] > 0.8, jnp.nan, jnp.maximum(h["x"], 0.5))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "trial . was told nan")
+        result = tune(train, {"x": Float(0.0, 1.0)}, gradients=True, batch_size=1, num_trials=6, seed=2)
+    assert told(result)[0] == {"x": 0.0} and {"x": 1.0} in told(result) and None in told(result)
 
 
 def test_a_study_that_has_values_goes_on_where_the_metric_is_flat(tmp_path):
@@ -257,6 +278,38 @@ def test_a_gradient_that_is_no_scalar_is_an_error():
 
     with pytest.raises(ValueError, match=r"derivative 'x' must be a scalar of each run, got the shape \[3\]"):
         tune(Wrong())
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (lambda x: jnp.int32(10 * x), r"'value' is int32 of shape \[\]"),
+        (lambda x: x * jnp.ones(3), r"'value' is float32 of shape \[3\]"),
+        (lambda x: None, "'value' is object"),
+    ],
+)
+def test_a_metric_that_is_no_floating_number_is_named(value, message):
+    with pytest.raises(TypeError, match=f"`gradients` needs a metric that is one floating-point number, {message}"):
+        tune(lambda key, h: value(h["x"]), SPACE, gradients=True)
+
+
+@pytest.mark.parametrize("given", [lambda x: x, lambda x: ({"loss": x}, {}), lambda x: ({"loss": x}, None)])
+def test_what_value_and_grad_gives_is_checked(given):
+    class Wrong(Differentiable):
+        def value_and_grad(self, key, h):
+            return given(h["x"])
+
+    with pytest.raises(TypeError, match=r"`value_and_grad` must return a pair of the metrics and a dict .*float32\["):
+        tune(Wrong())
+
+
+def test_what_value_and_grad_raises_is_not_hidden():
+    class Wrong(Differentiable):
+        def value_and_grad(self, key, h):
+            raise RuntimeError("no data")
+
+    with pytest.raises(RuntimeError, match="no data"):
+        tune(Wrong(), name="broken")
 
 
 # A stored study, and the zoo.

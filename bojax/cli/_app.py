@@ -1,24 +1,28 @@
-"""The command `bojax`: tune an objective of the zoo or your own, and look at what came of it.
-
-Exit codes: 0 all is well, 1 something failed while running, 2 the command was used wrongly, 130 interrupted.
-Errors are one line on stderr. With `--json` stdout holds one JSON document and nothing else. Heavy imports
-wait until needed, so that `bojax --help` answers at once.
-"""
+"""The commands, and how errors become exit codes."""
 
 import contextlib
-import difflib
 import importlib
-import json
-import os
 import pathlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bojax._errors import BojaxError, BojaxWarning, StudyError
+from bojax._errors import BojaxWarning, StudyError
+from bojax.cli._output import (
+    complain,
+    must_exist,
+    one_line,
+    print_json,
+    print_summary,
+    show_warning,
+    shown,
+    summary_of,
+    to_url,
+)
+from bojax.cli._target import Target, find_target, read_space, training_of_target
 
 if TYPE_CHECKING:
     from bojax.study import Study, Trial
@@ -42,26 +46,6 @@ app = typer.Typer(
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-class Target(NamedTuple):
-    """What `tune` evaluates.
-
-    Attributes:
-        name: identifies it in messages and gives the study its default name.
-        space: a `Space` or plain data.
-        direction: "minimize", "maximize", or None where the objective leaves it open.
-        objective: from params to a number; None for a training function.
-        trainable: what `bojax.tune` takes: it has a method `train`; None for an ordinary objective.
-        metric: which of the metrics is tuned.
-    """
-
-    name: str
-    space: Any
-    direction: str | None
-    objective: Callable[[dict[str, Any]], Any] | None = None
-    trainable: Any = None
-    metric: str = ""
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Runs the command and exits with its code."""
     sys.exit(run(args))
@@ -72,7 +56,7 @@ def run(args: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         with warnings.catch_warnings(), _interrupt_as_exit():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = show_warning
             warnings.simplefilter("always", BojaxWarning)
             code = command.main(args=None if args is None else list(args), prog_name="bojax", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -84,10 +68,10 @@ def run(args: Sequence[str] | None = None) -> int:
         exit_code = getattr(error, "exit_code", None)
         if hasattr(error, "format_message") and isinstance(exit_code, int):  # a usage error of click
             message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-            return _complain(message, exit_code) if message else exit_code
+            return complain(message, exit_code) if message else exit_code
         if type(error).__name__ == "Abort":
             return 130
-        return _complain(_one_line(error), 1)
+        return complain(one_line(error), 1)
 
 
 @app.command("list")
@@ -110,7 +94,7 @@ def list_objectives(as_json: JsonOption = False) -> None:
         for objective in objectives.values()
     ]
     if as_json:
-        return _print_json(rows)
+        return print_json(rows)
     width = max([len(row["name"]) for row in rows], default=0)
     for row in rows:
         size = f"{len(row['space'])} hyperparameters, {row['num_steps']} steps"
@@ -155,8 +139,8 @@ def tune(
     if algorithm not in ALGORITHMS:
         raise typer.BadParameter(f"must be {' or '.join(ALGORITHMS)}, got {algorithm!r}.", param_hint="--algorithm")
     found = find_target(target, steps)
-    found = found._replace(space=_read_space(space) if space is not None else found.space)
-    if direction is not None and found.trainable is not None and direction != found.direction:
+    found = found._replace(space=read_space(space) if space is not None else found.space)
+    if found.trainable is not None and direction is not None and found.direction not in (None, direction):
         raise typer.BadParameter(
             f"{found.name} is to be {found.direction}d, got {direction!r}.", param_hint="--direction"
         )
@@ -169,8 +153,8 @@ def tune(
         from bojax._runtime import enable_compilation_cache
 
         enable_compilation_cache()
-    url = _to_url(storage)
-    training = _training(found, gradients)
+    url = to_url(storage)
+    training = training_of_target(found, gradients)
     learns = training is not None and training.gradients and algorithm == ALGORITHMS[0]
     opened = _open_study(found, url, study, direction, seed, algorithm, {"gradients": True} if learns else {})
     try:
@@ -178,14 +162,14 @@ def tune(
     except KeyboardInterrupt:
         typer.echo(
             f"bojax: interrupted with {_num_finished(opened)} of {trials} trials done, kept in "
-            f"{_shown(url)}. Run the same command again to go on.",
+            f"{shown(url)}. Run the same command again to go on.",
             err=True,
         )
         raise typer.Exit(130) from None
-    summary = _summary(opened, url) | {"num_compilations": num_compilations}
-    _print_json(summary) if as_json else _print_summary(summary)
+    summary = summary_of(opened, url) | {"num_compilations": num_compilations}
+    print_json(summary) if as_json else print_summary(summary)
     if summary["best"] is None:
-        raise typer.Exit(_complain("no trial gave a value, so there is no best one.", 1))
+        raise typer.Exit(complain("no trial gave a value, so there is no best one.", 1))
 
 
 @app.command()
@@ -202,8 +186,8 @@ def show(
     from bojax.study import Study
     from bojax.study._storage import VERSION, open_storage
 
-    url = _to_url(storage)
-    _must_exist(url)
+    url = to_url(storage)
+    must_exist(url)
     import optuna
 
     backend = open_storage(url)
@@ -212,9 +196,9 @@ def show(
     if study is None and len(names) > 1:
         raise typer.BadParameter(f"name one of the studies: {', '.join(names)}.", param_hint="--study")
     if study is None and not names:
-        raise StudyError(f"the storage {_shown(url)} holds no study of bojax.")
+        raise StudyError(f"the storage {shown(url)} holds no study of bojax.")
     if study is not None and study not in names:
-        raise StudyError(f"the storage {_shown(url)} holds no study {study!r}. It holds: {', '.join(names)}.")
+        raise StudyError(f"the storage {shown(url)} holds no study {study!r}. It holds: {', '.join(names)}.")
     opened = Study(storage=backend, name=study or names[0])
     if plot is not None:
         from bojax.study import plot_trajectory
@@ -224,100 +208,14 @@ def show(
         from bojax.study import plot_slices
 
         plot_slices(opened, slices)
-    summary = _summary(opened, url)
+    summary = summary_of(opened, url)
     if not as_json:
-        return _print_summary(summary)
+        return print_summary(summary)
     trials = [
         {"number": t.number, "state": t.state, "value": t.value, "params": t.params, "attrs": t.user_attrs}
         for t in opened.trials
     ]
-    _print_json(summary | {"space": opened.space.to_spec(), "trials": trials})
-
-
-def find_target(target: str, steps: int | None = None) -> Target:
-    """The objective behind a name of the zoo or `package.module:objective`.
-
-    Raises:
-        typer.BadParameter: there is none, or it cannot be used.
-        BojaxError: the module fails when it is imported.
-    """
-    if ":" not in target:
-        return _find_in_zoo(target, steps)
-    if steps is not None:
-        raise typer.BadParameter("is for objectives of the zoo only.", param_hint="--steps")
-    module_name, _, path = target.partition(":")
-    if not module_name or not path:
-        raise typer.BadParameter(f"write package.module:objective, got {target!r}.", param_hint="TARGET")
-    module = _import(module_name)
-    found: Any = module
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise typer.BadParameter(
-                f"the module {module_name!r} has no {path!r}.{_near(path, vars(module))}", param_hint="TARGET"
-            )
-        found = getattr(found, part)
-    space = getattr(found, "space", None)
-    space = getattr(module, "space", None) if space is None else space
-    direction = getattr(found, "direction", None)
-    if hasattr(found, "train") and hasattr(found, "metric"):
-        return Target(target, space, direction, trainable=found, metric=found.metric)
-    if not callable(found):
-        raise typer.BadParameter(f"{target} is not callable, it is {found!r}.", param_hint="TARGET")
-    return Target(target, space, direction, objective=found)
-
-
-def _find_in_zoo(name: str, steps: int | None) -> Target:
-    zoo = importlib.import_module("bojax.models")
-    objectives = zoo.objectives()
-    if name not in objectives:
-        raise typer.BadParameter(
-            f"the zoo has no objective {name!r}.{_near(name, objectives)} `bojax list` shows them; "
-            "your own objective is written package.module:objective.",
-            param_hint="TARGET",
-        )
-    objective = objectives[name]
-    if steps is not None:
-        objective = getattr(zoo, f"make_{name}")(num_steps=steps)
-        name = f"{name}@{steps}"
-    return Target(name, objective.space, objective.direction, trainable=objective, metric=objective.metric)
-
-
-def _import(name: str) -> Any:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name + ".").startswith(error.name + "."):
-            raise typer.BadParameter(
-                f"there is no module {error.name!r} here or among the installed ones.", param_hint="TARGET"
-            ) from None
-        raise BojaxError(f"the module {name!r} cannot be imported: {_one_line(error)}") from error
-    except Exception as error:
-        raise BojaxError(f"the module {name!r} cannot be imported: {_one_line(error)}") from error
-
-
-def _read_space(path: pathlib.Path) -> Any:
-    from bojax.space import to_space
-
-    try:
-        return to_space(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise typer.BadParameter(f"{path}: {_one_line(error)}", param_hint="--space") from None
-
-
-def _training(target: Target, gradients: bool | None) -> "Training | None":
-    """What `tune` trains; None for an ordinary objective."""
-    if target.trainable is None:
-        if gradients:
-            raise typer.BadParameter(f"{target.name} is no training function.", param_hint="--gradients")
-        return None
-    from bojax.study._tune import training_of
-
-    try:
-        return training_of(target.trainable, target.space, target.metric, target.direction, gradients)
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(f"{target.name}: {_one_line(error)}", param_hint="TARGET") from None
+    print_json(summary | {"space": opened.space.to_spec(), "trials": trials})
 
 
 def _open_study(
@@ -339,7 +237,7 @@ def _open_study(
     try:
         space = to_space(target.space)
     except (ValueError, TypeError) as error:
-        raise typer.BadParameter(f"the space of {target.name}: {_one_line(error)}") from None
+        raise typer.BadParameter(f"the space of {target.name}: {one_line(error)}") from None
     name = name or target.name
     backend = open_storage(url)
     if seed is None and name not in optuna.get_all_study_names(backend):
@@ -389,98 +287,6 @@ def _tune(study: "Study", target: Target, training: "Training | None", trials: i
         return len(training.programs)
 
 
-def _num_finished(study: "Study") -> int:
-    return sum(trial.state in ("complete", "fail", "pruned") for trial in study.trials)
-
-
-def _summary(study: "Study", url: str) -> dict[str, Any]:
-    trials = study.trials
-    best = None
-    with contextlib.suppress(StudyError):
-        trial = study.best_trial
-        best = {
-            "number": trial.number,
-            "value": trial.value,
-            "params": trial.params,
-            "metrics": {
-                k: v for k, v in trial.user_attrs.items() if isinstance(v, int | float) and not k.startswith("bojax:")
-            },
-        }
-    return {
-        "study": study.name,
-        "storage": _shown(url),
-        "direction": study.direction,
-        "seed": study.seed,
-        "num_trials": sum(trial.state in ("complete", "fail", "pruned") for trial in trials),
-        "num_failed": sum(trial.state == "fail" for trial in trials),
-        "num_running": sum(trial.state == "running" for trial in trials),
-        "best": best,
-    }
-
-
-def _print_summary(summary: Mapping[str, Any]) -> None:
-    typer.echo(
-        f"{summary['study']}: {summary['num_trials']} trials, {summary['num_failed']} failed, "
-        f"{summary['num_running']} running; {summary['direction']}, seed {summary['seed']}"
-    )
-    if summary.get("num_compilations"):
-        typer.echo(f"{summary['num_compilations']} programs compiled for training")
-    best = summary["best"]
-    if best is None:
-        return typer.echo("no complete trial yet")
-    typer.echo(f"best value {best['value']:.6g} in trial {best['number']}")
-    width = max(map(len, [*best["params"], *best["metrics"]]))
-    for name, value in best["params"].items():
-        typer.echo(f"  {name:<{width}}  {value:.6g}" if isinstance(value, float) else f"  {name:<{width}}  {value}")
-    if best["metrics"]:
-        typer.echo("with")
-    for name, value in best["metrics"].items():
-        typer.echo(f"  {name:<{width}}  {value:.6g}")
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2))
-
-
-def _to_url(storage: str) -> str:
-    return storage if "://" in storage else f"sqlite:///{storage}"
-
-
-def _must_exist(url: str) -> None:
-    """Opening a SQLite file that does not exist would make an empty one."""
-    scheme, _, path = url.partition(":///")
-    if scheme in ("sqlite", "journal") and path != ":memory:" and not pathlib.Path(path).is_file():
-        raise StudyError(f"there is no file {path!r}.")
-
-
-def _shown(url: str) -> str:
-    from bojax.study._storage import hide_password
-
-    return hide_password(url)
-
-
-def _near(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, [k for k in known if isinstance(k, str)], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    plain = type(error).__module__.startswith("bojax") or isinstance(error, OSError)
-    return text if plain else f"{type(error).__name__}: {text}"
-
-
-def _complain(message: str, code: int) -> int:
-    typer.echo(f"bojax: error: {message}", err=True)
-    return code
-
-
-def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(f"bojax: warning: {' '.join(str(message).split())}", file=sys.stderr)
-
-
 @contextlib.contextmanager
 def _interrupt_as_exit() -> Iterator[None]:
     """Ctrl-C outside of `tune` says nothing more than that."""
@@ -489,3 +295,7 @@ def _interrupt_as_exit() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("bojax: interrupted", err=True)
         raise
+
+
+def _num_finished(study: "Study") -> int:
+    return sum(trial.state in ("complete", "fail", "pruned") for trial in study.trials)

@@ -1,0 +1,130 @@
+"""Telling: what came of a trial is checked, and then recorded."""
+
+import math
+import numbers
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bojax._errors import BojaxWarning, StudyError
+from bojax.study import _storage
+from bojax.study._checks import check_attrs, to_float
+from bojax.study._gradients import checked_gradient
+from bojax.study._trial import Trial
+
+if TYPE_CHECKING:
+    from bojax.study._study import Study
+
+
+def tell(
+    study: "Study",
+    trial: Trial | int | np.integer,
+    value: Any,
+    *,
+    state: str | None,
+    noise_var: float | None,
+    cost: float | None,
+    grad: Mapping[str, Any] | None,
+    user_attrs: Mapping[str, Any] | None,
+) -> Trial:
+    """The body of `Study.tell`."""
+    if state not in (None, "complete", "fail"):
+        raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
+    if state == "fail" and value is not None:
+        raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
+    number = None if state == "fail" else to_float(value)
+    check_attrs(user_attrs or {})
+    if noise_var is not None:
+        noise_var = to_float(noise_var)
+        if not (math.isfinite(noise_var) and noise_var >= 0):
+            raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
+        user_attrs = {**(user_attrs or {}), _storage.NOISE_VAR: noise_var}
+    if cost is not None:
+        cost = to_float(cost)
+        if not (math.isfinite(cost) and cost > 0):
+            raise ValueError(f"`cost` must be finite and positive, got {cost}.")
+        user_attrs = {**(user_attrs or {}), _storage.COST: cost}
+    if grad is not None:
+        user_attrs = {**(user_attrs or {}), _storage.GRAD: checked_gradient(study._space, grad)}
+    frozen = _running(study, trial)
+    if frozen.user_attrs.get(_storage.STALE):
+        frozen = _readmit(study, frozen)
+    for key, attr in (user_attrs or {}).items():
+        _storage.set_trial_attr(study._optuna, frozen, key, attr)
+    if number is not None and not math.isfinite(number):
+        _storage.set_trial_attr(study._optuna, frozen, _storage.TOLD, repr(number))
+        warnings.warn(
+            f"trial {frozen.number} was told {number}, which is not finite: it counts as failed.",
+            BojaxWarning,
+            stacklevel=3,
+        )
+        number = None
+    _finish(study, frozen, number)
+    return study._view(_frozen(study, frozen.number))
+
+
+def _frozen(study: "Study", number: int) -> FrozenTrial:
+    trials = _storage.retry(lambda: study._optuna.get_trials(deepcopy=False))
+    for trial in trials[number:] + trials[:number]:  # they are sorted: the first is the one
+        if trial.number == number:
+            return trial
+    raise StudyError(f"the study {study.name!r} has no trial {number}; it has {len(trials)} trials.")
+
+
+def _running(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
+    """The stored trial, if it can be told."""
+    if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
+        raise TypeError(f"`trial` must be a Trial that `ask` gave, or its number, got {trial!r}.")
+    frozen = _frozen(study, trial.number if isinstance(trial, Trial) else int(trial))
+    if isinstance(trial, Trial) and any(
+        frozen.params.get(name, value) != value for name, value in trial.params.items()
+    ):
+        raise StudyError(f"trial {trial.number} of the study {study.name!r} has other parameters: wrong study?")
+    if frozen.user_attrs.get(_storage.STALE) and set(study._space.names) <= set(frozen.params):
+        return frozen
+    if frozen.state in _storage.FINISHED:
+        raise _told_before(frozen)
+    if frozen.state == TrialState.WAITING:
+        raise StudyError(f"trial {frozen.number} waits in line: `ask` for it before telling it.")
+    return frozen
+
+
+def _readmit(study: "Study", stale: FrozenTrial) -> FrozenTrial:
+    """A running trial with the parameters of one that was given up when its process ended, to be told after all."""
+    for other in _storage.trials_of(study._optuna):
+        if other.user_attrs.get(_storage.INSTEAD_OF) == stale.number:
+            raise _told_before(other)
+    attrs = {_storage.INSTEAD_OF: stale.number, _storage.WORKER: _storage.worker()}
+    running = optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=stale.params,
+        distributions=stale.distributions,
+        user_attrs=attrs,
+    )
+    _storage.retry(lambda: study._optuna.add_trial(running))
+    added = [t for t in _storage.trials_of(study._optuna) if t.user_attrs.get(_storage.INSTEAD_OF) == stale.number]
+    return added[0]
+
+
+def _finish(study: "Study", frozen: FrozenTrial, value: float | None) -> None:
+    state = TrialState.FAIL if value is None else TrialState.COMPLETE
+    try:
+        with _storage.quiet():
+            _storage.retry(lambda: study._optuna.tell(frozen.number, value, state))
+    except (ValueError, RuntimeError) as error:  # a race: another process was faster
+        now = _frozen(study, frozen.number)
+        if now.state not in _storage.FINISHED:
+            raise
+        if now.state != state or now.value != value:
+            raise _told_before(now) from error
+
+
+def _told_before(trial: FrozenTrial) -> StudyError:
+    if trial.user_attrs.get(_storage.STALE):
+        return StudyError(f"trial {trial.number} was given up, because the process that asked for it had ended.")
+    what = repr(trial.value) if trial.state == TrialState.COMPLETE else f'state="{trial.state.name.lower()}"'
+    return StudyError(f"trial {trial.number} was told before: {what}.")
