@@ -14,7 +14,7 @@ import numpy as np
 import bojax
 from benchmarks._timing import has
 from bojax import acquisition, surrogates
-from bojax.loop._bayesopt import default_num_initial
+from bojax.loop._defaults import default_num_initial
 
 Method = Callable[
     [bojax.Space, int, int, int], tuple[Callable[[], np.ndarray], Callable[[np.ndarray, np.ndarray], None]]

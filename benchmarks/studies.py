@@ -19,7 +19,7 @@ MODES = ("map", "shard", "vmap")
 
 def initial_size(num_dims: int) -> int:
     """Size of bojax's default initial design, which BoTorch's studies get too."""
-    from bojax.loop._bayesopt import default_num_initial
+    from bojax.loop._defaults import default_num_initial
 
     return default_num_initial(num_dims)
 

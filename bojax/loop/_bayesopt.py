@@ -40,34 +40,22 @@ from bojax.acquisition import (
     with_success,
 )
 from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._defaults import (
+    NUM_INITIAL_GRADIENTS,
+    default_gradient_surrogate,
+    default_num_initial,
+    default_surrogate,
+)
 from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
 from bojax.optim import CandidateOptimizer, Lattice, multistart
 from bojax.space import Space
-from bojax.surrogates import (
-    Surrogate,
-    fit_success,
-    gp,
-    gradient_gp,
-    half_rank,
-    learned_noise,
-    log_tail,
-    matern52,
-    warped,
-)
+from bojax.surrogates import Surrogate, fit_success, half_rank, log_tail
 from bojax.surrogates._output import OutputTransform
 
 POLISH_EVALS = 30
 """Evaluations of the joint polish. At n = 100, d = 6, q = 8 it adds 15 ms to 105 and lifts the batch above BoTorch's
 sequential greedy one on 10 of 10 Gaussian processes (by 0.007 in log joint expected improvement), where the greedy
 batch alone was above on 4."""
-NOISE = {"loc": -4.0, "std": 1.0}
-"""Prior of the logarithm of the noise variance where noise is expected, as in BoTorch. With noise of standard deviation
-0.1 on Hartmann-6 (50 evaluations) and 5 on Branin (30), 32 studies each, the median regret of the point with the best
-mean was 0.15 and 0.74 with this prior and noisy expected improvement, against 0.27 and 1.2 with the defaults for
-objectives without noise; each of the two alone gained less."""
-NUM_INITIAL_GRADIENTS = 3
-"""Size of the initial design with gradients, each of which says as much as d values: with six dimensions, 3 points
-instead of 7 lowered the median of 12 evaluations from -2.89 to -2.91 (logarithm of a cross entropy, 8 seeds)."""
 BYTE_BUDGET = 2**28
 """256 MiB: nothing is divided at ordinary sizes (a row of n = 1,000 with 64 samples takes 54 kB)."""
 
@@ -107,15 +95,6 @@ class BayesoptInfo(NamedTuple):
     acquisition: Float[Array, "q"]
     fit_loss: Float[Array, ""]
     fit_evals: Int[Array, ""]
-
-
-def default_num_initial(num_dims: int) -> int:
-    """Size of the initial design when none is given: d + 1, between 3 and 16.
-
-    Over 192 studies of Branin (25 evaluations), 2, 3 and 4 first points ended at median regrets of about 0.009, 0.008
-    and 0.010, and 12 at 0.04; Hartmann-6 (40 evaluations) did not care between 2 and 16.
-    """
-    return min(max(3, num_dims + 1), 16)
 
 
 def bayesopt(
@@ -158,7 +137,7 @@ def bayesopt(
             while gradients are believed.
         noisy: whether evaluations of one point differ by more than a little. Then the default acquisition is noisy
             expected improvement, and the default surrogate expects a noise variance of about e^-4 of the values'.
-            Figures in `NOISE`.
+            Figures in `loop._defaults`.
         gradients: whether `tell` takes gradients of y, which the default surrogate (`gradient_gp` with warped inputs)
             learns from as long as the values do not contradict them. An `output_transform` changes gradients by its
             slope; where that is 0, they are left out.
@@ -252,22 +231,6 @@ def bayesopt(
         return tell_state(space, state, X, y, noise_var, grad=grad)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
-
-
-def default_surrogate(space: Space, *, noisy: bool = False) -> Surrogate:
-    """A Gaussian process with a Matern-5/2 kernel; categories are compared by equality."""
-    kernel = matern52(categorical_dims=tuple(i for i, c in enumerate(space.is_categorical) if c))
-    return gp(kernel, noise=learned_noise(**NOISE) if noisy else None)
-
-
-def default_gradient_surrogate(
-    space: Space, *, noisy: bool = False, fallback_transform: OutputTransform | None = half_rank
-) -> Surrogate:
-    """The same for values and gradients, its numeric inputs warped."""
-    categorical = tuple(i for i, c in enumerate(space.is_categorical) if c)
-    kernel = warped(matern52(categorical_dims=categorical), fixed_dims=categorical)
-    noise = learned_noise(**NOISE) if noisy else None
-    return gradient_gp(kernel, noise=noise, fallback_transform=fallback_transform)
 
 
 def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: int, model_based):

@@ -27,7 +27,8 @@ from bojax.acquisition import AcquisitionFn, BatchAcquisition, batch_log_ei, per
 from bojax.acquisition._cost import cooled
 from bojax.acquisition._prior import on_params
 from bojax.loop._algorithm import Algorithm, tell_state
-from bojax.loop._bayesopt import BayesoptState, bayesopt, default_surrogate
+from bojax.loop._bayesopt import BayesoptState, bayesopt
+from bojax.loop._defaults import default_surrogate
 from bojax.space import Space
 from bojax.surrogates import Surrogate
 

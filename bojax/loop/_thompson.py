@@ -22,11 +22,10 @@ from bojax.loop._bayesopt import (
     BYTE_BUDGET,
     BayesoptInfo,
     BayesoptState,
-    default_num_initial,
-    default_surrogate,
     observed,
     space_filling,
 )
+from bojax.loop._defaults import default_num_initial, default_surrogate
 from bojax.loop._design import replace_seen, seen_points
 from bojax.optim._multistart import local_search, raw_points
 from bojax.space import Space

@@ -20,7 +20,8 @@ from bojax._errors import Status
 from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
 from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
-from bojax.loop._bayesopt import default_num_initial, default_surrogate, observed
+from bojax.loop._bayesopt import observed
+from bojax.loop._defaults import default_num_initial, default_surrogate
 from bojax.loop._design import design_points, replace_seen, seen_points
 from bojax.loop._regions import Rules, candidates, replay, starting
 from bojax.optim._lattice import is_seen

@@ -99,7 +99,7 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
 
     from bojax import data
     from bojax._runtime import host_scope
-    from bojax.loop._bayesopt import default_surrogate
+    from bojax.loop._defaults import default_surrogate
 
     X, y, noise_var, *_ = study._data(_storage.trials_of(study.optuna), set())
     if np.isfinite(y).sum() < 2:
