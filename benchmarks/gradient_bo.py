@@ -25,6 +25,8 @@ from benchmarks._timing import Report, has, parser
 from bojax import hypergrad
 
 CHECKPOINTS = (8, 12, 16, 20, 30)
+TRAINING_SECONDS = (0.1, 1.0, 10.0, 60.0)
+"""Lengths of a training without gradients for which methods are compared at equal wall clock."""
 
 
 class HyperProblem(NamedTuple):
@@ -199,6 +201,46 @@ def race(report: Report, name: str, problem: HyperProblem, *, num_seeds: int, nu
         rows.append([method, *(f"{regret[c - 1]:.4f}" for c in marks), f"{np.median(seconds[1:, -1]):.1f}"])
         report.figure("race", problem=name, method=method, regrets=(top - values).tolist(), seconds=seconds.tolist())
     report.table(["", *(f"after {c}" for c in marks), "s"], rows)
+    regrets = {method: (top - values, seconds) for method, (values, seconds) in curves.items()}
+    equal_clock(report, name, regrets, problem)
+
+
+def equal_clock(report: Report, name: str, curves: dict[str, tuple[Any, Any]], problem: HyperProblem) -> None:
+    """The same runs at the time that plain BO takes for all its trials, for trainings of several lengths."""
+    cost = gradient_cost(problem)
+    report.section(
+        f"{name}: at equal wall clock",
+        f"A training with its gradient takes {cost:.2f} times as long as one without. Median regret of plain BO after "
+        "all its trials, and of BO with gradients after as many as fit into the same time, suggestions included.",
+    )
+    plain, plain_seconds = curves["BO"]
+    regrets, seconds = curves["BO with gradients"]
+    num_trials, rows = plain.shape[1], []
+    for training in TRAINING_SECONDS:
+        budget = num_trials * training + np.median(plain_seconds[1:, -1])
+        spent = np.median(seconds[1:], axis=0) + cost * training * np.arange(1, num_trials + 1)
+        fitting = int(np.sum(spent <= budget))
+        regret = f"{np.median(regrets[:, fitting - 1]):.4f}" if fitting else "-"
+        rows.append([f"{training:g} s", f"{np.median(plain[:, -1]):.4f}", regret, f"{fitting}"])
+        report.figure("equal clock", problem=name, training=training, cost=cost, trials=fitting, regret=regret)
+    report.table(["training", "BO", "with gradients", "trials"], rows)
+
+
+def gradient_cost(problem: HyperProblem, num_points: int = 20) -> float:
+    """Time of a training with its gradient in units of one without, median over points of the cube."""
+    value = jax.jit(lambda x: problem.value_and_grad(x)[0])  # what only the gradient needs is not computed
+    ratios = []
+    with bojax.host_scope():
+        for x in np.random.default_rng(0).random((num_points + 1, problem.space.num_dims)):
+            with_gradient, without = (_seconds(fn, jnp.asarray(x)) for fn in (problem.value_and_grad, value))
+            ratios.append(with_gradient / without)
+    return float(np.median(ratios[1:]))
+
+
+def _seconds(fn: Callable[[Any], Any], x: Any) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(fn(x))
+    return time.perf_counter() - start
 
 
 def main(argv: list[str] | None = None) -> None:
