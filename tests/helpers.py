@@ -97,6 +97,9 @@ ALGORITHMS = {
         num_restarts=1,
         surrogate=surrogates.gp(surrogates.matern52(categorical_dims=(2,)), num_restarts=1, max_evals=20),
     ),
+    "hybrid": lambda: bojax.loop.hybrid(
+        SPACES["mixed"](), q=2, num_initial=3, num_restarts=2, raw_samples=32, capacity=16
+    ),
     "bayesopt-finite": lambda: small_bayesopt(SPACES["finite"]()),
     "turbo": lambda: bojax.turbo(
         SPACES["mixed"](),

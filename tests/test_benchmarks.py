@@ -134,5 +134,7 @@ def test_hypergrad_peers_say_the_same(tmp_path):
 
 def test_gradient_bo(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.gradient_bo")
-    methods = {figure["values"]["method"] for figure in figures}
+    methods = {figure["values"]["method"] for figure in figures if figure["figure"] == "race"}
     assert methods == {"BO", "BO with gradients", "BO with wrong gradients"}
+    clocks = [figure["values"] for figure in figures if figure["figure"] == "equal clock"]
+    assert len(clocks) == 4 and all(0 <= clock["trials"] <= 8 and clock["cost"] > 0 for clock in clocks)

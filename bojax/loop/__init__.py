@@ -3,6 +3,7 @@
 from bojax.loop._algorithm import Algorithm, Info, grow, restore
 from bojax.loop._bayesopt import BayesoptInfo, BayesoptState, bayesopt
 from bojax.loop._cost_aware import CostAwareInfo, CostAwareState, cost_aware
+from bojax.loop._hybrid import HybridInfo, hybrid
 from bojax.loop._random_search import RandomSearchState, random_search
 from bojax.loop._run import run, run_many
 from bojax.loop._thompson import thompson
@@ -14,11 +15,13 @@ __all__ = [
     "BayesoptState",
     "CostAwareInfo",
     "CostAwareState",
+    "HybridInfo",
     "Info",
     "RandomSearchState",
     "bayesopt",
     "cost_aware",
     "grow",
+    "hybrid",
     "random_search",
     "restore",
     "run",

@@ -258,6 +258,12 @@ def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: i
     return jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, design)
 
 
+def seen_by_surrogate(observations: data.Observations, transform: OutputTransform | None) -> data.Observations:
+    """The observations with finite padding, their values and gradients transformed."""
+    seen = _finite(observations)
+    return seen if transform is None else _transformed(seen, transform)
+
+
 def observed(observations: data.Observations, transform: OutputTransform | None) -> data.Observations:
     """What the surrogate sees of the observations: failures as the worst value, all values transformed."""
     seen = _with_failures(observations)
@@ -269,9 +275,7 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, *, 
     q = design[0].shape[0]
     keys = jax.random.split(key, q + 2)
     observations, pending = state.observations, state.pending
-    data_seen = _finite(observations)
-    if output_transform is not None:
-        data_seen = _transformed(data_seen, output_transform)
+    data_seen = seen_by_surrogate(observations, output_transform)
     params, fit = surrogate.fit(keys[q], data_seen, state.params)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()

@@ -1,0 +1,184 @@
+"""Bayesian optimization and local gradient steps that compete for evaluations.
+
+A Gaussian process looks everywhere; a quasi-Newton step looks at one place and needs no model of the rest. Here both
+make a proposal, each says how much it expects to gain, and the larger gain is evaluated:
+
+* the process with gradients (`bayesopt(gradients=True)`): the expected improvement at its candidate;
+* from the best point told, a step of the quadratic model that BFGS builds from the gradients of the points around it,
+  no longer than a trust radius. It gains g.s (t - t^2 / 2) when the full step s is cut to the share t. The process has
+  a say in it: no step counts for more than `OPTIMISM` standard deviations above the mean there.
+
+The radius follows from what was told: twice the distance from the best point to its nearest neighbour where that came
+before (the last step was good), half of it where the neighbour came later (it was not). So nothing but told data is
+needed to resume. Where gradients are not believed, there is no local proposal.
+
+The idea of competition on predicted improvement is that of LAGO (2026, arXiv:2603.02970).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax import data
+from bojax._types import Array, Bool, Float, Int
+from bojax.data import Observations
+from bojax.loop._algorithm import Algorithm
+from bojax.loop._bayesopt import bayesopt, seen_by_surrogate
+from bojax.loop._defaults import default_gradient_surrogate
+from bojax.space import Space
+from bojax.surrogates import log_tail
+from bojax.surrogates._standardize import standardize
+
+NUM_NEIGHBOURS = 10
+"""Points around the best one whose gradients the quadratic model is built from."""
+RADIUS_BOUNDS = (1e-3, 0.25)
+"""Of the trust radius, times the square root of the number of dimensions."""
+OPTIMISM = 1.0
+
+
+class HybridInfo(NamedTuple):
+    """How an `ask` went.
+
+    Attributes:
+        status: a `Status` code.
+        valid: [q] which points are suggestions.
+        acquisition: [q] the acquisition at each candidate of the process when it was chosen.
+        is_local: whether the first point is a local step.
+        local_gain: what the local step expects to gain, in standard deviations of y; minus infinity where there is
+            none.
+        global_gain: expected improvement at the first candidate of the process, in standard deviations of y; NaN in
+            the initial design.
+    """
+
+    status: Int[Array, ""]
+    valid: Bool[Array, "q"]
+    acquisition: Float[Array, "q"]
+    is_local: Bool[Array, ""]
+    local_gain: Float[Array, ""]
+    global_gain: Float[Array, ""]
+
+
+def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
+    """Bayesian optimization with gradients whose first candidate of each batch competes with a local step.
+
+    Args:
+        space: what to search. Local steps move Floats only.
+        noisy: see `bayesopt`.
+        arguments: further ones of `bayesopt`, but for the surrogate, the acquisition and the output transform.
+
+    Returns:
+        An `Algorithm` whose `ask` gives a `HybridInfo`, and whose `tell` takes `grad`.
+
+    Raises:
+        ValueError: see `bayesopt`.
+
+    Example:
+        >>> import jax, bojax
+        >>> algorithm = bojax.loop.hybrid(bojax.Space(x=bojax.Float(0.0, 1.0)))
+        >>> state = algorithm.init(jax.random.key(0))
+        >>> X, state, info = algorithm.ask(jax.random.key(1), state)
+        >>> X.shape
+        (1, 1)
+    """
+    surrogate = default_gradient_surrogate(space, noisy=noisy)
+    base = bayesopt(space, gradients=True, noisy=noisy, surrogate=surrogate, output_transform=log_tail, **arguments)
+    moves = ~(jnp.asarray(space.is_categorical) | (jnp.asarray(space.num_values) > 0))
+
+    @jax.jit
+    def ask(key, state):
+        X, after, info = base.ask(key, state)
+        modelled = jnp.isfinite(info.acquisition[0]) & after.params.believed  # not the initial design
+        seen = seen_by_surrogate(state.observations, log_tail)
+        x, gain = local_step(seen, moves)
+        posterior = surrogate.posterior(after.params, seen).standardized()
+        mean, var = posterior.mean_var(x[None])
+        best = jnp.max(jnp.where(seen.mask, posterior.mean(seen.X), -jnp.inf))
+        local_gain = jnp.minimum(
+            gain / standardize(seen.y, seen.mask)[1].scale, mean[0] - best + OPTIMISM * jnp.sqrt(var[0])
+        )
+        global_gain = jnp.exp(info.acquisition[0])
+        is_new = ~jnp.any(state.pending.mask & jnp.all(jnp.abs(state.pending.X - x[None]) < 1e-6, axis=-1))
+        is_local = modelled & info.valid[0] & is_new & (local_gain > global_gain)
+        X = X.at[0].set(jnp.where(is_local, space.round(x), X[0]))
+        pending = data.add_pending(state.pending, X, info.valid)
+        gains = {"is_local": is_local, "local_gain": local_gain, "global_gain": global_gain}
+        told = HybridInfo(status=info.status, valid=info.valid, acquisition=info.acquisition, **gains)
+        return X, after._replace(pending=pending), told
+
+    return base._replace(ask=ask)
+
+
+def local_step(observations: Observations, moves: Bool[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, ""]]:
+    """A trust-region step of a quasi-Newton model from the best point, and what it expects to gain.
+
+    Args:
+        observations: what was told, with gradients, as the process sees it.
+        moves: [d] which columns may move.
+
+    Returns:
+        The point, and the gain in units of y: minus infinity where the best point has no gradient.
+    """
+    X, d = observations.X, observations.X.shape[-1]
+    if observations.grad is None:
+        raise ValueError("`observations` must hold gradients.")
+    known = observations.mask & jnp.any(jnp.isfinite(observations.grad), axis=-1)
+    G = jnp.where(jnp.isfinite(observations.grad) & moves[None, :], observations.grad, 0.0)
+    best = jnp.argmax(jnp.where(observations.mask, observations.y, -jnp.inf))
+    x, g = X[best], G[best]
+    outward = ((x <= 0) & (g < 0)) | ((x >= 1) & (g > 0))
+    g = jnp.where(outward, 0.0, g)
+
+    distance = jnp.sqrt(jnp.sum((X - x[None]) ** 2, axis=-1))
+    distance = jnp.where(observations.mask & (distance > 0), distance, jnp.inf)
+    nearest = jnp.argmin(distance)
+    root = jnp.sqrt(jnp.asarray(d, X.dtype))
+    radius = jnp.where(jnp.isfinite(distance[nearest]), distance[nearest], RADIUS_BOUNDS[1] * root)
+    alone = ~jnp.any(jnp.isfinite(distance))
+    radius = radius * jnp.where(alone, 1.0, jnp.where(nearest < best, 2.0, 0.5))
+    radius = jnp.clip(radius, RADIUS_BOUNDS[0] * root, RADIUS_BOUNDS[1] * root)
+
+    far_to_near = jnp.argsort(jnp.where(known, distance, jnp.inf))[: min(NUM_NEIGHBOURS, X.shape[0])][::-1]
+    usable = jnp.isfinite(distance[far_to_near]) & known[far_to_near]
+    S = jnp.where(moves[None, :], X[far_to_near] - x[None], 0.0)
+    D = jnp.where(usable[:, None], G[best][None] - G[far_to_near], 0.0)  # of -y, so that curvature is positive
+    step = inverse_hessian_product(S, D, g, radius)
+    step = jnp.where(outward, 0.0, step)
+    slope = jnp.sum(step * g)
+    length = jnp.sqrt(jnp.sum(step**2))
+    share = jnp.minimum(1.0, radius / jnp.where(length > 0, length, 1.0))
+    usable_step = known[best] & (slope > 0) & jnp.isfinite(slope)
+    gain = jnp.where(usable_step, slope * (share - 0.5 * share**2), -jnp.inf)
+    return jnp.clip(x + jnp.where(usable_step, share * step, 0.0), 0.0, 1.0), gain
+
+
+def inverse_hessian_product(
+    S: Float[Array, "m d"], D: Float[Array, "m d"], g: Float[Array, "d"], radius: Float[Array, ""]
+) -> Float[Array, "d"]:
+    """H g by the two loops of limited-memory BFGS (Nocedal 1980); without a usable pair, a step of length `radius`.
+
+    Args:
+        S: [m, d] differences of points, the most trusted last.
+        D: [m, d] differences of gradients, in the same order; rows without positive curvature are left out.
+        g: [d] what is multiplied.
+        radius: length of the step where nothing is known of the curvature.
+    """
+    curvature = jnp.sum(S * D, axis=-1)
+    squares = jnp.sum(D * D, axis=-1)
+    good = curvature > 1e-10 * jnp.sqrt(jnp.sum(S * S, axis=-1) * squares)
+    rho = jnp.where(good, 1.0 / jnp.where(good, curvature, 1.0), 0.0)
+
+    def back(q, row):
+        s, y, rho = row
+        a = rho * jnp.sum(s * q)
+        return q - a * y, a
+
+    def forth(r, row):
+        s, y, rho, a = row
+        return r + s * (a - rho * jnp.sum(y * r)), None
+
+    q, a = jax.lax.scan(back, g, (S, D, rho), reverse=True)
+    last = jnp.argmax(jnp.where(good, jnp.arange(len(good)), -1))
+    plain = radius / jnp.maximum(jnp.sqrt(jnp.sum(g * g)), jnp.finfo(g.dtype).tiny)
+    scale = jnp.where(jnp.any(good), curvature[last] / jnp.where(good[last], squares[last], 1.0), plain)
+    return jax.lax.scan(forth, scale * q, (S, D, rho, a))[0]
