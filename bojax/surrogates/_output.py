@@ -69,16 +69,18 @@ def log_tail(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
     seeds, with gradients) it took the median regret after 12 trainings from 0.0099, 0.124 and 1.04 to 0.0073, 0.113 and
     0.96.
     """
-    standard, scale = _held_standard(y, mask)  # large values would not be finite
+    standard, scale = standardize(y, mask)  # large values would not be finite
     count = jnp.maximum(jnp.sum(mask), 1)
     ordered = jnp.sort(jnp.where(mask, standard, jnp.inf))
     median = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
     spread = ordered[count - 1] - median
     median, spread = (jax.lax.stop_gradient(jnp.where(jnp.isfinite(a), a, 0.0)) for a in (median, spread))
     spread = jnp.where(spread > 0, spread, 1.0)
+    loc, factor = jax.lax.stop_gradient((scale.loc, scale.scale))
+    standard = (y - loc) / factor
     below = jnp.maximum(median - standard, 0.0)
     warped = jnp.where(mask & (below > 0), median - spread * jnp.log1p(below / spread), standard)
-    return scale.loc + scale.scale * jnp.where(mask, warped, 0.0)
+    return loc + factor * jnp.where(mask, warped, 0.0)
 
 
 def power(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
