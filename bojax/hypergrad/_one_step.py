@@ -44,10 +44,11 @@ class OneStep:
         v = _tree.scaled(self.scale, b)
         grad = _tree.add(direct, -1, cross_term(problem, case, params, v))
         kind, _ = float_info(params)
-        finite = _tree.all_finite(value, grad, params)
+        g = inner_gradient(problem, case)(params, case.hparams)
+        finite = _tree.all_finite(value, grad, params, g)
         info = Info(
             status=jnp.where(finite, jnp.int32(HypergradStatus.OK), jnp.int32(HypergradStatus.NONFINITE)),
-            inner_grad_norm=_tree.norm(inner_gradient(problem, case)(params, case.hparams)).astype(kind),
+            inner_grad_norm=_tree.norm(g).astype(kind),
             inner_steps=jnp.asarray(inner_steps, jnp.int32),
             adjoint_residual=jnp.zeros((), kind),
             adjoint_steps=jnp.int32(0),

@@ -109,15 +109,16 @@ def raise_for_status(result: Hypergrad) -> None:
 
 def throwing(result: Hypergrad) -> Hypergrad:
     """The same, and `raise_for_status` when its arrays are there, also where compiled code computes them."""
-    if not isinstance(result.info.status, Tracer):
-        raise_for_status(result)
+    seen = jax.lax.stop_gradient(result.info)  # calls to the host have no derivative
+    if not isinstance(seen.status, Tracer):
+        _raise_for(seen)
         return result
 
     def look(info):
         _raise_for(info)
         return np.int32(0)
 
-    zero = io_callback(look, jax.ShapeDtypeStruct((), jnp.int32), result.info)
+    zero = io_callback(look, jax.ShapeDtypeStruct((), jnp.int32), seen)
     return result._replace(info=result.info._replace(status=result.info.status + zero))
 
 

@@ -2,7 +2,8 @@
 
 Each is a function `(y [n], mask [n]) -> y [n]` that keeps the order of the masked values (larger stays better) and is
 finite outside the mask too. `bayesopt(output_transform=...)` and `with_output_transform` take them; `half_rank` is
-another. What is stored and told stays as it is.
+another. What is stored and told stays as it is. Their derivative is the slope of the map at each value, with what was
+estimated from all values (mean, spread, exponent) held: by it told noise and gradients are transformed.
 
     log_output    -log(c - y), c a little above the largest value: losses told as -loss get the scale of log(loss)
     power         Yeo and Johnson's (2000) power transformation of the standardised values, exponent by likelihood
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
 from bojax.surrogates._base import Surrogate
-from bojax.surrogates._standardize import standardize
+from bojax.surrogates._standardize import Scale, standardize
 
 OutputTransform = Callable[[Float[Array, "n"], Bool[Array, "n"]], Float[Array, "n"]]
 
@@ -37,8 +38,8 @@ def log_output(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"
         y: [n] values, larger is better.
         mask: [n] which values count.
     """
-    standard, scale = standardize(y, mask)
-    best = jnp.max(jnp.where(mask, standard, -jnp.inf))
+    standard, scale = _held_standard(y, mask)
+    best = jax.lax.stop_gradient(jnp.max(jnp.where(mask, standard, -jnp.inf)))
     best = jnp.where(jnp.isfinite(best), best, 0.0)
     zero = -scale.loc / scale.scale  # where the value 0 stands
     natural = jnp.all(jnp.where(mask, y < 0.0, True)) & jnp.isfinite(zero)
@@ -47,9 +48,16 @@ def log_output(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"
     return jnp.where(mask, -jnp.log(jnp.maximum(loss, tiny)), 0.0)
 
 
+def _held_standard(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Array, "n"], Scale]:
+    """`standardize`, whose derivative takes location and scale for constants."""
+    standard, scale = jax.lax.stop_gradient(standardize(y, mask))
+    y = jnp.where(mask, y, 0.0)
+    return standard + (y - jax.lax.stop_gradient(y)) / scale.scale, scale
+
+
 def bilog(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
     """Logarithmic on both sides of the mean: large values of either sign lose their size; arguments as in `power`."""
-    standard, _ = standardize(y, mask)
+    standard, _ = _held_standard(y, mask)
     return jnp.sign(standard) * jnp.log1p(jnp.abs(standard))
 
 
@@ -82,7 +90,7 @@ def power(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
         y: [n] values; those outside the mask may be anything.
         mask: [n] which values count.
     """
-    standard, _ = standardize(y, mask)
+    standard, _ = _held_standard(y, mask)
     count = jnp.maximum(jnp.sum(mask), 1).astype(y.dtype)
     log_slope = jnp.sum(jnp.where(mask, jnp.sign(standard) * jnp.log1p(jnp.abs(standard)), 0.0))
 

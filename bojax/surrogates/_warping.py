@@ -40,7 +40,7 @@ class WarpedParams(NamedTuple):
 def kumaraswamy(X: Float[Array, "n d"], log_a: Float[Array, "d"], log_b: Float[Array, "d"]) -> Float[Array, "n d"]:
     """1 - (1 - x^a)^b in every column; the identity at a = b = 1, with a finite slope up to both ends.
 
-    The ends are approached to a millionth of the side (a thousandth of it in float32, where 1 - x^a loses its digits),
+    The ends are approached to a millionth of the side (a ten-thousandth in float32, where 1 - x^a loses its digits),
     beyond which the map goes on in a straight line.
     """
     edge = 1e-6 if jnp.finfo(X.dtype).bits >= 64 else 1e-4

@@ -209,6 +209,13 @@ def test_one_step_points_downhill(x64):
     assert relative_error(result.grad, same.grad) < 1e-12
 
 
+def test_one_step_tells_of_an_inner_loss_that_is_not_finite():
+    inner = lambda w, h, d: jnp.sum((w - d) ** 2) + h * jnp.sum(w**2)  # noqa: E731
+    fn = hg.hypergradient(inner, lambda w, h, d: jnp.sum(w**2), method=hg.OneStep())
+    assert fn(1.0, jnp.zeros(2), jnp.ones(2)).info.status == hg.HypergradStatus.OK
+    assert fn(1.0, jnp.zeros(2), jnp.full(2, jnp.nan)).info.status == hg.HypergradStatus.NONFINITE
+
+
 @pytest.mark.parametrize("linear", ["dense", "cg"])
 def test_newton_reaches_the_minimum(x64, linear):
     known = problems.logistic()

@@ -258,6 +258,19 @@ def test_throw(x64, name):
         jax.block_until_ready(run(jnp.asarray([2.0, 0.0]) if several else 0.0))
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_throw_in_a_derivative(x64, jit):
+    """Training diverges where the rate is not finite, and has derivatives elsewhere."""
+    outer = lambda w, h, data: jnp.sum((w - 1) ** 2)  # noqa: E731
+    method = hg.Forward(optax.sgd, 3)
+    fns = [hg.hypergradient(lambda w, h, d: jnp.sum(w**2), outer, method=method, throw=t) for t in (False, True)]
+    plain, throwing = (jax.grad(lambda h, fn=fn: fn(h, jnp.ones(2)).value) for fn in fns)
+    run = jax.jit(throwing) if jit else throwing
+    assert run(0.1) == plain(0.1) != 0
+    with pytest.raises(Exception, match="hypergradient status nonfinite"):
+        jax.block_until_ready(run(jnp.inf))
+
+
 def test_throw_in_the_outer_loop(x64):
     fn = hg.hypergradient(
         lambda w, h, d: 0.5 * h * jnp.sum((w - 1) ** 2), lambda w, h, d: jnp.sum(w**2) + h**2, throw=True

@@ -45,6 +45,21 @@ def test_few_or_equal_values_do_no_harm(name):
         assert np.all(np.isfinite(TRANSFORMS[name](y, mask)))
 
 
+@pytest.mark.parametrize("name", ["log_output", "log_tail", "bilog", "power"])
+def test_derivatives_are_slopes(name):
+    """Of a map that all values together chose, and that none of them moves."""
+    with jax.enable_x64(True):
+        for y in (jnp.array([-3.0, -1.0, -0.5, 2.0, jnp.nan]), jnp.array([-13.0, -11.0, -10.5, -10.0, 9.0])):
+            transform, mask = TRANSFORMS[name], jnp.arange(5) < 4
+            slopes = jax.jacfwd(lambda y: transform(y, mask))(y)[:4, :4]  # noqa: B023
+            assert np.array_equal(slopes, np.diag(np.diagonal(slopes)))
+            z = np.asarray(transform(y, mask))[:4]
+            low, high = np.sort(np.stack([np.diagonal(slopes)[:-1], np.diagonal(slopes)[1:]]), axis=0)
+            secants = np.diff(z) / np.diff(np.asarray(y[:4]))
+            inside = (low <= secants + 1e-9) & (secants <= high + 1e-9)
+            assert np.all(low > 0) and inside.sum() >= 2  # power bends one way and bilog the other at the mean
+
+
 def test_powers_are_those_of_scipy():
     with jax.enable_x64(True):
         z = np.random.default_rng(1).normal(size=40) * 2
