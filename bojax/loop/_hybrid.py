@@ -12,6 +12,12 @@ The radius follows from what was told: twice the distance from the best point to
 before (the last step was good), half of it where the neighbour came later (it was not). So nothing but told data is
 needed to resume. Where gradients are not believed, there is no local proposal.
 
+The process alone is strong where it can take whole gradients: on 30 penalties of a logistic regression (28 trainings, 3
+seeds) and a quadratic in 20 variables it always won, and the result is that of `bayesopt`. In 60 variables, where
+after eight points one directional derivative each is left, a tenth of 24 evaluations were local: on an ill-conditioned
+quadratic the median of the logarithmic gain (6 seeds) rose from 1.40 to 2.05 (L-BFGS-B from a random point 1.74), on
+Rosenbrock's function it stayed at -2.7 (L-BFGS-B -1.9).
+
 The idea of competition on predicted improvement is that of LAGO (2026, arXiv:2603.02970).
 """
 
@@ -35,6 +41,8 @@ NUM_NEIGHBOURS = 10
 RADIUS_BOUNDS = (1e-3, 0.25)
 """Of the trust radius, times the square root of the number of dimensions."""
 OPTIMISM = 1.0
+"""With 0 the expected improvement always wins, being no less at its own maximum. Without any bound the steps' own
+estimates are too high, and on 12 penalties of a logistic regression the median fell from 3.09 to 3.02 (6 seeds)."""
 
 
 class HybridInfo(NamedTuple):
