@@ -162,25 +162,26 @@ def _fit(settings: _Settings, key, observations: Observations, params: GradientG
 
 def _fit_rows(settings: _Settings, key, rows: Rows, params: GradientGPParams):
     model, grad_noise = settings.packed, settings.grad_noise
-    start = params._replace(believed=())
-    flat, unravel = ravel_pytree(start)
+    flat, unravel = ravel_pytree((params.gp, params.log_grad_noise_var))
     num_dims = rows.P.shape[-1] // 2
     (gp_low, gp_high), (low, high) = bounds(model, params.gp), grad_noise.bounds(params.log_grad_noise_var)
-    lower, upper = (ravel_pytree(GradientGPParams(*pair, ()))[0] for pair in ((gp_low, low), (gp_high, high)))
+    lower, upper = (ravel_pytree(pair)[0] for pair in ((gp_low, low), (gp_high, high)))
     first = starts(model, key, params.gp, num_dims, settings.num_restarts)
     mode = ravel_pytree(grad_noise.init(flat.dtype))[0]
     noises = jnp.broadcast_to(mode, (settings.num_restarts, *mode.shape))
     noises = noises.at[0].set(ravel_pytree(params.log_grad_noise_var)[0])
     x0 = jnp.clip(jnp.concatenate([first, noises], axis=-1), lower[None], upper[None])
 
+    def at(theta):
+        return GradientGPParams(*unravel(theta), believed=jnp.asarray(True))
+
     def loss(theta):
-        return _loss(settings, unravel(theta), rows)
+        return _loss(settings, at(theta), rows)
 
     result, losses = minimize_starts(loss, x0, lower, upper, settings.max_evals)
     best = jnp.argmin(losses)
     ok = jnp.isfinite(losses[best])
-    taught = unravel(jnp.where(ok, result.x[best], flat))._replace(believed=jnp.asarray(True))
-    return taught, FitInfo(losses[best], losses, result.num_evals, ok)
+    return at(jnp.where(ok, result.x[best], flat)), FitInfo(losses[best], losses, result.num_evals, ok)
 
 
 def _fallback(settings: _Settings, observations: Observations) -> Observations:

@@ -99,13 +99,10 @@ def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) ->
         X, direction = jax.jvp(lambda X: warp(params, X), (jets.X,), (jets.direction,))
         return Jets(X, jets.value, direction)
 
-    derivatives = None
-    if inner.derivatives is not None:
-        of_jets = inner.derivatives
+    def derivatives_by(of_jets):
+        return lambda params, A, B: of_jets(params.kernel, warped_jets(params, A), warped_jets(params, B))
 
-        def derivatives(params, A, B):
-            return of_jets(params.kernel, warped_jets(params, A), warped_jets(params, B))
-
+    derivatives = None if inner.derivatives is None else derivatives_by(inner.derivatives)
     features = None
     if inner.features is not None:
         base = inner.features
