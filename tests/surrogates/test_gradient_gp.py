@@ -15,6 +15,7 @@ from bojax.surrogates._warping import WarpedParams
 from tests.helpers import smooth
 
 KERNELS = {"matern52": matern52(), "rbf": rbf(), "categorical": matern52(categorical_dims=(1,))}
+DEFAULT = gradient_gp()  # one for all tests, so that equal shapes compile once
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 PARAMS = KernelParams(np.log(np.array([0.3, 0.7, 1.2])), np.array(0.3))
 
@@ -63,11 +64,14 @@ def test_derivatives_of_a_warped_kernel(name, x64):
     def value(t, s):
         return kernel.matrix(params, A.X + t * A.direction, B.X + s * B.direction)
 
-    along_a, along_b = jax.jacfwd(value, 0)(0.0, 0.0), jax.jacfwd(value, 1)(0.0, 0.0)
-    both = jax.jacfwd(jax.jacfwd(value, 0), 1)(0.0, 0.0)
+    @jax.jit
+    def slopes(t, s):
+        return value(t, s), *jax.jacfwd(value, (0, 1))(t, s), jax.jacfwd(jax.jacfwd(value, 0), 1)(t, s)
+
+    plain, along_a, along_b, both = slopes(0.0, 0.0)
     a, b = A.value[:, None], B.value[None, :]
-    expected = a * b * value(0.0, 0.0) + b * along_a + a * along_b + both
-    np.testing.assert_allclose(kernel.derivatives(params, A, B), expected, rtol=1e-9, atol=1e-9)
+    expected = a * b * plain + b * along_a + a * along_b + both
+    np.testing.assert_allclose(jax.jit(kernel.derivatives)(params, A, B), expected, rtol=1e-9, atol=1e-9)
 
 
 @every_kernel
@@ -107,7 +111,7 @@ def error(posterior):
 
 
 def test_gradients_teach(x64):
-    _, with_grads, info = fitted(gradient_gp(), observations(n=14, capacity=16))
+    _, with_grads, info = fitted(DEFAULT, observations(n=14, capacity=16))
     _, without, _ = fitted(gp(), observations(n=14, capacity=16, grads=False))
     assert info.ok and error(with_grads) < 0.6 * error(without)
     assert float(jnp.mean(with_grads.var(queries()))) < 0.5 * float(jnp.mean(without.var(queries())))
@@ -129,8 +133,8 @@ def test_without_gradients_it_is_the_plain_process(x64):
 
 def test_wrong_gradients_are_switched_off(x64):
     seen = observations(n=16, capacity=16, wrong=True)
-    params, misled, _ = fitted(gradient_gp(), seen)
-    trusting, right, _ = fitted(gradient_gp(), observations(n=16, capacity=16))
+    params, misled, _ = fitted(DEFAULT, seen)
+    trusting, right, _ = fitted(DEFAULT, observations(n=16, capacity=16))
     _, without, _ = fitted(gp(warped()), seen._replace(grad=None))
     assert not params.believed and trusting.believed
     assert error(right) < error(without)
@@ -141,10 +145,10 @@ def test_a_chaotic_gradient_is_left_out(x64):
     seen = observations(n=14, capacity=16)
     chaotic = seen._replace(grad=seen.grad.at[3].set(jnp.array([1e9, -1e7])))
     assert int(jnp.sum(rows_of(chaotic).mask)) == 14 * 3 - 2
-    params, posterior, _ = fitted(gradient_gp(), chaotic)
+    params, posterior, _ = fitted(DEFAULT, chaotic)
     assert params.believed
     without = seen._replace(grad=seen.grad.at[3].set(jnp.nan))
-    np.testing.assert_array_equal(posterior.mean(queries()), fitted(gradient_gp(), without)[1].mean(queries()))
+    np.testing.assert_array_equal(posterior.mean(queries()), fitted(DEFAULT, without)[1].mean(queries()))
 
 
 @pytest.mark.parametrize("max_rows", [600, 10])
@@ -165,7 +169,7 @@ def test_padding_and_missing_components_change_nothing(max_rows, x64):
 
 def test_the_mean_has_the_gradients_that_were_told(x64):
     seen = observations()
-    surrogate = gradient_gp()
+    surrogate = DEFAULT
     params, posterior, _ = fitted(surrogate, seen)
     slopes = jax.vmap(jax.grad(lambda x: posterior.mean(x[None])[0]))(seen.X)
     np.testing.assert_allclose(slopes, seen.grad, atol=0.02 * float(jnp.max(jnp.abs(seen.grad))))
