@@ -23,13 +23,13 @@ from bojax.hypergrad._inert import check_live
 from bojax.hypergrad._nystrom import Nystrom
 from bojax.hypergrad._problem import (
     Case,
-    LinearSolver,
     MatVec,
     Problem,
     Solution,
     cross_term,
     float_info,
     inner_gradient,
+    linear_solver,
     loss_leaves,
     outer_gradients,
     solve_inner,
@@ -85,7 +85,7 @@ class Implicit:
     def __call__(self, problem: Problem, case: Case) -> Hypergrad:
         """The hypergradient at the solution of the inner problem."""
         params, inner_steps = solve_inner(problem, case)
-        solver = self._linear_solver()
+        solver = linear_solver(self.solver)
         for _ in range(self.polish):
             g, matvec, precondition = self._system(problem, case, params)
             params = _tree.add(params, -1, solver(matvec, g, None, precondition).x)
@@ -99,13 +99,6 @@ class Implicit:
         finite = finite & (_tree.all_finite(grad) | ~_tree.all_finite(v))  # a failed solve has its own status
         info = info._replace(status=jnp.where(finite, info.status, jnp.int32(HypergradStatus.NONFINITE)))
         return Hypergrad(value, grad, params, v, info, aux)
-
-    def _linear_solver(self) -> LinearSolver:
-        if hasattr(self.solver, "compute"):
-            from bojax.hypergrad._lineax import Lineax  # lineax is imported only by those who use it
-
-            return Lineax(self.solver)
-        return self.solver
 
     def _system(self, problem: Problem, case: Case, params: Any) -> tuple[Any, MatVec, MatVec | None]:
         """The inner gradient, the products with the curvature (linearised once), and the preconditioner."""

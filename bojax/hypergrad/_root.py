@@ -20,7 +20,7 @@ from bojax.hypergrad import _tree
 from bojax.hypergrad._cg import CG
 from bojax.hypergrad._closure import open_closure
 from bojax.hypergrad._inert import check_differentiable
-from bojax.hypergrad._problem import MatVec, Solution
+from bojax.hypergrad._problem import MatVec, Solution, linear_solver
 
 Optimality = Callable[[Any, Any], Any]
 """`optimality(params, hparams)`, a tree like params that is zero at the solution."""
@@ -153,12 +153,8 @@ def root(
 def _solve(matvec: MatVec, b: Any, solver: Any, symmetric: bool) -> tuple[Solution, Array]:
     """The solution of A x = b and the norm of its residual."""
     solver = CG() if solver is None else solver
-    if hasattr(solver, "compute"):
-        from bojax.hypergrad._lineax import Lineax  # lineax is imported only by those who use it
-
-        solution = Lineax(solver, symmetric)(matvec, b, None)
-    elif symmetric:
-        solution = solver(matvec, b, None, None)
+    if symmetric or hasattr(solver, "compute"):
+        solution = linear_solver(solver, symmetric)(matvec, b, None, None)
     else:
         transpose = jax.linear_transpose(matvec, b)
         solution = solver(lambda v: transpose(matvec(v))[0], transpose(b)[0], None, None)

@@ -50,7 +50,7 @@ from bojax.loop._design import design_points, mark_seen, replace_seen, seen_poin
 from bojax.optim import CandidateOptimizer, Lattice, multistart
 from bojax.space import Space
 from bojax.surrogates import Surrogate, fit_success, half_rank, log_tail
-from bojax.surrogates._output import OutputTransform
+from bojax.surrogates._output import OutputTransform, transformed
 
 POLISH_EVALS = 30
 """Evaluations of the joint polish. At n = 100, d = 6, q = 8 it adds 15 ms to 105 and lifts the batch above BoTorch's
@@ -261,7 +261,7 @@ def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: i
 def seen_by_surrogate(observations: data.Observations, transform: OutputTransform | None) -> data.Observations:
     """The observations with finite padding, their values and gradients transformed."""
     seen = _finite(observations)
-    return seen if transform is None else _transformed(seen, transform)
+    return seen if transform is None else transformed(seen, transform)
 
 
 def observed(observations: data.Observations, transform: OutputTransform | None) -> data.Observations:
@@ -279,7 +279,7 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, *, 
     params, fit = surrogate.fit(keys[q], data_seen, state.params)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()
-    best_f, center = _incumbent(posterior, observations)
+    best_f, center = incumbent(posterior, observations)
     context = Context(best_f, data_seen.X, data_seen.mask, pending.X, pending.mask)
     if state.failures is not None:
         categories = tuple(i for i, categorical in enumerate(lattice.is_categorical) if categorical)
@@ -345,19 +345,6 @@ def _polish(lattice, acquisition, chosen, X):
     return jnp.where(better, lattice.snap(result.x[0].reshape(q, d)), X)
 
 
-def _transformed(observations, transform):
-    """Values transformed, and gradients by the slope of the transform at each value; unknown where that is 0."""
-
-    def apply(y):
-        return transform(y, observations.mask)
-
-    if observations.grad is None:
-        return observations._replace(y=apply(observations.y))
-    slope = jnp.diagonal(jax.jacfwd(apply)(observations.y))[:, None]
-    grad = jnp.where(jnp.abs(slope) > 1e-6, slope * observations.grad, jnp.nan)
-    return observations._replace(y=apply(observations.y), grad=grad)
-
-
 def _finite(observations):
     """The observations with finite padding: what failed is none of the surrogate's business."""
     X = jnp.where(jnp.all(jnp.isfinite(observations.X), axis=-1)[:, None], observations.X, 0.5)
@@ -378,7 +365,7 @@ def _with_failures(observations):
     return observations._replace(X=X, y=jnp.where(failed, worst, observations.y), mask=observations.mask | failed)
 
 
-def _incumbent(posterior, observations):
+def incumbent(posterior, observations):
     """The largest posterior mean among the observed points, and where it is.
 
     The mean rather than the observed value: with noise the largest observation is mostly a lucky one.

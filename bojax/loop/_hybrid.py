@@ -30,7 +30,7 @@ from bojax import data
 from bojax._types import Array, Bool, Float, Int
 from bojax.data import Observations
 from bojax.loop._algorithm import Algorithm
-from bojax.loop._bayesopt import bayesopt, seen_by_surrogate
+from bojax.loop._bayesopt import bayesopt, incumbent, seen_by_surrogate
 from bojax.loop._defaults import default_gradient_surrogate
 from bojax.space import Space
 from bojax.surrogates import log_tail
@@ -101,7 +101,7 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
         x, gain = local_step(seen, moves)
         posterior = surrogate.posterior(after.params, seen).standardized()
         mean, var = posterior.mean_var(x[None])
-        best = jnp.max(jnp.where(seen.mask, posterior.mean(seen.X), -jnp.inf))
+        best, _ = incumbent(posterior, seen)
         local_gain = jnp.minimum(
             gain / standardize(seen.y, seen.mask)[1].scale, mean[0] - best + OPTIMISM * jnp.sqrt(var[0])
         )
@@ -141,9 +141,8 @@ def local_step(observations: Observations, moves: Bool[Array, "d"]) -> tuple[Flo
     distance = jnp.where(observations.mask & (distance > 0), distance, jnp.inf)
     nearest = jnp.argmin(distance)
     root = jnp.sqrt(jnp.asarray(d, X.dtype))
-    radius = jnp.where(jnp.isfinite(distance[nearest]), distance[nearest], RADIUS_BOUNDS[1] * root)
-    alone = ~jnp.any(jnp.isfinite(distance))
-    radius = radius * jnp.where(alone, 1.0, jnp.where(nearest < best, 2.0, 0.5))
+    # Without a neighbour the distance is infinite, and the radius the largest.
+    radius = distance[nearest] * jnp.where(nearest < best, 2.0, 0.5)
     radius = jnp.clip(radius, RADIUS_BOUNDS[0] * root, RADIUS_BOUNDS[1] * root)
 
     far_to_near = jnp.argsort(jnp.where(known, distance, jnp.inf))[: min(NUM_NEIGHBOURS, X.shape[0])][::-1]

@@ -56,16 +56,16 @@ def rows_of(observations: Observations, max_rows: int = MAX_ROWS) -> Rows:
     known = mask[:, None] & jnp.isfinite(observations.grad)
     grad = jnp.where(known, observations.grad, 0.0) / scale.scale
     norm = jnp.sqrt(jnp.sum(grad**2, axis=-1))
-    known = known & (norm <= MAX_SLOPE)[:, None]
+    credible = norm <= MAX_SLOPE
+    known = known & credible[:, None]
     grad = jnp.where(known, grad, 0.0)
     if n * (d + 1) <= max_rows:
         direction = jnp.tile(jnp.eye(d, dtype=X.dtype), (n, 1))
         points, slopes, seen = jnp.repeat(X, d, axis=0), grad.reshape(-1), known.reshape(-1)
     else:
-        norm = jnp.sqrt(jnp.sum(grad**2, axis=-1))
-        seen = norm > 0
+        seen = credible & (norm > 0)
         direction = grad / jnp.where(seen, norm, 1.0)[:, None]
-        points, slopes = X, norm
+        points, slopes = X, jnp.where(seen, norm, 0.0)
     derivatives = pack(Jets(points, jnp.zeros(len(points), X.dtype), direction)), slopes, seen, jnp.zeros_like(slopes)
     P, y, mask, told = (jnp.concatenate(pair) for pair in zip(values, derivatives, strict=True))
     return Rows(P, y, mask, jnp.arange(len(y)) >= n, told, scale)

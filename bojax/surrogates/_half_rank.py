@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
-from bojax.surrogates._standardize import standardize
+from bojax.surrogates._standardize import masked_median, standardize
 
 
 def half_rank(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
@@ -28,9 +28,7 @@ def half_rank(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]
     """
     standard, scale = standardize(y, mask)  # squares of very large or small values would not be finite
     count = jnp.maximum(jnp.sum(mask), 1)
-    ordered = jnp.sort(jnp.where(mask, standard, jnp.inf))
-    median = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
-    median = jnp.where(jnp.isfinite(median), median, 0.0)
+    median = masked_median(standard, mask)
     good = mask & (standard >= median)
     spread = jnp.sqrt(jnp.sum(jnp.where(good, (standard - median) ** 2, 0.0)) / jnp.maximum(jnp.sum(good), 1))
     below = jnp.sum((standard[None, :] < standard[:, None]) & mask[None, :], axis=1)

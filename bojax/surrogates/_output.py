@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
+from bojax.data import Observations
 from bojax.surrogates._base import Surrogate
-from bojax.surrogates._standardize import Scale, standardize
+from bojax.surrogates._standardize import Scale, masked_median, standardize
 
 OutputTransform = Callable[[Float[Array, "n"], Bool[Array, "n"]], Float[Array, "n"]]
 
@@ -69,14 +70,11 @@ def log_tail(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
     seeds, with gradients) it took the median regret after 12 trainings from 0.0099, 0.124 and 1.04 to 0.0073, 0.113 and
     0.96.
     """
-    standard, scale = standardize(y, mask)  # large values would not be finite
-    count = jnp.maximum(jnp.sum(mask), 1)
-    ordered = jnp.sort(jnp.where(mask, standard, jnp.inf))
-    median = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
-    spread = ordered[count - 1] - median
-    median, spread = (jax.lax.stop_gradient(jnp.where(jnp.isfinite(a), a, 0.0)) for a in (median, spread))
+    standard, scale = jax.lax.stop_gradient(standardize(y, mask))  # large values would not be finite
+    median = masked_median(standard, mask)
+    spread = jnp.max(jnp.where(mask, standard, median)) - median
     spread = jnp.where(spread > 0, spread, 1.0)
-    loc, factor = jax.lax.stop_gradient((scale.loc, scale.scale))
+    loc, factor = scale.loc, scale.scale
     standard = (y - loc) / factor
     below = jnp.maximum(median - standard, 0.0)
     warped = jnp.where(mask & (below > 0), median - spread * jnp.log1p(below / spread), standard)
@@ -130,10 +128,23 @@ def compose(*transforms: OutputTransform) -> OutputTransform:
     return composed
 
 
+def transformed(observations: Observations, transform: OutputTransform) -> Observations:
+    """Values transformed, and gradients by the slope of the transform at each value; unknown where that is 0."""
+
+    def apply(y):
+        return transform(y, observations.mask)
+
+    if observations.grad is None:
+        return observations._replace(y=apply(observations.y))
+    slope = jnp.diagonal(jax.jacfwd(apply)(observations.y))[:, None]
+    grad = jnp.where(jnp.abs(slope) > 1e-6, slope * observations.grad, jnp.nan)
+    return observations._replace(y=apply(observations.y), grad=grad)
+
+
 def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> Surrogate:
     """A surrogate of transformed values; its posterior speaks in their units.
 
-    Noise given with observations is scaled by the slope of the transform at each value.
+    Noise and gradients given with observations are scaled by the slope of the transform at each value.
 
     Args:
         surrogate: what models the transformed values.
@@ -141,13 +152,14 @@ def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> S
     """
 
     def apply(observations):
-        y, slope = jax.jvp(
+        seen, noise_var = transformed(observations, transform), observations.noise_var
+        if noise_var is None:
+            return seen
+        _, slope = jax.jvp(
             lambda y: transform(y, observations.mask), (observations.y,), (jnp.ones_like(observations.y),)
         )
-        noise_var = observations.noise_var
-        if noise_var is not None:
-            noise_var = jnp.where(observations.mask & jnp.isfinite(slope), slope**2, 0.0) * noise_var
-        return observations._replace(y=y, noise_var=noise_var)
+        usable = observations.mask & jnp.isfinite(slope)
+        return seen._replace(noise_var=jnp.where(usable, slope**2, 0.0) * noise_var)
 
     def fit(key, observations, params):
         return surrogate.fit(key, apply(observations), params)

@@ -41,3 +41,11 @@ def standardize(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Arr
     std = jnp.sqrt(jnp.sum(residual**2) / jnp.maximum(count - 1.0, 1.0))
     scale = jnp.where(std > jnp.maximum(CONSTANT, 4.0 * jnp.finfo(y.dtype).eps), std, 1.0)
     return residual / scale, Scale(loc=loc * unit, scale=scale * unit)
+
+
+def masked_median(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
+    """The median of y [n] over the mask; 0 where nothing counts."""
+    count = jnp.maximum(jnp.sum(mask), 1)
+    ordered = jnp.sort(jnp.where(mask, y, jnp.inf))
+    median = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+    return jnp.where(jnp.isfinite(median), median, 0.0)

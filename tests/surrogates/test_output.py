@@ -95,6 +95,19 @@ def test_a_transformed_surrogate_models_transformed_values():
         assert np.allclose(np.ptp(got - posterior.mean(observations.X)), 0.0, atol=1e-6)
 
 
+def test_gradients_go_through_the_slope():
+    with jax.enable_x64(True):
+        X = np.random.default_rng(5).random((6, 2))
+        seen = observe(X, np.asarray(smooth(jnp.asarray(X))), capacity=8)
+        seen = seen._replace(grad=jnp.ones((8, 2)).at[0, 1].set(jnp.nan))
+        echo = surrogates.gp()._replace(posterior=lambda params, observations, num_spare: observations)
+        got = surrogates.with_output_transform(echo, surrogates.bilog).posterior(None, seen)
+        np.testing.assert_allclose(got.y, surrogates.bilog(seen.y, seen.mask), rtol=1e-12)
+        slope = jnp.diagonal(jax.jacfwd(lambda y: surrogates.bilog(y, seen.mask))(seen.y))
+        assert np.ptp(slope[:6]) > 0.01
+        np.testing.assert_allclose(got.grad[:6], slope[:6, None] * seen.grad[:6], rtol=1e-12)
+
+
 def test_log_tail_leaves_the_better_half_and_has_slopes():
     with jax.enable_x64(True):
         y, mask = jnp.asarray(-np.exp(2 * np.random.default_rng(3).normal(size=21))), jnp.ones(21, bool)
