@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from bojax import data
 from bojax._errors import Status
 from bojax._qmc import random_shift
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
+from bojax.loop._arguments import check_surrogate
 from bojax.loop._bayesopt import (
     BYTE_BUDGET,
     BayesoptInfo,
@@ -92,7 +93,9 @@ def thompson(
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
     model = default_surrogate(space) if surrogate is None else surrogate
+    check_surrogate(model)
 
+    @keyed_init
     def init(key):
         observations = data.empty(space.num_dims, capacity)
         dtype = observations.X.dtype
@@ -129,15 +132,15 @@ def thompson(
         )
         return jnp.where(ok, X, design[0]), params, info
 
-    @jax.jit
+    @compiled_ask
     def ask(key, state):
         X, params, info = space_filling(lattice, state, q, num_initial, lambda design: suggest(key, state, design))
         status = status_of(info.status, state, info.valid)
         pending = data.add_pending(state.pending, X, info.valid)
         return X, state._replace(params=params, pending=pending), info._replace(status=status)
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
 

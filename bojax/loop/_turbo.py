@@ -19,7 +19,8 @@ from bojax import data
 from bojax._errors import Status
 from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
+from bojax.loop._arguments import check_surrogate
 from bojax.loop._bayesopt import observed
 from bojax.loop._defaults import default_num_initial, default_surrogate
 from bojax.loop._design import design_points, replace_seen, seen_points
@@ -137,7 +138,9 @@ def turbo(
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     rules = Rules(num_regions, num_initial, q, success_tolerance, failure_tolerance)
     model = default_surrogate(space) if surrogate is None else surrogate
+    check_surrogate(model)
 
+    @keyed_init
     def init(key):
         observations = data.empty(d, capacity)
         pending = data.empty_pending(d, max_pending, observations.X.dtype)
@@ -170,7 +173,7 @@ def turbo(
         valid = jnp.where(ok, valid, design[1])
         return jnp.where(ok, points, design[0]), status, valid, region, loss
 
-    @jax.jit
+    @compiled_ask
     def ask(key, state):
         observations = state.observations
         regions, member = replay(rules, observations, state.pending)
@@ -190,8 +193,8 @@ def turbo(
         info = TurboInfo(status_of(status, state, valid), valid, region, regions.length, regions.restarts, loss)
         return X, state._replace(pending=data.add_pending(state.pending, X, valid)), info
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
 

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bojax._alike import Alike
+from bojax._runtime import as_user, user_settings
 from bojax._types import Array, Shaped
 from bojax.multifidelity._trainable import Program, Trainable
 
@@ -195,10 +197,10 @@ class Population:
 
         if self._num_workers == 1 or len(chunks) < 2:
             return [one(chunk) for chunk in chunks]
-        scope = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # a scope of this thread, to be entered in the workers
+        user = user_settings()  # of this thread
 
         def in_scope(chunk):
-            with jax.enable_x64(scope):
+            with as_user(user):
                 return one(chunk)
 
         with ThreadPoolExecutor(self._num_workers) as pool:
@@ -232,7 +234,14 @@ def default_workers() -> int:
 
 @functools.lru_cache(maxsize=MAX_STRUCTURES)
 def _vmapped(program: Any) -> Program:
+    """The functions of a program, compiled once for it and for programs that are alike."""
+    return _compiled(Alike(program))
+
+
+@functools.lru_cache(maxsize=MAX_STRUCTURES)
+def _compiled(alike: Alike) -> Program:
     """The functions of a program, vmapped and jitted once, so that every population shares what was compiled."""
+    program = alike.value
     return Program(
         jax.jit(jax.vmap(program.init)),
         jax.jit(jax.vmap(program.advance, in_axes=(0, 0, None))),

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from bojax._alike import Alike
 from bojax._errors import Status
-from bojax._runtime import host_scope
+from bojax._runtime import host_scope, seed_key
 from bojax.loop import restore
 from bojax.space import Space
 
@@ -53,7 +54,7 @@ def suggest(
     """
     with host_scope():
         init, ask = _program(algorithm, space, q)
-        key = jax.random.key(seed, impl="threefry2x32")
+        key = seed_key(seed)
         state = restore(init(key), X, y, pending, remember=False, noise_var=noise_var, cost=cost, grad=grad)
         rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
         rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
@@ -79,8 +80,21 @@ def gradient_bayesopt(space: Space, q: int) -> Any:
     return loop.bayesopt(space, q=q, gradients=True)
 
 
-@functools.lru_cache(maxsize=32)
+NUM_PROGRAMS = 16
+"""Programs that are kept; the compiled ones of one algorithm and q take about 50 MB."""
+
+
+@functools.lru_cache(maxsize=4 * NUM_PROGRAMS)
+def _made(algorithm: AlgorithmFactory, space: Space, q: int) -> Alike:
+    """The algorithm for q points. Factories that are written anew each time make algorithms that are alike."""
+    return Alike(algorithm(space, q))
+
+
 def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
     """The compiled `init` and `ask` for q points, shared by all studies of this process."""
-    functions = algorithm(space, q)
-    return jax.jit(functions.init), jax.jit(functions.ask)
+    return _compiled(_made(algorithm, space, q))
+
+
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _compiled(made: Alike) -> tuple[Callable, Callable]:
+    return jax.jit(made.value.init), jax.jit(made.value.ask)
