@@ -33,14 +33,16 @@ class Alike:
 
     Attributes:
         value: what it was made for. Of values that are alike a cache keeps the first.
+        has_tracers: whether arrays that are being traced are among the parts; no cache should keep it then.
     """
 
-    __slots__ = ("value", "_parts", "_hash", "_held")
+    __slots__ = ("value", "has_tracers", "_parts", "_hash", "_held")
 
     def __init__(self, value: Any) -> None:
         self.value = value
         self._held: list[Any] = []  # objects known by their id stay, so that no other gets it
         self._parts = _Reader(self._held).parts(value)
+        self.has_tracers = any(isinstance(part, Tracer) for part in self._held)
         self._hash = hash(self._parts)
 
     def __hash__(self) -> int:

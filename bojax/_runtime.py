@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -19,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import jaxlib.version
 import numpy as np
+
+from bojax._errors import StudyError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,7 +98,9 @@ def as_key(key: Any) -> Any:
 
     Raises:
         TypeError: it is no key.
+        StudyError: this process was forked from one in which JAX had computed.
     """
+    check_not_forked()
     dtype = getattr(key, "dtype", None)
     if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
         if str(jax.random.key_impl(key)) == PRNG_IMPL:
@@ -113,6 +118,31 @@ def seed_key(seed: int) -> Any:
     return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl=PRNG_IMPL)
 
 
+class _Fork:
+    """What a process knows of its own forking; JAX's threads are not in a child, and whoever waits for them hangs."""
+
+    has_dead_backend = False
+
+
+def _after_fork_in_child() -> None:
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    _Fork.has_dead_backend |= bool(getattr(bridge, "_backends", None))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def check_not_forked() -> None:
+    """Raises StudyError in a process that was forked from one where JAX had computed, in which JAX would hang."""
+    if _Fork.has_dead_backend:
+        raise StudyError(
+            "this process was forked from one in which JAX had computed, where JAX hangs. Start workers by "
+            'multiprocessing.get_context("spawn"), or fork them before anything is computed, and let each open the '
+            "study by the URL of its storage."
+        )
+
+
 @contextlib.contextmanager
 def host_scope() -> Iterator[None]:
     """Float64 (but on TPU), one BLAS thread and bojax's own settings of JAX inside; all as they were afterwards.
@@ -120,7 +150,11 @@ def host_scope() -> Iterator[None]:
     Precision and settings hold for the calling thread only, as JAX scopes do. The limit on BLAS threads holds for the
     whole process while the scope is open: more threads make factorisations of this size slower by up to 20 times when
     the cores are shared. Arrays that leave the scope should be turned into NumPy arrays inside it.
+
+    Raises:
+        StudyError: this process was forked from one in which JAX had computed.
     """
+    check_not_forked()
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_settings())
         if jax.default_backend() == "cpu":

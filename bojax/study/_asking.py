@@ -11,6 +11,7 @@ from optuna.trial import Trial as OptunaTrial
 from bojax._errors import STATUS_TEXT, SpaceExhaustedError, Status
 from bojax.study import _storage
 from bojax.study._suggest import suggest
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _ASK_TIMEOUT = 120.0
 
 def ask(study: "Study", q: int, program_q: int) -> list[Trial]:
     """Asks for q trials with the program for `program_q` >= q points, of which the first are taken."""
+    check_process(study, computes=True)
     created: list[OptunaTrial] = []
     with study._lock, _storage.quiet():
         waiting = sum(t.state == TrialState.WAITING for t in _storage.trials_of(study._optuna))
@@ -85,6 +87,7 @@ def _fill(study: "Study", trial: OptunaTrial) -> Trial:
 
 def suggest_one(study: "Study", number: int) -> dict[str, Any]:
     """The parameters of a trial that Optuna code asked for."""
+    check_process(study, computes=True)
     with study._lock:
         _wait_for_earlier(study, number)
         if _num_left(study) == 0:

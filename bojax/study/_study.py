@@ -13,6 +13,7 @@ data.
 import functools
 import math
 import numbers
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from bojax.study._open import open_study
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
+from bojax.study._travel import reduced
 from bojax.study._trial import Trial
 
 DEFAULT_NAME = "bojax"
@@ -52,6 +54,9 @@ class Study:
         seed: 0 <= seed < 2**32, all randomness of the study. By default that of the stored study; a new study
             draws one.
         algorithm: from (space, q) to an algorithm that asks for q points; by default `bojax.bayesopt`.
+
+    A study can be pickled: one in memory takes a copy of its trials along, others are opened again. A process that was
+    forked from one in which JAX has computed cannot ask: open the study by its URL in a process that was spawned.
 
     Raises:
         StudyError: space, direction or seed differ from those of the stored study, or the storage cannot be
@@ -89,6 +94,7 @@ class Study:
         self._lock = threading.RLock()
         self._warned: set[str] = set()
         self._stopping = False
+        self._process = os.getpid()
         self._distributions = to_distributions(self._space)
         self._sampler = StudySampler(self._distributions, functools.partial(suggest_one, self), self._seed)
         self._optuna.sampler = self._sampler
@@ -151,6 +157,9 @@ class Study:
 
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
 
     def ask(self, q: int = 1) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.

@@ -14,6 +14,7 @@ from bojax._errors import BojaxWarning, StudyError
 from bojax.study import _storage
 from bojax.study._checks import check_attrs, to_float
 from bojax.study._gradients import checked_gradient
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def tell(
     user_attrs: Mapping[str, Any] | None,
 ) -> Trial:
     """The body of `Study.tell`."""
+    check_process(study, computes=False)
     if state not in (None, "complete", "fail"):
         raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
     if state == "fail" and value is not None:
