@@ -77,6 +77,8 @@ def _read_by(eqn: Any, outputs: list[bool]) -> list[bool]:
     name = eqn.primitive.name
     if name == "scan":
         return _read_by_scan(eqn, outputs)
+    if name == "while":
+        return _read_by_while(eqn, outputs)
     if name == "cond":
         reads = [_live_inputs(branch.jaxpr, outputs) for branch in eqn.params["branches"]]
         return [True, *(any(column) for column in zip(*reads, strict=True))]
@@ -96,4 +98,16 @@ def _read_by_scan(eqn: Any, outputs: list[bool]) -> list[bool]:
         wider = [a or b for a, b in zip(carry, read[num_consts : num_consts + num_carry], strict=True)]
         if wider == carry:
             return read[:num_consts] + carry + read[num_consts + num_carry :]
+        carry = wider
+
+
+def _read_by_while(eqn: Any, outputs: list[bool]) -> list[bool]:
+    num_cond, num_body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    condition = _live_inputs(eqn.params["cond_jaxpr"].jaxpr, [True])
+    carry = [a or b for a, b in zip(outputs, condition[num_cond:], strict=True)]
+    while True:
+        read = _live_inputs(eqn.params["body_jaxpr"].jaxpr, carry)
+        wider = [a or b for a, b in zip(carry, read[num_body:], strict=True)]
+        if wider == carry:
+            return condition[:num_cond] + read[:num_body] + carry
         carry = wider

@@ -14,6 +14,7 @@ from bojax._runtime import UserSettings, as_key, as_user, host_scope, own_settin
 from bojax._types import Array, Float, Key, Shaped
 from bojax.data import empty_pending, resize
 from bojax.loop._algorithm import Algorithm
+from bojax.space._choices import check_choices
 
 Objective = Callable[[dict[str, Array]], Any]
 PARALLEL = ("auto", "vmap", "map", "shard")
@@ -181,6 +182,7 @@ def _evaluator(space, f, q, dtype, user) -> Callable[[Float[Array, "q d"]], Floa
         with as_user(user):
             return jax.eval_shape(function, params)
 
+    check_choices(space, f, jax.eval_shape(decode, jax.ShapeDtypeStruct((space.num_dims,), dtype)))
     function = f
     if not _gives(shape_of, f, q, (q,)):
         if not _gives(shape_of, f, 0, ()):

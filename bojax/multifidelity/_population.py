@@ -23,6 +23,7 @@ import numpy as np
 from bojax._alike import Alike
 from bojax._runtime import as_user, user_settings
 from bojax._types import Array, Shaped
+from bojax.multifidelity._reads import check_reads
 from bojax.multifidelity._trainable import Program, Trainable
 
 Members = Sequence[int] | np.ndarray
@@ -75,7 +76,7 @@ class Population:
         self.programs: set[tuple[str, Hashable, int]] = set()
         self._num_workers = num_workers or default_workers()
         self._places: dict[int, tuple[Chunk, int]] = {}  # member -> where its state is
-        self.add(keys, hparams)
+        self.add(keys, hparams, look=True)
 
     @property
     def members(self) -> np.ndarray:
@@ -92,13 +93,15 @@ class Population:
         """Steps of all members together."""
         return sum(self.steps)
 
-    def add(self, keys: Shaped[Array, "..."], hparams: Mapping[str, Any]) -> np.ndarray:
+    def add(self, keys: Shaped[Array, "..."], hparams: Mapping[str, Any], *, look: bool = False) -> np.ndarray:
         """New members, before their first step; gives their numbers. Arguments as for the class."""
         n = keys.shape[0]
         columns = {name: np.asarray(column) for name, column in hparams.items()}
         for name, column in columns.items():
             if column.shape != (n,):
                 raise ValueError(f"`hparams[{name!r}]` must have the shape [{n}], got {list(column.shape)}.")
+        if look and n:
+            check_reads(self.objective, keys, columns)
         numbers = np.arange(n) + len(self.steps)
         rows = [{name: column[i] for name, column in columns.items()} for i in range(n)]
         structures = [self.objective.structure(row) for row in rows]

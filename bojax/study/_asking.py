@@ -10,7 +10,7 @@ from optuna.trial import Trial as OptunaTrial
 
 from bojax._errors import STATUS_TEXT, SpaceExhaustedError, Status
 from bojax.study import _storage
-from bojax.study._suggest import suggest
+from bojax.study._suggest import suggest, unread
 from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
@@ -108,6 +108,9 @@ def _suggest(study: "Study", first: int, own: set[int], more_pending: list[np.nd
     """
     trials = _storage.trials_of(study._optuna)
     X, y, noise_var, cost, grad, pending = study._data(trials, own)
+    stored = {"cost": bool(np.any(cost > 0)), "grad": bool(np.any(np.isfinite(grad)))}
+    for name in unread(study._algorithm, study._space, [name for name, told in stored.items() if told]):
+        study._warn_once(name, f"the study holds `{name}` of trials, from which its algorithm does not learn")
     suggested, status = suggest(
         study._algorithm,
         study._space,

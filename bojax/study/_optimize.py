@@ -15,6 +15,7 @@ import optuna
 
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
 from bojax.space import Space
+from bojax.space._choices import watched_arrays
 from bojax.study import _storage
 from bojax.study._asking import ask
 from bojax.study._study import Study
@@ -301,7 +302,8 @@ def _evaluate_batch(
     study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
 ) -> Iterator[tuple[Trial, Any]]:
     try:
-        values = objective(study.space.to_arrays([trial.params for trial in trials]))
+        columns = study.space.to_arrays([trial.params for trial in trials])
+        values = objective(watched_arrays(study.space, columns))
     except catch as error:
         yield from ((trial, error) for trial in trials)
         return

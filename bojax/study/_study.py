@@ -212,7 +212,8 @@ class Study:
         Raises:
             TypeError: the value is no number. Nothing is recorded.
             ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
-                not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
+                not positive, or one of them not finite, a `grad` of what is no Float, a `cost` or `grad` from which the
+                algorithm of the study does not learn. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
         return tell(

@@ -1,7 +1,7 @@
 """A suggestion as a pure function of seed, ordinal, told data and pending points."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 from bojax._alike import Alike
 from bojax._errors import Status
 from bojax._runtime import host_scope, seed_key
+from bojax.data import Observations
 from bojax.loop import restore
 from bojax.space import Space
 
@@ -78,6 +79,24 @@ def gradient_bayesopt(space: Space, q: int) -> Any:
     from bojax import loop
 
     return loop.bayesopt(space, q=q, gradients=True)
+
+
+def unread(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> list[str]:
+    """Which of the told columns ("cost", "grad") the algorithm keeps no place for."""
+    told = list(told)
+    kept = _kept(_made(algorithm, space, 1)) if told else None
+    return [] if kept is None else [name for name in told if name not in kept]
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(made: Alike) -> frozenset[str] | None:
+    """The columns that a state holds; None for an algorithm whose state has no `Observations`."""
+    with host_scope():
+        state = jax.eval_shape(made.value.init, seed_key(0))
+    observations = getattr(state, "observations", None)
+    if not isinstance(observations, Observations):
+        return None
+    return frozenset(name for name in ("cost", "grad") if getattr(observations, name) is not None)
 
 
 NUM_PROGRAMS = 16

@@ -11,9 +11,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax.loop._algorithm import unread_column
 from bojax.study import _storage
 from bojax.study._checks import check_attrs, to_float
 from bojax.study._gradients import checked_gradient
+from bojax.study._suggest import unread
 from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
@@ -52,6 +54,7 @@ def tell(
         user_attrs = {**(user_attrs or {}), _storage.COST: cost}
     if grad is not None:
         user_attrs = {**(user_attrs or {}), _storage.GRAD: checked_gradient(study._space, grad)}
+    _check_columns(study, {"cost": cost, "grad": grad})
     frozen = _running(study, trial)
     if frozen.user_attrs.get(_storage.STALE):
         frozen = _readmit(study, frozen)
@@ -67,6 +70,15 @@ def tell(
         number = None
     _finish(study, frozen, number)
     return study._view(_frozen(study, frozen.number))
+
+
+def _check_columns(study: "Study", columns: Mapping[str, Any]) -> None:
+    """Raises ValueError for what the study's algorithm would not read."""
+    given = [name for name, told in columns.items() if told is not None]
+    for name in unread(study._algorithm, study._space, given):
+        raise ValueError(
+            f"{unread_column(name)} Give it to the study by `algorithm`, or record it as a user attribute."
+        )
 
 
 def _frozen(study: "Study", number: int) -> FrozenTrial:
