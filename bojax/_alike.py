@@ -52,6 +52,15 @@ class Alike:
         return isinstance(other, Alike) and self._hash == other._hash and self._parts == other._parts
 
 
+@functools.lru_cache(maxsize=64)
+def alike(*values: Any) -> Alike:
+    """`Alike` of values that can be hashed; the same objects are read once.
+
+    So an object counts as what it was when it was first seen, as everywhere in JAX.
+    """
+    return Alike(values)
+
+
 class _Reader:
     """Turns a value into nested tuples that can be compared and hashed."""
 

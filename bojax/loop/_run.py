@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
-from bojax._alike import Alike
+from bojax._alike import Alike, alike
 from bojax._runtime import UserSettings, as_key, as_user, host_scope, own_settings, user_settings
 from bojax._types import Array, Float, Key, Shaped
 from bojax.data import empty_pending, resize
@@ -52,7 +52,7 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
             return _study(key, state, algorithm, f, num_steps, user)
     with host_scope():
         state = state if state is None else _with_room(state, num_new)
-        return jax.device_get(_run_compiled(Alike((algorithm, f)), num_steps, user)(key, state))
+        return jax.device_get(_run_compiled(alike(algorithm, f), num_steps, user)(key, state))
 
 
 def run_many(
@@ -89,7 +89,7 @@ def run_many(
         with own_settings():
             return _many(keys, algorithm, f, num_steps, user, parallel)
     with host_scope():
-        return jax.device_get(_run_many_compiled(Alike((algorithm, f)), num_steps, user, parallel)(keys))
+        return jax.device_get(_run_many_compiled(alike(algorithm, f), num_steps, user, parallel)(keys))
 
 
 def _check(algorithm, num_steps):

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bojax._alike import Alike
+from bojax._alike import Alike, alike
 from bojax._runtime import as_key
 from bojax._types import Key
+from bojax.multifidelity._reads import check_reads
 from bojax.multifidelity._trainable import Program, Trainable
 from bojax.space import Float, Space, to_space
 
@@ -101,9 +102,9 @@ def pbt(
     middle = np.asarray(space.from_params(params), float)
     tuned = np.array([name in names for name in space])
     program = objective.program(objective.structure(_row(space, middle)))
+    check_reads(objective, _rows(space, middle), names)
     sign = 1.0 if objective.direction == "maximize" else -1.0
     static = {
-        "program": program,
         "space": space,
         "metric": objective.metric,
         "sign": sign,
@@ -112,7 +113,7 @@ def pbt(
         "num_replaced": max(1, int(share * population)),
     }
     arrays = (jax.random.key(seed), jnp.asarray(middle, jnp.float32), jnp.asarray(tuned))
-    trace = _compiled_run(Alike(static))(*arrays, interval=interval, step=step, resample=resample)
+    trace = _compiled_run(alike(program), **static)(*arrays, interval=interval, step=step, resample=resample)
     return _result(jax.device_get(trace), space, names, objective.metric, sign, interval)
 
 
@@ -162,9 +163,9 @@ def run_pbt(
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
-def _compiled_run(what: Alike) -> Any:
-    """`run_pbt` for static arguments that are alike."""
-    return jax.jit(functools.partial(run_pbt, **what.value))
+def _compiled_run(what: Alike, **static: Any) -> Any:
+    """`run_pbt` of programs that are alike."""
+    return jax.jit(functools.partial(run_pbt, program=what.value[0], **static))
 
 
 def exploit(key: Key, values: jax.Array, num_replaced: int) -> jax.Array:
@@ -206,7 +207,12 @@ def _result(trace: Trace, space: Space, names: list[str], metric: str, sign: flo
 
 
 def _row(space: Space, x: np.ndarray) -> dict[str, Any]:
-    return {name: np.asarray(column)[0] for name, column in space.decode(jnp.asarray(x)[None]).items()}
+    return {name: column[0] for name, column in _rows(space, x).items()}
+
+
+def _rows(space: Space, x: np.ndarray) -> dict[str, np.ndarray]:
+    """The native values of one point, arrays [1]."""
+    return {name: np.asarray(column) for name, column in space.decode(jnp.asarray(x)[None]).items()}
 
 
 def _check(space, names, fixed, population, num_rounds, num_steps, share, step, resample):

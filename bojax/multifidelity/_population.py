@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bojax._alike import Alike
+from bojax._alike import Alike, alike
 from bojax._runtime import as_user, user_settings
 from bojax._types import Array, Shaped
 from bojax.multifidelity._reads import check_reads
@@ -101,7 +101,7 @@ class Population:
             if column.shape != (n,):
                 raise ValueError(f"`hparams[{name!r}]` must have the shape [{n}], got {list(column.shape)}.")
         if look and n:
-            check_reads(self.objective, keys, columns)
+            check_reads(self.objective, columns)
         numbers = np.arange(n) + len(self.steps)
         rows = [{name: column[i] for name, column in columns.items()} for i in range(n)]
         structures = [self.objective.structure(row) for row in rows]
@@ -238,13 +238,13 @@ def default_workers() -> int:
 @functools.lru_cache(maxsize=MAX_STRUCTURES)
 def _vmapped(program: Any) -> Program:
     """The functions of a program, compiled once for it and for programs that are alike."""
-    return _compiled(Alike(program))
+    return _compiled(alike(program))
 
 
 @functools.lru_cache(maxsize=MAX_STRUCTURES)
-def _compiled(alike: Alike) -> Program:
+def _compiled(what: Alike) -> Program:
     """The functions of a program, vmapped and jitted once, so that every population shares what was compiled."""
-    program = alike.value
+    (program,) = what.value
     return Program(
         jax.jit(jax.vmap(program.init)),
         jax.jit(jax.vmap(program.advance, in_axes=(0, 0, None))),
