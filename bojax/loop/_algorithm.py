@@ -2,6 +2,7 @@
 
     state = algorithm.init(key)
     X, state, info = algorithm.ask(key, state)      # X [q, d] in the unit cube
+    X, state, info = algorithm.ask(key, state, held)   # held [d]: coordinates that are given, NaN where free
     state = algorithm.tell(state, X, y)             # y [q], larger is better
 
 `init`, `ask` and `tell` hold no state of their own: they can be jitted, scanned and vmapped. A State is a NamedTuple
@@ -34,12 +35,15 @@ class Algorithm(NamedTuple):
 
     Attributes:
         init: `init(key) -> state`.
-        ask: `ask(key, state) -> (X [q, d], state, info)`; the points are remembered as pending.
+        ask: `ask(key, state, held=None) -> (X [q, d], state, info)`; the points are remembered as pending. `held` [d]
+            gives coordinates that all points shall have, NaN where they are free: the others are chosen given these.
         tell: `tell(state, X [k, d], y [k], noise_var=None) -> state`; y is maximised, non-finite y means a failed
             evaluation, `noise_var` [k] are variances of the noise where they are known. Algorithms that take gradients
             also have an argument `grad` [k, d], dy/dx in the unit cube, NaN where not known.
         space: what is searched; its `decode` turns X into native values.
         q: how many points each `ask` gives.
+        repeats: whether a point may be asked for again, as noisy objectives want; else every point is new, and a finite
+            space can be exhausted.
     """
 
     init: Callable[..., Any]
@@ -47,6 +51,7 @@ class Algorithm(NamedTuple):
     tell: Callable[..., Any]
     space: Space
     q: int = 1
+    repeats: bool = False
 
 
 class Info(NamedTuple):
