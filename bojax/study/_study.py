@@ -27,10 +27,13 @@ from optuna.trial import FrozenTrial, TrialState
 from bojax._errors import BojaxWarning, StudyError
 from bojax.space import Space, to_space
 from bojax.study import _storage
+from bojax.study._adding import KnownResults
 from bojax.study._asking import ask, suggest_one
+from bojax.study._believed import Believed, best_believed
 from bojax.study._checks import check_arguments
-from bojax.study._gradients import cube_gradient
+from bojax.study._held import checked_values
 from bojax.study._open import open_study
+from bojax.study._rows import told_data
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
@@ -39,7 +42,7 @@ from bojax.study._trial import Trial
 DEFAULT_NAME = "bojax"
 
 
-class Study:
+class Study(KnownResults):
     """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
 
     Args:
@@ -149,26 +152,57 @@ class Study:
         assert value is not None
         return value
 
+    @property
+    def best_believed(self) -> Believed:
+        """The told trial that the algorithm's surrogate believes to be the best, with the value it predicts there.
+
+        With noisy values the best observed one is mostly a lucky one; what is believed weighs all values around it.
+        Without noise the two are nearly the same. The surrogate is fitted anew, which takes about as long as
+        an `ask`. An algorithm without a surrogate is answered for by that of `bojax.bayesopt`.
+
+        Raises:
+            StudyError: no trial is complete, or the surrogate is not finite.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+            >>> study.optimize(lambda params: params["x"], num_trials=4, progress=False)
+            >>> believed = study.best_believed
+            >>> abs(believed.mean - believed.trial.value) < 0.1
+            True
+        """
+        return best_believed(self)
+
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
 
-    def ask(self, q: int = 1) -> list[Trial]:
+    def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
-        Trials enqueued on the Optuna study come first.
+        Enqueued trials come first, unless parameters are fixed.
 
         Args:
             q: how many, at least 1.
+            fixed: values of parameters that all q trials shall have; the others are chosen given these. Enqueued trials
+                stay in line then.
 
         Returns:
             The running trials: q, or what is left of a finite space.
 
         Raises:
-            SpaceExhaustedError: every point of the space is told or pending.
+            SpaceExhaustedError: every point of the space (with the fixed values) is told or pending.
+            ValueError, TypeError: a fixed value does not belong to the space.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study({"x": bojax.Float(0.0, 1.0), "y": bojax.Float(0.0, 1.0)}, seed=0)
+            >>> study.ask(fixed={"x": 0.9})[0].params["x"]
+            0.9
         """
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
-        return ask(self, int(q), int(q))
+        fixed = None if fixed is None else checked_values(self._space, fixed, "fixed")
+        return ask(self, int(q), int(q), fixed)
 
     def tell(
         self,
@@ -216,18 +250,6 @@ class Study:
             grad=grad,
             user_attrs=user_attrs,
         )
-
-    def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Puts parameters in line to be tried by the next `ask`, for example settings known to work.
-
-        Args:
-            params: a value for every parameter.
-
-        Raises:
-            ValueError, TypeError: the parameters do not belong to the space.
-        """
-        self._space.from_params(dict(params))
-        self._optuna.enqueue_trial(dict(params))
 
     def optimize(
         self,
@@ -289,24 +311,7 @@ class Study:
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
         """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
         told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
-        X, y, noise_var, cost, grad, pending = [], [], [], [], [], []
-        for trial in trials:
-            row = self._row(trial)
-            if row is None:
-                continue
-            if trial.state in _storage.FINISHED:
-                value = math.nan if trial.state == TrialState.FAIL or not trial.values else trial.values[0]
-                X.append(row)
-                y.append(self._sign * value if math.isfinite(value) else math.nan)
-                noise_var.append(float(trial.user_attrs.get(_storage.NOISE_VAR, 0.0)))
-                cost.append(float(trial.user_attrs.get(_storage.COST, 0.0)))
-                told = trial.user_attrs.get(_storage.GRAD, {})
-                grad.append(self._sign * cube_gradient(self._space, self._space.to_params(row), told))
-            elif trial.state == TrialState.RUNNING and trial.number not in own:
-                pending.append(row)
-        num_dims = self._space.num_dims
-        told = np.reshape(X, (-1, num_dims)), *(np.asarray(column, float) for column in (y, noise_var, cost))
-        return *told, np.reshape(grad, (-1, num_dims)), np.reshape(pending, (-1, num_dims))
+        return told_data(self, trials, own)
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
@@ -332,13 +337,12 @@ class Study:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
         names = [name for name in self._space.names if name in trial.params]
         names += [name for name in trial.params if name not in names]
-        hidden = (_storage.WORKER, _storage.STALE)
         return Trial(
             number=trial.number,
             params={name: trial.params[name] for name in names},
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
-            user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in hidden},
+            user_attrs=_storage.shown_attrs(trial.user_attrs),
         )
 
     def _warn_once(self, kind: str, text: str) -> None:
