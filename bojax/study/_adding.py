@@ -15,7 +15,7 @@ from bojax.space import Space
 from bojax.study import _storage
 from bojax.study._checks import check_attrs
 from bojax.study._held import checked_values
-from bojax.study._replaced import CORRECTS, corrections
+from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
 from bojax.study._telling import checked_outcome
 from bojax.study._trial import Trial
 
@@ -26,7 +26,7 @@ CORRECTED = "bojax:corrected"
 """What a corrected trial said before: its number, state and value."""
 
 
-NOT_KEPT = (CORRECTED, CORRECTS, _storage.GRAD, _storage.ERROR, _storage.TOLD)
+NOT_KEPT = (CORRECTED, CORRECTS, CARRIED_FROM, _storage.GRAD, _storage.ERROR, _storage.TOLD)
 """What a corrected trial does not take over from the old one."""
 
 

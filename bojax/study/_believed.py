@@ -63,5 +63,5 @@ def _program(algorithm: AlgorithmFactory, space: "Space") -> Any:
     """`init` and `predict` of the algorithm; those of the default one where it has no surrogate."""
     functions = algorithm(space, 1)
     if getattr(functions, "predict", None) is None:
-        functions = bayesopt(space, 1)
+        return _program(bayesopt, space)
     return jax.jit(functions.init), jax.jit(functions.predict)

@@ -6,9 +6,9 @@ Optuna study of its own:
 - The first one has the study's name and is the *root*. The others are called `NAME [DIGEST]`, by a digest of their
   space, and name the root in `bojax:root`.
 - `bojax:current` of the root names the one that holds now. Opening the study by its name opens that one.
-- Finished and enqueued trials that fit the new space are copied; each copy names its source in `bojax:carried_from`, so
-  that nothing is copied twice, by whatever number of workers, or after a crash. Nothing is deleted: a later, wider space
-  gets back what a narrower one left out.
+- Finished and enqueued trials that fit the new space are copied. Each copy names its source in `bojax:carried_from`, so
+  nothing counts twice, whoever copies it how often. Nothing is deleted: a later, wider space gets back what a narrower
+  one left out.
 """
 
 import hashlib
@@ -41,11 +41,13 @@ class Carried(NamedTuple):
 
     Attributes:
         trial: the trial as one of the Optuna studies has it.
+        params: all that is known of its parameters; where it was enqueued, what it holds.
         source: where it comes from.
         corrects: the sources that it replaces, the nearest first.
     """
 
     trial: FrozenTrial
+    params: dict[str, Any]
     source: Source
     corrects: list[Source]
 
@@ -98,9 +100,9 @@ def carry(study: optuna.Study, space: Space, space_changed: SpaceChanged) -> tup
     name = _name(root, space) if name is None else name
     filled = space_changed if isinstance(space_changed, Mapping) else {}
     pool = _pool(versions)
-    _check_complete(pool, space, filled)
+    _check_complete(pool, versions, space, filled)
     target = _open_version(storage, root, name, space, study, attrs)
-    num_outside = _copy(pool, target, space, filled, versions)
+    num_outside = _copy(pool, target, space, filled)
     if name != study.study_name:
         root_study = optuna.load_study(study_name=root, storage=storage)
         _storage.retry(lambda: root_study.set_user_attr(CURRENT, name))
@@ -166,7 +168,11 @@ def _pool(versions: Mapping[str, optuna.Study]) -> list[Carried]:
             if trial.number in hidden:
                 replaced.add(source)
             elif trial.state in (*_storage.FINISHED, TrialState.WAITING):
-                pool.setdefault(source, Carried(trial, source, _corrected(name, trial, by_number)))
+                params = trial.params or trial.system_attrs.get("fixed_params", {})
+                corrects = _corrected(name, trial, by_number)
+                if source in pool:  # an earlier copy may know parameters and trials that this one does not
+                    params, corrects = {**pool[source].params, **params}, pool[source].corrects + corrects
+                pool[source] = Carried(trial, params, source, corrects)
     return [carried for source, carried in pool.items() if source not in replaced]
 
 
@@ -177,15 +183,19 @@ def _source(study_name: str, trial: FrozenTrial) -> Source:
 
 def _corrected(study_name: str, trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> list[Source]:
     sources = []
-    while (number := trial.user_attrs.get(CORRECTS)) in by_number:
-        trial = by_number[number]
+    while (corrected := by_number.get(trial.user_attrs.get(CORRECTS, -1))) is not None:
+        trial = corrected
         sources.append(_source(study_name, trial))
     return sources
 
 
-def _check_complete(pool: list[Carried], space: Space, filled: Mapping[str, Any]) -> None:
-    finished = [carried.trial for carried in pool if carried.trial.state != TrialState.WAITING]
-    missing = [n for n in space.names if n not in filled and any(n not in t.params for t in finished if t.params)]
+def _check_complete(
+    pool: list[Carried], versions: Mapping[str, optuna.Study], space: Space, filled: Mapping[str, Any]
+) -> None:
+    specs = [study.user_attrs[_storage.SPACE] for study in versions.values()]
+    new = [name for name in space.names if name not in filled and any(name not in spec for spec in specs)]
+    finished = [carried.params for carried in pool if carried.trial.state != TrialState.WAITING and carried.params]
+    missing = [name for name in new if any(name not in params for params in finished)]
     if missing:
         given = ", ".join(f"{name!r}: ..." for name in missing)
         raise StudyError(
@@ -194,37 +204,31 @@ def _check_complete(pool: list[Carried], space: Space, filled: Mapping[str, Any]
         )
 
 
-def _copy(
-    pool: list[Carried],
-    target: optuna.Study,
-    space: Space,
-    filled: Mapping[str, Any],
-    versions: Mapping[str, optuna.Study],
-) -> int:
+def _copy(pool: list[Carried], target: optuna.Study, space: Space, filled: Mapping[str, Any]) -> int:
     """Copies what the target lacks; returns how many trials do not belong to the space."""
     trials = _storage.retry(lambda: target.get_trials(deepcopy=False))
-    there = {_source(target.study_name, trial): trial.number for trial in trials}
+    there = {_source(target.study_name, t): t.number for t in trials if not t.user_attrs.get(_storage.STALE)}
     num_outside = 0
     for carried in pool:
         if carried.source in there:
             continue
-        copy = _copied(carried.trial, space, filled)
+        copy = _copied(carried, space, filled)
         if copy is None:
-            num_outside += carried.trial.state != TrialState.WAITING
+            num_outside += 1
             continue
         corrected = next((there[source] for source in carried.corrects if source in there), None)
         attrs = {**copy.user_attrs, CARRIED_FROM: list(carried.source)}
         copy.user_attrs = attrs if corrected is None else {**attrs, CORRECTS: corrected}
         there[carried.source] = _storage.add_trial(target, copy).number
         if carried.trial.state == TrialState.WAITING:  # or workers with the old space would take it, too
-            _storage.mark_stale(next(iter(versions.values())), carried.trial)
+            _storage.mark_stale(target, carried.trial)
     return num_outside
 
 
-def _copied(trial: FrozenTrial, space: Space, filled: Mapping[str, Any]) -> FrozenTrial | None:
+def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> FrozenTrial | None:
     """A trial in the new space; None where its parameters do not belong to it."""
-    waiting = trial.state == TrialState.WAITING
-    given = trial.system_attrs.get("fixed_params", {}) if waiting else {**filled, **trial.params}
+    trial, waiting = carried.trial, carried.trial.state == TrialState.WAITING
+    given = carried.params if waiting else {**filled, **carried.params}
     given = {name: value for name, value in given.items() if name in space.names}
     values = valid_values(space, given)
     if len(values) < (max(1, len(given)) if waiting else space.num_dims):

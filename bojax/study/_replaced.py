@@ -19,8 +19,8 @@ def corrections(trials: Sequence[FrozenTrial]) -> dict[int, int]:
     origin: dict[int, int] = {}
     latest: dict[int, int] = {}
     for trial in trials:
-        target = trial.user_attrs.get(CORRECTS)
-        if target is not None:
+        target = int(trial.user_attrs.get(CORRECTS, -1))
+        if target >= 0:
             origin[trial.number] = origin.get(target, target)
             latest[origin[trial.number]] = trial.number
     chains = {**{number: number for number in latest}, **origin}

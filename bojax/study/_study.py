@@ -30,6 +30,7 @@ from bojax.study import _storage
 from bojax.study._adding import KnownResults
 from bojax.study._asking import ask, suggest_one
 from bojax.study._believed import Believed, best_believed
+from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
 from bojax.study._held import checked_values
 from bojax.study._open import open_study
@@ -55,10 +56,15 @@ class Study(KnownResults):
         seed: 0 <= seed < 2**32, all randomness of the study. By default that of the stored study; a new study
             draws one.
         algorithm: from (space, q) to an algorithm that asks for q points; by default `bojax.bayesopt`.
+        space_changed: what to do where the stored study has another space. "error" by default. "carry" goes on with the
+            new space and copies all told and enqueued trials that belong to it; a warning counts the others. Where the
+            new space has parameters that earlier trials lack, give the values with which they were made, by name:
+            `space_changed={"dropout": 0.0}`. From then on the name opens the study with the new space. Workers that are
+            running go on with the old one; what they tell is carried over when the study is opened like this again.
 
     Raises:
         StudyError: space, direction or seed differ from those of the stored study, or the storage cannot be
-            opened.
+            opened, or earlier trials lack a parameter.
         ValueError, TypeError: an argument is wrong.
 
     Example:
@@ -79,12 +85,15 @@ class Study(KnownResults):
         seed: int | None = None,
         *,
         algorithm: AlgorithmFactory | None = None,
+        space_changed: SpaceChanged = "error",
     ):
         space = None if space is None else to_space(space)
         name = DEFAULT_NAME if name is None else name
         check_arguments(direction, name, seed, algorithm)
+        check_space_changed(space_changed, space)
         backend = _storage.open_storage(storage)
-        self._optuna, attrs = open_study(backend, name, space, direction, seed)
+        self._optuna, attrs = open_study(backend, name, space, direction, seed, space_changed)
+        self._name = str(attrs.get(ROOT, self._optuna.study_name))
         self._space = Space.from_spec(attrs[_storage.SPACE])
         self._seed = int(attrs[_storage.SEED])
         self._algorithm = bayesopt if algorithm is None else algorithm
@@ -109,8 +118,8 @@ class Study(KnownResults):
 
     @property
     def name(self) -> str:
-        """The name of the study in its storage."""
-        return self._optuna.study_name
+        """The name by which the study is opened. After a change of the space `study.optuna` has another one."""
+        return self._name
 
     @property
     def seed(self) -> int:
@@ -172,6 +181,30 @@ class Study(KnownResults):
             True
         """
         return best_believed(self)
+
+    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> "Study":
+        """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
+
+        Args:
+            space: the new space: choices, values or parameters added or removed, ranges or scales changed.
+            new_params: values of new parameters with which the trials so far were made, by name.
+
+        Returns:
+            The study with the new space and all trials that belong to it; see `space_changed` of `Study`.
+
+        Raises:
+            StudyError: trials lack a parameter that is not in `new_params`.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study({"act": bojax.Categorical(["relu", "tanh"])}, seed=0)
+            >>> _ = study.add({"act": "relu"}, 0.5)
+            >>> wider = study.carry({"act": bojax.Categorical(["relu", "tanh", "gelu"])})
+            >>> wider.best_params
+            {'act': 'relu'}
+        """
+        settings = {"algorithm": self._algorithm, "space_changed": new_params or "carry"}
+        return Study(space, storage=self._optuna._storage, name=self._name, **settings)
 
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
