@@ -12,7 +12,7 @@ from optuna.trial import Trial as OptunaTrial
 
 from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status
 from bojax.study import _storage
-from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values
+from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
 from bojax.study._suggest import suggest, takes_held
 from bojax.study._trial import Trial
 
@@ -170,12 +170,14 @@ def _suggest(
         held: values that all of them have.
     """
     held = held or {}
-    if held and not takes_held(study._algorithm, study._space, q):
+    written_over = bool(held) and not takes_held(study._algorithm, study._space, q)
+    if written_over:
         study._warn_once(
             "held", "the `ask` of the algorithm takes no `held`: held values are written over what it suggests"
         )
     trials = _storage.trials_of(study._optuna)
     X, y, noise_var, cost, grad, pending = study._data(trials, own)
+    pending = np.concatenate([pending, np.reshape(more_pending, (-1, study._space.num_dims))])
     suggested, status = suggest(
         study._algorithm,
         study._space,
@@ -187,11 +189,13 @@ def _suggest(
         noise_var=noise_var,
         cost=cost,
         grad=grad,
-        pending=np.concatenate([pending, np.reshape(more_pending, (-1, study._space.num_dims))]),
+        pending=pending,
         held=held_row(study._space, held),
     )
     if status in (Status.FALLBACK, Status.OVERFLOW):
         study._warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
+    if written_over:
+        return without_repeats(study._space, suggested, held, np.concatenate([X, pending]))
     return [{**params, **held} for params in suggested]  # exactly the held values, not their way through the cube
 
 

@@ -1,5 +1,6 @@
 """Parameters that are held at given values while the others are chosen."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -67,6 +68,34 @@ def num_points(space: Space, held: Mapping[str, Any]) -> int | None:
 def agree(row: np.ndarray, held: np.ndarray | None) -> bool:
     """Whether a point has the held coordinates."""
     return held is None or bool(np.all((row == held) | np.isnan(held)))
+
+
+def without_repeats(
+    space: Space, suggested: Sequence[dict[str, Any]], held: Mapping[str, Any], seen: np.ndarray
+) -> list[dict[str, Any]]:
+    """Suggestions with the held values, of which no two are the same or among the seen ones, if those are countable.
+
+    Args:
+        space: what is tuned.
+        suggested: points that were chosen without knowledge of what is held.
+        held: values that are written over them.
+        seen: [n, d] points told or pending.
+    """
+    points = [{**params, **held} for params in suggested]
+    if num_points(space, held) is None:
+        return points
+    taken = {row.tobytes() for row in seen}
+    free = [name for name in space.names if name not in held]
+    others = itertools.product(*([space[name].value(i) for i in range(space[name].num_values)] for name in free))
+    fresh = []
+    for point in itertools.chain(points, ({**held, **dict(zip(free, values, strict=True))} for values in others)):
+        if len(fresh) == len(points):
+            break
+        key = space.from_params(point).tobytes()
+        if key not in taken:
+            taken.add(key)
+            fresh.append({name: point[name] for name in space.names})
+    return fresh
 
 
 def groups_of(trials: Sequence[Any], held: Sequence[dict[str, Any]]) -> list[Group]:

@@ -1,4 +1,4 @@
-"""What could not be said: known results, corrections, settings in line once, a changed space, the best believed point."""
+"""What could not be said: known results, corrections, points in line once, a changed space, the best believed point."""
 
 import json
 import math
