@@ -216,13 +216,13 @@ def test_the_free_parameters_are_chosen_given_the_held_ones(name):
     for x, y in rng.random((24, 2)):
         study.add({"x": x, "y": y}, (y - x) ** 2, cost=1.0)
     found = []
-    for x in (0.9, 0.1, 0.5):
+    for x in (0.95, 0.05, 0.75, 0.25, 0.5):
         trial = study.ask(fixed={"x": x})[0]
         assert trial.params["x"] == x
         study.tell(trial, (trial.params["y"] - x) ** 2)
         found.append(abs(trial.params["y"] - x))
     if name != "random search":
-        assert np.median(found) < 0.12, found
+        assert np.median(found) < 0.05 and max(found) < 0.2, found
 
 
 @pytest.mark.parametrize("algorithm", [random_search, careless])

@@ -425,16 +425,17 @@ def test_belief_needs_a_value():
 
 @pytest.mark.slow
 def test_with_noise_the_best_believed_point_is_truly_better():
-    """Branin with noise of standard deviation 20, 25 random points, 24 studies: paired true values."""
-    branin = bojax.objectives.branin()
-    gains = []
-    for seed in range(24):
-        study = Study(branin.space, seed=seed, algorithm=noisy_bayesopt)
+    """12 configurations, 5 times each, 4 (x - 0.3)^2 with noise of standard deviation 0.5, 48 studies."""
+    gains, errors_believed, errors_observed = [], [], []
+    for seed in range(48):
+        study = Study({"x": Float(0.0, 1.0)}, seed=seed, algorithm=noisy_bayesopt)
         rng = np.random.default_rng(seed)
-        for _ in range(25):
-            params = branin.space.to_params(rng.random(2))
-            study.add(params, float(branin(params)) + 20.0 * rng.normal())
-        believed, observed = (float(branin(p)) for p in (study.best_believed.params, study.best_params))
-        gains.append(observed - believed)
-    gains = np.array(gains)
-    assert gains.mean() > 2.0 * gains.std(ddof=1) / np.sqrt(len(gains)), gains
+        for x in np.tile(np.linspace(0.0, 1.0, 12), 5):
+            study.add({"x": x}, 4.0 * (x - 0.3) ** 2 + 0.5 * rng.normal())
+        believed, best = study.best_believed, study.best_trial
+        true_believed, true_best = (4.0 * (t.params["x"] - 0.3) ** 2 for t in (believed.trial, best))
+        gains.append(true_best - true_believed)
+        errors_believed.append(believed.mean - true_believed)
+        errors_observed.append(study.best_value - true_best)
+    assert np.mean(gains) > 2.0 * np.std(gains, ddof=1) / np.sqrt(len(gains)), gains
+    assert 3.0 * np.sqrt(np.mean(np.square(errors_believed))) < np.sqrt(np.mean(np.square(errors_observed)))
