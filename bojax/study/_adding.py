@@ -66,7 +66,8 @@ class KnownResults:
         check_attrs(user_attrs or {})
         if skip_if_exists and any(_asks_for(trial, values) for trial in _storage.trials_of(self._optuna)):
             return False
-        self._optuna.enqueue_trial(values, user_attrs=dict(user_attrs or {}) or None)
+        with _storage.quiet():
+            self._optuna.enqueue_trial(values, user_attrs=dict(user_attrs or {}) or None)
         return True
 
     def add(

@@ -56,7 +56,7 @@ def open_study(
 
 
 def _differs(name: str, what: str, stored: Any, given: Any) -> StudyError:
-    way_out = ', or carry its results over by `space_changed="carry"`' if what == "space" else ""
+    way_out = ', or carry its results over: Study(..., space_changed="carry")' if what == "space" else ""
     return StudyError(
         f"the study {name!r} exists with another {what}: stored {stored!r}, given {given!r}. "
         f"Leave `{what}` out to go on with it, or choose another `name`{way_out}."
