@@ -86,7 +86,11 @@ def without_repeats(
         return points
     taken = {row.tobytes() for row in seen}
     free = [name for name in space.names if name not in held]
-    others = itertools.product(*([space[name].value(i) for i in range(space[name].num_values)] for name in free))
+    values_of = (
+        [parameter.value(i) for i in range(parameter.num_values)]  # type: ignore[union-attr]
+        for parameter in (space[name] for name in free)
+    )
+    others = itertools.product(*values_of)
     fresh = []
     for point in itertools.chain(points, ({**held, **dict(zip(free, values, strict=True))} for values in others)):
         if len(fresh) == len(points):
