@@ -44,6 +44,8 @@ class Algorithm(NamedTuple):
         q: how many points each `ask` gives.
         repeats: whether a point may be asked for again, as noisy objectives want; else every point is new, and a finite
             space can be exhausted.
+        predict: `predict(key, state, X [k, d]) -> (mean [k], std [k])`, what the algorithm's surrogate believes about
+            the noise-free objective, in the units of y; None for an algorithm without a surrogate.
     """
 
     init: Callable[..., Any]
@@ -52,6 +54,7 @@ class Algorithm(NamedTuple):
     space: Space
     q: int = 1
     repeats: bool = False
+    predict: Callable[..., Any] | None = None
 
 
 class Info(NamedTuple):

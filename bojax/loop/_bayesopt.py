@@ -49,6 +49,7 @@ from bojax.loop._defaults import (
     default_surrogate,
 )
 from bojax.loop._design import design, mark_seen, replace_seen, seen_points
+from bojax.loop._predict import predictor
 from bojax.optim import CandidateOptimizer, Lattice, Seen, multistart
 from bojax.optim._lattice import is_seen
 from bojax.space import Space
@@ -239,7 +240,8 @@ def bayesopt(
     def tell(state, X, y, noise_var=None, grad=None):
         return tell_state(space, state, X, y, noise_var, grad=grad)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, repeats=noisy)
+    predict = predictor(surrogate, lambda told: seen_by_surrogate(told, output_transform))
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, repeats=noisy, predict=predict)
 
 
 def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: int, model_based):

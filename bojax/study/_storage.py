@@ -16,7 +16,7 @@ import platform
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import optuna
@@ -25,6 +25,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
+from bojax.study._replaced import without_replaced
 
 T = TypeVar("T")
 
@@ -160,9 +161,20 @@ def write_attrs(study: optuna.Study, space_spec: Any, seed: int) -> None:
 
 
 def trials_of(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials that count (the stale ones do not), by number; not to be changed."""
+    """All trials that count (stale and corrected ones do not), by number; not to be changed."""
     trials = retry(lambda: study.get_trials(deepcopy=False))
-    return sorted((t for t in trials if not t.user_attrs.get(STALE)), key=lambda t: t.number)
+    return without_replaced(sorted((t for t in trials if not t.user_attrs.get(STALE)), key=lambda t: t.number))
+
+
+def add_trial(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial:
+    """Stores a trial that nobody asked for, in one write, and gives it as it is stored."""
+    trial_id = retry(lambda: study._storage.create_new_trial(study._study_id, template_trial=trial))
+    return retry(lambda: study._storage.get_trial(trial_id))
+
+
+def shown_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a trial without those that only bojax reads."""
+    return {key: attr for key, attr in attrs.items() if key not in (WORKER, STALE)}
 
 
 def set_trial_attr(study: optuna.Study, trial: FrozenTrial | optuna.Trial, key: str, value: Any) -> None:

@@ -27,10 +27,14 @@ from optuna.trial import FrozenTrial, TrialState
 from bojax._errors import BojaxWarning, StudyError
 from bojax.space import Space, to_space
 from bojax.study import _storage
+from bojax.study._adding import KnownResults
 from bojax.study._asking import ask, suggest_one
+from bojax.study._believed import Believed, best_believed
+from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
-from bojax.study._gradients import cube_gradient
+from bojax.study._held import checked_values
 from bojax.study._open import open_study
+from bojax.study._rows import told_data
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
@@ -39,7 +43,7 @@ from bojax.study._trial import Trial
 DEFAULT_NAME = "bojax"
 
 
-class Study:
+class Study(KnownResults):
     """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
 
     Args:
@@ -52,10 +56,15 @@ class Study:
         seed: 0 <= seed < 2**32, all randomness of the study. By default that of the stored study; a new study
             draws one.
         algorithm: from (space, q) to an algorithm that asks for q points; by default `bojax.bayesopt`.
+        space_changed: what to do where the stored study has another space. "error" by default. "carry" goes on with the
+            new space and copies all told and enqueued trials that belong to it; a warning counts the others. Where the
+            new space has parameters that earlier trials lack, give the values with which they were made, by name:
+            `space_changed={"dropout": 0.0}`. From then on the name opens the study with the new space. Workers that are
+            running go on with the old one; what they tell is carried over when the study is opened like this again.
 
     Raises:
         StudyError: space, direction or seed differ from those of the stored study, or the storage cannot be
-            opened.
+            opened, or earlier trials lack a parameter.
         ValueError, TypeError: an argument is wrong.
 
     Example:
@@ -76,12 +85,15 @@ class Study:
         seed: int | None = None,
         *,
         algorithm: AlgorithmFactory | None = None,
+        space_changed: SpaceChanged = "error",
     ):
         space = None if space is None else to_space(space)
         name = DEFAULT_NAME if name is None else name
         check_arguments(direction, name, seed, algorithm)
+        check_space_changed(space_changed, space)
         backend = _storage.open_storage(storage)
-        self._optuna, attrs = open_study(backend, name, space, direction, seed)
+        self._optuna, attrs = open_study(backend, name, space, direction, seed, space_changed)
+        self._name = str(attrs.get(ROOT, self._optuna.study_name))
         self._space = Space.from_spec(attrs[_storage.SPACE])
         self._seed = int(attrs[_storage.SEED])
         self._algorithm = bayesopt if algorithm is None else algorithm
@@ -106,8 +118,8 @@ class Study:
 
     @property
     def name(self) -> str:
-        """The name of the study in its storage."""
-        return self._optuna.study_name
+        """The name by which the study is opened. After a change of the space `study.optuna` has another one."""
+        return self._name
 
     @property
     def seed(self) -> int:
@@ -149,26 +161,81 @@ class Study:
         assert value is not None
         return value
 
+    @property
+    def best_believed(self) -> Believed:
+        """The told trial that the algorithm's surrogate believes to be the best, with the value it predicts there.
+
+        With noisy values the best observed one is mostly a lucky one; what is believed weighs all values around it.
+        Without noise the two are nearly the same. The surrogate is fitted anew, which takes about as long as
+        an `ask`. An algorithm without a surrogate is answered for by that of `bojax.bayesopt`.
+
+        Raises:
+            StudyError: no trial is complete, or the surrogate is not finite.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+            >>> study.optimize(lambda params: params["x"], num_trials=4, progress=False)
+            >>> believed = study.best_believed
+            >>> abs(believed.mean - believed.trial.value) < 0.1
+            True
+        """
+        return best_believed(self)
+
+    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> "Study":
+        """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
+
+        Args:
+            space: the new space: choices, values or parameters added or removed, ranges or scales changed.
+            new_params: values of new parameters with which the trials so far were made, by name.
+
+        Returns:
+            The study with the new space and all trials that belong to it; see `space_changed` of `Study`.
+
+        Raises:
+            StudyError: trials lack a parameter that is not in `new_params`.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study({"act": bojax.Categorical(["relu", "tanh"])}, seed=0)
+            >>> _ = study.add({"act": "relu"}, 0.5)
+            >>> wider = study.carry({"act": bojax.Categorical(["relu", "tanh", "gelu"])})
+            >>> wider.best_params
+            {'act': 'relu'}
+        """
+        settings = {"algorithm": self._algorithm, "space_changed": new_params or "carry"}
+        return Study(space, storage=self._optuna._storage, name=self._name, **settings)
+
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
 
-    def ask(self, q: int = 1) -> list[Trial]:
+    def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
-        Trials enqueued on the Optuna study come first.
+        Enqueued trials come first, unless parameters are fixed.
 
         Args:
             q: how many, at least 1.
+            fixed: values of parameters that all q trials shall have; the others are chosen given these. Enqueued trials
+                stay in line then.
 
         Returns:
             The running trials: q, or what is left of a finite space.
 
         Raises:
-            SpaceExhaustedError: every point of the space is told or pending.
+            SpaceExhaustedError: every point of the space (with the fixed values) is told or pending.
+            ValueError, TypeError: a fixed value does not belong to the space.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study({"x": bojax.Float(0.0, 1.0), "y": bojax.Float(0.0, 1.0)}, seed=0)
+            >>> study.ask(fixed={"x": 0.9})[0].params["x"]
+            0.9
         """
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
-        return ask(self, int(q), int(q))
+        fixed = None if fixed is None else checked_values(self._space, fixed, "fixed")
+        return ask(self, int(q), int(q), fixed)
 
     def tell(
         self,
@@ -216,18 +283,6 @@ class Study:
             grad=grad,
             user_attrs=user_attrs,
         )
-
-    def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Puts parameters in line to be tried by the next `ask`, for example settings known to work.
-
-        Args:
-            params: a value for every parameter.
-
-        Raises:
-            ValueError, TypeError: the parameters do not belong to the space.
-        """
-        self._space.from_params(dict(params))
-        self._optuna.enqueue_trial(dict(params))
 
     def optimize(
         self,
@@ -289,24 +344,7 @@ class Study:
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
         """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
         told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
-        X, y, noise_var, cost, grad, pending = [], [], [], [], [], []
-        for trial in trials:
-            row = self._row(trial)
-            if row is None:
-                continue
-            if trial.state in _storage.FINISHED:
-                value = math.nan if trial.state == TrialState.FAIL or not trial.values else trial.values[0]
-                X.append(row)
-                y.append(self._sign * value if math.isfinite(value) else math.nan)
-                noise_var.append(float(trial.user_attrs.get(_storage.NOISE_VAR, 0.0)))
-                cost.append(float(trial.user_attrs.get(_storage.COST, 0.0)))
-                told = trial.user_attrs.get(_storage.GRAD, {})
-                grad.append(self._sign * cube_gradient(self._space, self._space.to_params(row), told))
-            elif trial.state == TrialState.RUNNING and trial.number not in own:
-                pending.append(row)
-        num_dims = self._space.num_dims
-        told = np.reshape(X, (-1, num_dims)), *(np.asarray(column, float) for column in (y, noise_var, cost))
-        return *told, np.reshape(grad, (-1, num_dims)), np.reshape(pending, (-1, num_dims))
+        return told_data(self, trials, own)
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
@@ -332,13 +370,12 @@ class Study:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
         names = [name for name in self._space.names if name in trial.params]
         names += [name for name in trial.params if name not in names]
-        hidden = (_storage.WORKER, _storage.STALE)
         return Trial(
             number=trial.number,
             params={name: trial.params[name] for name in names},
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
-            user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in hidden},
+            user_attrs=_storage.shown_attrs(trial.user_attrs),
         )
 
     def _warn_once(self, kind: str, text: str) -> None:

@@ -32,28 +32,13 @@ def tell(
     user_attrs: Mapping[str, Any] | None,
 ) -> Trial:
     """The body of `Study.tell`."""
-    if state not in (None, "complete", "fail"):
-        raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
-    if state == "fail" and value is not None:
-        raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
-    number = None if state == "fail" else to_float(value)
-    check_attrs(user_attrs or {})
-    if noise_var is not None:
-        noise_var = to_float(noise_var)
-        if not (math.isfinite(noise_var) and noise_var >= 0):
-            raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
-        user_attrs = {**(user_attrs or {}), _storage.NOISE_VAR: noise_var}
-    if cost is not None:
-        cost = to_float(cost)
-        if not (math.isfinite(cost) and cost > 0):
-            raise ValueError(f"`cost` must be finite and positive, got {cost}.")
-        user_attrs = {**(user_attrs or {}), _storage.COST: cost}
-    if grad is not None:
-        user_attrs = {**(user_attrs or {}), _storage.GRAD: checked_gradient(study._space, grad)}
+    number, attrs = checked_outcome(
+        study, value, state=state, noise_var=noise_var, cost=cost, grad=grad, user_attrs=user_attrs
+    )
     frozen = _running(study, trial)
     if frozen.user_attrs.get(_storage.STALE):
         frozen = _readmit(study, frozen)
-    for key, attr in (user_attrs or {}).items():
+    for key, attr in attrs.items():
         _storage.set_trial_attr(study._optuna, frozen, key, attr)
     if number is not None and not math.isfinite(number):
         _storage.set_trial_attr(study._optuna, frozen, _storage.TOLD, repr(number))
@@ -65,6 +50,39 @@ def tell(
         number = None
     _finish(study, frozen, number)
     return study._view(_frozen(study, frozen.number))
+
+
+def checked_outcome(
+    study: "Study",
+    value: Any,
+    *,
+    state: str | None,
+    noise_var: float | None,
+    cost: float | None,
+    grad: Mapping[str, Any] | None,
+    user_attrs: Mapping[str, Any] | None,
+) -> tuple[float | None, dict[str, Any]]:
+    """What came of an evaluation: the value, None where there is none, and the attributes that go with it."""
+    if state not in (None, "complete", "fail"):
+        raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
+    if state == "fail" and value is not None:
+        raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
+    number = None if state == "fail" else to_float(value)
+    attrs = dict(user_attrs or {})
+    check_attrs(attrs)
+    if noise_var is not None:
+        noise_var = to_float(noise_var)
+        if not (math.isfinite(noise_var) and noise_var >= 0):
+            raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
+        attrs[_storage.NOISE_VAR] = noise_var
+    if cost is not None:
+        cost = to_float(cost)
+        if not (math.isfinite(cost) and cost > 0):
+            raise ValueError(f"`cost` must be finite and positive, got {cost}.")
+        attrs[_storage.COST] = cost
+    if grad is not None:
+        attrs[_storage.GRAD] = checked_gradient(study._space, grad)
+    return number, attrs
 
 
 def _frozen(study: "Study", number: int) -> FrozenTrial:
