@@ -1,5 +1,6 @@
 """Asking: trials are created first, and their parameters chosen afterwards, for all of a batch at once."""
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +9,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
-from bojax._errors import STATUS_TEXT, SpaceExhaustedError, Status
-from bojax.study import _storage
+from bojax._errors import STATUS_TEXT, SpaceExhaustedError, Status, StudyError
+from bojax.study import _lost, _storage
+from bojax.study._claims import claim
 from bojax.study._suggest import suggest
 from bojax.study._trial import Trial
 
@@ -19,31 +21,76 @@ if TYPE_CHECKING:
 _ASK_TIMEOUT = 120.0
 """Seconds to wait for the parameters of earlier trials, which another process may be compiling for."""
 
+_ATTEMPTS = 3
+"""How often a process chooses anew when others waited so long for it that they gave its trials up."""
 
-def ask(study: "Study", q: int, program_q: int) -> list[Trial]:
-    """Asks for q trials with the program for `program_q` >= q points, of which the first are taken."""
+
+class _TakenAwayError(Exception):
+    """Another process gave up a trial of this one."""
+
+
+def ask(study: "Study", q: int, program_q: int, *, later: bool = False, alone: bool = False) -> list[Trial]:
+    """Asks for q trials with the program for `program_q` >= q points, of which the first are taken.
+
+    Args:
+        study: what is asked.
+        q: how many.
+        program_q: how many points the program chooses.
+        later: whether `_lost.begin` will record when an evaluation begins; otherwise it begins with the asking.
+        alone: whether what is evaluated a second time is asked for by itself, because all trials are evaluated at once.
+    """
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(_TakenAwayError):
+            return _ask(study, q, program_q, later, alone)
+    raise StudyError(
+        f"choosing took longer than {_ASK_TIMEOUT:g} s, and another process gave these trials up, {_ATTEMPTS} times."
+    )
+
+
+def _ask(study: "Study", q: int, program_q: int, later: bool, alone: bool) -> list[Trial]:
     created: list[OptunaTrial] = []
     with study._lock, _storage.quiet():
-        waiting = sum(t.state == TrialState.WAITING for t in _storage.trials_of(study._optuna))
-        q = min(q, waiting + _num_left(study))
+        _lost.recover(study)
+        line = _lost.line(_storage.all_trials(study._optuna))
+        q = min(q, len(line) + _num_left(study))
+        if alone:
+            retries = [i for i, trial in enumerate(line) if _storage.RETRY_OF in trial.user_attrs]
+            q = min(q, max(1, retries[0])) if retries else q
         if q == 0:
             raise SpaceExhaustedError(f"all {study._space.cardinality} points of the space are told or pending.")
         sampler = study._optuna.sampler  # the user may have put in another one for Optuna's own loop
-        study._optuna.sampler, study._sampler.asking = study._sampler, True
+        study._optuna.sampler, study._sampler.asking, study._sampler.later = study._sampler, True, later
         try:
             for _ in range(q):
-                created.append(study._optuna.ask())
+                created.append(_next_trial(study))
             trials = _prepare(study, created, program_q)
             # In reverse: when the first trial of a batch has its parameters, all of the batch have.
             return [_fill(study, trial) for trial in reversed(trials)][::-1]
         except BaseException:
-            for trial in created:
-                _storage.mark_stale(study._optuna, trial)
+            _lost.give_up(study, created)
             raise
         finally:
-            study._optuna.sampler, study._sampler.asking = sampler, False
+            study._optuna.sampler, study._sampler.asking, study._sampler.later = sampler, False, False
             for trial in created:
                 study._sampler.prepared.pop(trial.number, None)
+
+
+def _next_trial(study: "Study") -> OptunaTrial:
+    """The next trial in line that no other worker takes, or a new one."""
+    storage, lease = study._optuna._storage, study._lease
+    study._optuna._thread_local.cached_all_trials = None
+    for waiting in _lost.line(_storage.all_trials(study._optuna)):
+        claimed = False
+        with contextlib.suppress(*_storage.ENDED_ERRORS):
+            # Should this process end before the trial's own record is written, this one tells.
+            _storage.set_trial_attr(study._optuna, waiting, _storage.CLAIM, lease.worker(asking=True))
+            claimed = _storage.retry(lambda: claim(storage, waiting._trial_id))  # noqa: B023 (called at once)
+        if claimed:
+            return OptunaTrial(study._optuna, waiting._trial_id)
+    attrs = {_storage.WORKER: lease.worker(asking=True, later=study._sampler.later)}
+    template = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=attrs)
+    trial_id = _storage.retry(lambda: storage.create_new_trial(study._optuna._study_id, template_trial=template))
+    return OptunaTrial(study._optuna, trial_id)
 
 
 def _prepare(study: "Study", created: list[OptunaTrial], program_q: int) -> list[OptunaTrial]:
@@ -67,8 +114,8 @@ def _prepare(study: "Study", created: list[OptunaTrial], program_q: int) -> list
     for trial, params in zip(open_, suggested, strict=False):
         study._sampler.prepared[trial.number] = params
     surplus = open_[len(suggested) :]
-    for trial in surplus:
-        _storage.mark_stale(study._optuna, trial)
+    if surplus:
+        _lost.give_up(study, surplus)
     if len(surplus) == len(created):
         raise SpaceExhaustedError("every point of the space is told or pending.")
     return [trial for trial in created if trial not in surplus]
@@ -78,7 +125,12 @@ def _fill(study: "Study", trial: OptunaTrial) -> Trial:
     """Writes the parameters of a trial; enqueued ones go before prepared ones."""
     params = {}
     for name, distribution in study._distributions.items():
-        value = _suggest_value(trial, name, distribution)
+        try:
+            value = _suggest_value(trial, name, distribution)
+        except _storage.ENDED_ERRORS as error:
+            if study._optuna._storage.get_trial(trial._trial_id).state not in _storage.FINISHED:
+                raise
+            raise _TakenAwayError from error
         params[name] = distribution.to_external_repr(distribution.to_internal_repr(value))
     return Trial(trial.number, params)
 
@@ -86,6 +138,7 @@ def _fill(study: "Study", trial: OptunaTrial) -> Trial:
 def suggest_one(study: "Study", number: int) -> dict[str, Any]:
     """The parameters of a trial that Optuna code asked for."""
     with study._lock:
+        _lost.recover(study)
         _wait_for_earlier(study, number)
         if _num_left(study) == 0:
             raise SpaceExhaustedError(f"all {study._space.cardinality} points of the space are told or pending.")
@@ -134,14 +187,18 @@ def _num_left(study: "Study") -> int:
 
 
 def _wait_for_earlier(study: "Study", number: int) -> None:
-    """Waits for the parameters of earlier trials, where another process is choosing them."""
+    """Waits for the parameters of earlier trials, where another process is choosing them; in the end it gives them up,
+    so that nobody waits for them again."""
     end = time.monotonic() + _ASK_TIMEOUT
-    while time.monotonic() < end:
-        choosing = [t for t in _storage.trials_of(study._optuna) if _is_choosing(study, t, number)]
-        dead = [t for t in choosing if _storage.is_dead(t.user_attrs.get(_storage.WORKER))]
-        for trial in dead:
-            _storage.mark_stale(study._optuna, trial)
-        if len(dead) == len(choosing):
+    while True:
+        trials = _storage.trials_of(study._optuna)
+        choosing = [t for t in trials if _is_choosing(study, t, number)]
+        dead = {t.number for t in study._watch.dead(trials)} if choosing else set()
+        late = time.monotonic() >= end
+        gone = [t for t in choosing if late or t.number in dead]
+        if gone:
+            _lost.give_up(study, gone)
+        if len(gone) == len(choosing):
             return
         time.sleep(0.05)
 

@@ -26,10 +26,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax.space import Space, to_space
-from bojax.study import _storage
+from bojax.study import _lost, _storage
 from bojax.study._asking import ask, suggest_one
 from bojax.study._checks import check_arguments
 from bojax.study._gradients import cube_gradient
+from bojax.study._leases import Lease, Watch
 from bojax.study._open import open_study
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt
@@ -90,9 +91,11 @@ class Study:
         self._warned: set[str] = set()
         self._stopping = False
         self._distributions = to_distributions(self._space)
-        self._sampler = StudySampler(self._distributions, functools.partial(suggest_one, self), self._seed)
+        self._lease = Lease(self._optuna._storage, self._optuna._study_id)
+        self._watch = Watch()
+        suggest = functools.partial(suggest_one, self)
+        self._sampler = StudySampler(self._distributions, suggest, self._seed, self._lease)
         self._optuna.sampler = self._sampler
-        _storage.mark_dead_trials(self._optuna)
 
     @property
     def space(self) -> Space:
@@ -121,8 +124,8 @@ class Study:
 
     @property
     def trials(self) -> list[Trial]:
-        """All trials by number, but for those that a dead process left behind."""
-        return [self._view(trial) for trial in _storage.trials_of(self._optuna)]
+        """All trials by number, but for those that were given up before their evaluation began."""
+        return [self._view(trial) for trial in _lost.as_seen(self, _storage.all_trials(self._optuna))]
 
     @property
     def best_trial(self) -> Trial:
@@ -290,7 +293,7 @@ class Study:
         """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
         told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
         X, y, noise_var, cost, grad, pending = [], [], [], [], [], []
-        for trial in trials:
+        for trial in _lost.as_data(trials):
             row = self._row(trial)
             if row is None:
                 continue
@@ -302,7 +305,7 @@ class Study:
                 cost.append(float(trial.user_attrs.get(_storage.COST, 0.0)))
                 told = trial.user_attrs.get(_storage.GRAD, {})
                 grad.append(self._sign * cube_gradient(self._space, self._space.to_params(row), told))
-            elif trial.state == TrialState.RUNNING and trial.number not in own:
+            elif trial.number not in own:
                 pending.append(row)
         num_dims = self._space.num_dims
         told = np.reshape(X, (-1, num_dims)), *(np.asarray(column, float) for column in (y, noise_var, cost))
@@ -312,11 +315,13 @@ class Study:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
         if trial.number in self._rows:
             return self._rows[trial.number]
-        complete = set(self._space.names) <= set(trial.params)
+        waiting = trial.state == TrialState.WAITING
+        params = _storage.params_of(trial) if waiting or _storage.is_lost(trial) else trial.params
+        complete = set(self._space.names) <= set(params)
         if not complete and trial.state != TrialState.COMPLETE:
             return None
-        row = self._to_row(trial.params) if complete else None
-        if row is None:
+        row = self._to_row(params) if complete else None
+        if row is None and not waiting:
             self._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
         if trial.state in _storage.FINISHED:
             self._rows[trial.number] = row
@@ -325,20 +330,19 @@ class Study:
     def _to_row(self, params: Mapping[str, Any]) -> np.ndarray | None:
         try:
             return self._space.from_params({name: params[name] for name in self._space.names})
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             return None
 
     def _view(self, trial: FrozenTrial) -> Trial:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
         names = [name for name in self._space.names if name in trial.params]
         names += [name for name in trial.params if name not in names]
-        hidden = (_storage.WORKER, _storage.STALE)
         return Trial(
             number=trial.number,
             params={name: trial.params[name] for name in names},
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
-            user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in hidden},
+            user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in _storage.HIDDEN},
         )
 
     def _warn_once(self, kind: str, text: str) -> None:

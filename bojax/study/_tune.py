@@ -252,7 +252,7 @@ def run_batches(
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(study.seed), i))(np.arange(num_seeds))
     unchecked = training.gradients and not any(trial.state == "complete" for trial in study.trials)
     seen: list[dict[str, np.ndarray]] = []
-    for batch in ask_batches(study, num_trials, batch_size):
+    for batch in ask_batches(study, num_trials, batch_size, together=True):
         with giving_up_rest(study, batch):
             params = [trial.params for trial in batch for _ in range(num_seeds)]
             missing = (batch_size - len(batch)) * num_seeds if training.fixed_size else 0
