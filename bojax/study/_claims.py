@@ -38,10 +38,16 @@ def claim(storage: BaseStorage, trial_id: int) -> bool:
 
 
 def _compare_and_set(storage: RDBStorage, trial_id: int) -> bool:
-    import sqlalchemy
     from optuna.storages._rdb.models import TrialModel
+    from sqlalchemy import update
+    from sqlalchemy.orm import Session
 
-    waiting = (TrialModel.trial_id == trial_id) & (TrialModel.state == TrialState.WAITING)
-    changes = {TrialModel.state: TrialState.RUNNING, TrialModel.datetime_start: datetime.datetime.now()}
-    with storage.engine.begin() as connection:
-        return connection.execute(sqlalchemy.update(TrialModel).where(waiting).values(changes)).rowcount == 1
+    is_waiting = (TrialModel.trial_id == trial_id) & (TrialModel.state == TrialState.WAITING)
+    change = update(TrialModel).where(is_waiting).values(state=TrialState.RUNNING)
+    with Session(storage.engine) as session, session.begin():
+        if session.connection().execute(change).rowcount != 1:
+            return False
+        trial = session.get(TrialModel, trial_id)
+        assert trial is not None
+        trial.datetime_start = datetime.datetime.now()
+    return True

@@ -315,13 +315,12 @@ class Study:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
         if trial.number in self._rows:
             return self._rows[trial.number]
-        waiting = trial.state == TrialState.WAITING
-        params = _storage.params_of(trial) if waiting or _storage.is_lost(trial) else trial.params
+        params = _decided(trial)
         complete = set(self._space.names) <= set(params)
         if not complete and trial.state != TrialState.COMPLETE:
             return None
         row = self._to_row(params) if complete else None
-        if row is None and not waiting:
+        if row is None and trial.state != TrialState.WAITING:
             self._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
         if trial.state in _storage.FINISHED:
             self._rows[trial.number] = row
@@ -335,11 +334,12 @@ class Study:
 
     def _view(self, trial: FrozenTrial) -> Trial:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
-        names = [name for name in self._space.names if name in trial.params]
-        names += [name for name in trial.params if name not in names]
+        params = _decided(trial)
+        names = [name for name in self._space.names if name in params]
+        names += [name for name in params if name not in names]
         return Trial(
             number=trial.number,
-            params={name: trial.params[name] for name in names},
+            params={name: params[name] for name in names},
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
             user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in _storage.HIDDEN},
@@ -349,3 +349,9 @@ class Study:
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
+
+
+def _decided(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, known before it runs where it waits in line, and where its evaluation was lost."""
+    early = trial.state == TrialState.WAITING or _storage.is_lost(trial)
+    return _storage.params_of(trial) if early else trial.params
