@@ -50,8 +50,7 @@ def ask(study: "Study", q: int, program_q: int, *, later: bool = False, alone: b
 def _ask(study: "Study", q: int, program_q: int, later: bool, alone: bool) -> list[Trial]:
     created: list[OptunaTrial] = []
     with study._lock, _storage.quiet():
-        _lost.recover(study)
-        line = _lost.line(_storage.all_trials(study._optuna))
+        line = _lost.line(_lost.recover(study))
         q = min(q, len(line) + _num_left(study))
         if alone:
             retries = [i for i, trial in enumerate(line) if _storage.RETRY_OF in trial.user_attrs]
@@ -62,7 +61,7 @@ def _ask(study: "Study", q: int, program_q: int, later: bool, alone: bool) -> li
         study._optuna.sampler, study._sampler.asking, study._sampler.later = study._sampler, True, later
         try:
             for _ in range(q):
-                created.append(_next_trial(study))
+                created.append((_next_in_line(study) if line else None) or _new_trial(study))
             trials = _prepare(study, created, program_q)
             # In reverse: when the first trial of a batch has its parameters, all of the batch have.
             return [_fill(study, trial) for trial in reversed(trials)][::-1]
@@ -75,21 +74,29 @@ def _ask(study: "Study", q: int, program_q: int, later: bool, alone: bool) -> li
                 study._sampler.prepared.pop(trial.number, None)
 
 
-def _next_trial(study: "Study") -> OptunaTrial:
-    """The next trial in line that no other worker takes, or a new one."""
-    storage, lease = study._optuna._storage, study._lease
-    study._optuna._thread_local.cached_all_trials = None
+def _next_in_line(study: "Study") -> OptunaTrial | None:
+    """The next trial in line that no other worker takes."""
+    storage = study._optuna._storage
     for waiting in _lost.line(_storage.all_trials(study._optuna)):
         claimed = False
         with contextlib.suppress(*_storage.ENDED_ERRORS):
             # Should this process end before the trial's own record is written, this one tells.
-            _storage.set_trial_attr(study._optuna, waiting, _storage.CLAIM, lease.worker(asking=True))
+            _storage.set_trial_attr(study._optuna, waiting, _storage.CLAIM, study._lease.worker(asking=True))
             claimed = _storage.retry(lambda: claim(storage, waiting._trial_id))  # noqa: B023 (called at once)
         if claimed:
-            return OptunaTrial(study._optuna, waiting._trial_id)
-    attrs = {_storage.WORKER: lease.worker(asking=True, later=study._sampler.later)}
+            return _optuna_trial(study, waiting._trial_id)
+    return None
+
+
+def _new_trial(study: "Study") -> OptunaTrial:
+    attrs = {_storage.WORKER: study._lease.worker(asking=True, later=study._sampler.later)}
     template = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=attrs)
-    trial_id = _storage.retry(lambda: storage.create_new_trial(study._optuna._study_id, template_trial=template))
+    create = study._optuna._storage.create_new_trial
+    return _optuna_trial(study, _storage.retry(lambda: create(study._optuna._study_id, template_trial=template)))
+
+
+def _optuna_trial(study: "Study", trial_id: int) -> OptunaTrial:
+    study._optuna._thread_local.cached_all_trials = None  # as Optuna's `ask` does
     return OptunaTrial(study._optuna, trial_id)
 
 

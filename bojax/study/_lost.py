@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 ENDED = "the process that evaluated it ended without a word: it was killed, or ran out of memory"
 
 
-def recover(study: "Study") -> None:
-    """Records what became of the trials of dead workers, and puts in line what is owed a place."""
-    for trial in study._watch.dead(_storage.all_trials(study._optuna)):
+def recover(study: "Study") -> list[FrozenTrial]:
+    """Records what became of the trials of dead workers, and puts in line what is owed a place; all trials after it."""
+    trials = _storage.all_trials(study._optuna)
+    dead = study._watch.dead(trials)
+    for trial in dead:
         _end(study, trial, ENDED)
-    put_in_line(study)
+    return put_in_line(study, _storage.all_trials(study._optuna) if dead else trials)
 
 
 def end_rest(study: "Study", numbers: Iterable[int], reason: str) -> None:
@@ -46,7 +48,7 @@ def end_rest(study: "Study", numbers: Iterable[int], reason: str) -> None:
     for trial in running:
         _end(study, trial, reason)
     if running:
-        put_in_line(study)
+        put_in_line(study, _storage.all_trials(study._optuna))
 
 
 def give_up(study: "Study", trials: Iterable[FrozenTrial | optuna.Trial]) -> None:
@@ -55,7 +57,7 @@ def give_up(study: "Study", trials: Iterable[FrozenTrial | optuna.Trial]) -> Non
     for trial in _storage.all_trials(study._optuna):
         if trial.number in numbers and trial.state not in _storage.FINISHED:
             _storage.end_trial(study._optuna, trial, _given_up(trial))
-    put_in_line(study)
+    put_in_line(study, _storage.all_trials(study._optuna))
 
 
 def begin(study: "Study", number: int) -> bool:
@@ -102,9 +104,16 @@ def line(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(waiting, key=_place)
 
 
-def put_in_line(study: "Study") -> None:
-    """Gives every trial that is owed a place in line its successor, and removes successors that nobody needs."""
-    trials = _storage.all_trials(study._optuna)
+def put_in_line(study: "Study", trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Gives every trial that is owed a place in line its successor, and removes successors that nobody needs.
+
+    Args:
+        study: whose trials.
+        trials: all of them.
+
+    Returns:
+        All of them, after that.
+    """
     served = {t.user_attrs[_storage.AGAIN]["of"] for t in trials if _storage.AGAIN in t.user_attrs}
     served |= _told_after_all(trials)
     owed = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get(_storage.OWED)]
@@ -112,8 +121,11 @@ def put_in_line(study: "Study") -> None:
     for trial in owed:
         successor = _successor(study, trial)
         _storage.retry(lambda: study._optuna.add_trial(successor))  # noqa: B023 (called at once)
-    for trial in _doubles(_storage.all_trials(study._optuna) if owed else trials):
+    trials = _storage.all_trials(study._optuna) if owed else trials
+    doubles = _doubles(trials)
+    for trial in doubles:
         _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
+    return _storage.all_trials(study._optuna) if doubles else trials
 
 
 def _end(study: "Study", trial: FrozenTrial, reason: str) -> None:

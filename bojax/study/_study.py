@@ -43,6 +43,17 @@ DEFAULT_NAME = "bojax"
 class Study:
     """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
 
+    An evaluation that began and was not told is *lost*: its process was killed, or an exception that is not caught or
+    Ctrl-C ended it. It is recorded as a failed trial whose `user_attrs` hold `bojax:lost` and the reason,
+    `bojax:error`, and the same parameters are tried once more, in a trial with `bojax:retry_of`. If that is lost, too,
+    it is a failure like any other: the algorithm learns it, and does not suggest it again. The evaluation of a trial
+    begins with `ask`. In a batch of `optimize`, trials that had not begun count for nothing; those that were enqueued
+    go back in line. A value that is told late is kept.
+
+    The next `ask` of any process records losses. On the host of a worker its process tells whether it lives. Elsewhere
+    a sign of life does, which a thread writes every 15 s while trials run: a worker is taken for dead 120 s after its
+    last one, or at once if that is 10 minutes old. So clocks should agree within some minutes.
+
     Args:
         space: what is tuned: a `Space`, a mapping of names to parameters, or a plain specification. May be
             left out when an existing study is opened.
@@ -158,7 +169,7 @@ class Study:
     def ask(self, q: int = 1) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
-        Trials enqueued on the Optuna study come first.
+        Trials that wait in line come first: those enqueued, and retries of lost ones.
 
         Args:
             q: how many, at least 1.
@@ -200,7 +211,7 @@ class Study:
             user_attrs: more to record with the trial; values must fit into JSON.
 
         Returns:
-            The trial as it is recorded. A trial whose process had ended before it was told is recorded under a new
+            The trial as it is recorded. A trial that was given up or lost before it was told is recorded under a new
             number.
 
         Raises:
@@ -247,8 +258,9 @@ class Study:
 
         Args:
             objective: from a dict of plain Python values to a number, or to a pair of a number and a dict of
-                `user_attrs` to record with the trial (see `tell`); with `vectorized`, from a dict of NumPy arrays [k]
-                (floats, integers, positions of choices; k <= batch_size) to k numbers.
+                `user_attrs` to record with the trial (see `tell`); None makes a failed trial, with a warning. With
+                `vectorized`, from a dict of NumPy arrays [k] (floats, integers, positions of choices; k <= batch_size)
+                to k numbers.
             num_trials: number of evaluations of this call.
             batch_size: how many are chosen jointly. Unless vectorized they are evaluated one after another.
             vectorized: whether the objective evaluates a whole batch in one call.
@@ -259,7 +271,7 @@ class Study:
 
         Raises:
             BojaxError: each of the first five evaluations raised.
-            TypeError: the objective returned something that is no number.
+            TypeError: the objective returned something that is no number; its trial is recorded as failed.
         """
         from bojax.study._optimize import optimize
 

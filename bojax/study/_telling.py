@@ -62,7 +62,7 @@ def tell(
         frozen = _readmit(study, now)  # this process seemed dead to another one, just now
         _record(study, frozen, number, user_attrs or {})
     if _storage.INSTEAD_OF in frozen.user_attrs:
-        _lost.put_in_line(study)  # a retry that waits there is needed no more
+        _lost.recover(study)  # a retry that waits there is needed no more
     return study._view(_frozen(study, frozen.number))
 
 

@@ -243,7 +243,7 @@ def test_a_worker_taken_for_dead_may_tell_and_begins_nothing_that_others_have(tm
             running = [t for t in other.optuna.trials if t.state == optuna.trial.TrialState.RUNNING]
             for trial in running:
                 _lost._end(other, trial, _lost.ENDED)
-            _lost.put_in_line(other)
+            _lost.recover(other)
         seen.append(tuple(params.values()))
         return float(params["x"])
 
