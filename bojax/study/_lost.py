@@ -12,14 +12,16 @@ A trial that is owed a place in line says so (`bojax:owed`) before it ends, and 
 nothing gets lost between the two. Where two processes put the same trial in line, the earlier successor counts.
 """
 
+import contextlib
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax.study import _storage
+from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
     from bojax.study._study import Study
@@ -51,13 +53,23 @@ def end_rest(study: "Study", numbers: Iterable[int], reason: str) -> None:
         put_in_line(study, _storage.all_trials(study._optuna))
 
 
-def give_up(study: "Study", trials: Iterable[FrozenTrial | optuna.Trial]) -> None:
+def give_up(study: "Study", trials: Iterable[FrozenTrial | optuna.Trial | Trial]) -> None:
     """Ends trials whose evaluation did not begin: they count for nothing, those from the line get in line again."""
     numbers = {trial.number for trial in trials}
     for trial in _storage.all_trials(study._optuna):
         if trial.number in numbers and trial.state not in _storage.FINISHED:
             _storage.end_trial(study._optuna, trial, _given_up(trial))
     put_in_line(study, _storage.all_trials(study._optuna))
+
+
+@contextlib.contextmanager
+def mistakes(study: "Study", trials: Iterable[Trial]) -> Iterator[None]:
+    """Gives trials up where something raises that says nothing about them: a mistake in the caller's arguments."""
+    try:
+        yield
+    except Exception:
+        give_up(study, trials)
+        raise
 
 
 def begin(study: "Study", number: int) -> bool:
