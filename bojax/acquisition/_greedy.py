@@ -8,9 +8,10 @@ its expected gain has the closed form of one point. With z_i = (mu_i - b_i) / si
     batch_log_pi                   log mean_i [b_i <= best_f] Phi(z_i)    the probability that x is the first to improve
 
 Where the noise of evaluations was told, `batch_log_ei` weighs the gain by 1 - sqrt(noise / (var_i + noise)): one more
-noisy value where the mean is nearly known teaches little, and expected improvement alone goes on repeating itself around
-the incumbent (Huang, Allen, Notz, Zeng 2006). On Branin with a standard error of 1 (256 studies of 30) the median of the
-least true regret is 0.035 with told noise and 0.080 without, on Hartmann-6 with 0.1 (64 studies of 50) 0.09 and 0.33.
+noisy value where the mean is nearly known teaches little, and expected improvement alone goes on repeating itself
+around the incumbent (Huang, Allen, Notz, Zeng 2006). On Branin with a standard error of 1 (256 studies of 30) the
+median of the least true regret is 0.035 with told noise and 0.080 without, on Hartmann-6 with 0.1 (64 studies of 50)
+0.09 and 0.33.
 
 The joint expected improvement of q points is the sum of the gains of adding them in turn, so all of them together have
 the same form, which a gradient search can polish.

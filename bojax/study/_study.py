@@ -26,13 +26,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax.space import Space, to_space
-from bojax.study import _storage
+from bojax.study import _lost, _storage
 from bojax.study._adding import KnownResults
 from bojax.study._asking import ask, suggest_one
 from bojax.study._believed import Believed, best_believed
 from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
 from bojax.study._held import checked_values
+from bojax.study._leases import Lease, Watch
 from bojax.study._open import open_study
 from bojax.study._rows import told_data
 from bojax.study._sampler import StudySampler, to_distributions
@@ -45,6 +46,17 @@ DEFAULT_NAME = "bojax"
 
 class Study(KnownResults):
     """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
+
+    An evaluation that began and was not told is *lost*: its process was killed, or an exception that is not caught or
+    Ctrl-C ended it. It is recorded as a failed trial whose `user_attrs` hold `bojax:lost` and the reason,
+    `bojax:error`, and the same parameters are tried once more, in a trial with `bojax:retry_of`. If that is lost, too,
+    it is a failure like any other: the algorithm learns it, and does not suggest it again. The evaluation of a trial
+    begins with `ask`. In a batch of `optimize`, trials that had not begun count for nothing; those that were enqueued
+    go back in line. A value that is told late is kept.
+
+    The next `ask` of any process records losses. On the host of a worker its process tells whether it lives. Elsewhere
+    a sign of life does, which a thread writes every 15 s while trials run: a worker is taken for dead 120 s after its
+    last one, or at once if that is 10 minutes old. So clocks should agree within some minutes.
 
     Args:
         space: what is tuned: a `Space`, a mapping of names to parameters, or a plain specification. May be
@@ -102,9 +114,11 @@ class Study(KnownResults):
         self._warned: set[str] = set()
         self._stopping = False
         self._distributions = to_distributions(self._space)
-        self._sampler = StudySampler(self._distributions, functools.partial(suggest_one, self), self._seed)
+        self._lease = Lease(self._optuna._storage, self._optuna._study_id)
+        self._watch = Watch()
+        suggest = functools.partial(suggest_one, self)
+        self._sampler = StudySampler(self._distributions, suggest, self._seed, self._lease)
         self._optuna.sampler = self._sampler
-        _storage.mark_dead_trials(self._optuna)
 
     @property
     def space(self) -> Space:
@@ -133,8 +147,8 @@ class Study(KnownResults):
 
     @property
     def trials(self) -> list[Trial]:
-        """All trials by number, but for those that a dead process left behind."""
-        return [self._view(trial) for trial in _storage.trials_of(self._optuna)]
+        """All trials by number, but for those that were given up before their evaluation began."""
+        return [self._view(trial) for trial in _lost.as_seen(self, _storage.all_trials(self._optuna))]
 
     @property
     def best_trial(self) -> Trial:
@@ -212,7 +226,7 @@ class Study(KnownResults):
     def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
-        Enqueued trials come first, unless parameters are fixed.
+        Trials that wait in line come first, unless parameters are fixed: those enqueued, and retries of lost ones.
 
         Args:
             q: how many, at least 1.
@@ -264,7 +278,7 @@ class Study(KnownResults):
             user_attrs: more to record with the trial; values must fit into JSON.
 
         Returns:
-            The trial as it is recorded. A trial whose process had ended before it was told is recorded under a new
+            The trial as it is recorded. A trial that was given up or lost before it was told is recorded under a new
             number.
 
         Raises:
@@ -299,8 +313,9 @@ class Study(KnownResults):
 
         Args:
             objective: from a dict of plain Python values to a number, or to a pair of a number and a dict of
-                `user_attrs` to record with the trial (see `tell`); with `vectorized`, from a dict of NumPy arrays [k]
-                (floats, integers, positions of choices; k <= batch_size) to k numbers.
+                `user_attrs` to record with the trial (see `tell`); None makes a failed trial, with a warning. With
+                `vectorized`, from a dict of NumPy arrays [k] (floats, integers, positions of choices; k <= batch_size)
+                to k numbers.
             num_trials: number of evaluations of this call.
             batch_size: how many are chosen jointly. Unless vectorized they are evaluated one after another.
             vectorized: whether the objective evaluates a whole batch in one call.
@@ -311,7 +326,7 @@ class Study(KnownResults):
 
         Raises:
             BojaxError: each of the first five evaluations raised.
-            TypeError: the objective returned something that is no number.
+            TypeError: the objective returned something that is no number; its trial is recorded as failed.
         """
         from bojax.study._optimize import optimize
 
@@ -342,19 +357,20 @@ class Study(KnownResults):
         return 1.0 if self._optuna.direction == StudyDirection.MAXIMIZE else -1.0
 
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
-        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
-        told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
+        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances [n] (NaN where not told),
+        costs [n] (0 where not told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
         return told_data(self, trials, own)
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
         if trial.number in self._rows:
             return self._rows[trial.number]
-        complete = set(self._space.names) <= set(trial.params)
+        params = _decided(trial)
+        complete = set(self._space.names) <= set(params)
         if not complete and trial.state != TrialState.COMPLETE:
             return None
-        row = self._to_row(trial.params) if complete else None
-        if row is None:
+        row = self._to_row(params) if complete else None
+        if row is None and trial.state != TrialState.WAITING:
             self._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
         if trial.state in _storage.FINISHED:
             self._rows[trial.number] = row
@@ -363,16 +379,17 @@ class Study(KnownResults):
     def _to_row(self, params: Mapping[str, Any]) -> np.ndarray | None:
         try:
             return self._space.from_params({name: params[name] for name in self._space.names})
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             return None
 
     def _view(self, trial: FrozenTrial) -> Trial:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
-        names = [name for name in self._space.names if name in trial.params]
-        names += [name for name in trial.params if name not in names]
+        params = _decided(trial)
+        names = [name for name in self._space.names if name in params]
+        names += [name for name in params if name not in names]
         return Trial(
             number=trial.number,
-            params={name: trial.params[name] for name in names},
+            params={name: params[name] for name in names},
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
             user_attrs=_storage.shown_attrs(trial.user_attrs),
@@ -382,3 +399,9 @@ class Study(KnownResults):
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
+
+
+def _decided(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, known before it runs where it waits in line, and where its evaluation was lost."""
+    early = trial.state == TrialState.WAITING or _storage.is_lost(trial)
+    return _storage.params_of(trial) if early else trial.params

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
-from bojax.study import _storage
+from bojax.study import _lost, _storage
 from bojax.study._checks import check_attrs, to_float
 from bojax.study._gradients import checked_gradient
 from bojax.study._trial import Trial
@@ -36,20 +36,38 @@ def tell(
         study, value, state=state, noise_var=noise_var, cost=cost, grad=grad, user_attrs=user_attrs
     )
     frozen = _running(study, trial)
-    if frozen.user_attrs.get(_storage.STALE):
+    if frozen.state in _storage.FINISHED:
         frozen = _readmit(study, frozen)
-    for key, attr in attrs.items():
+    try:
+        _record(study, frozen, number, attrs)
+    except (StudyError, *_storage.ENDED_ERRORS):
+        now = _frozen(study, frozen.number)
+        if not _has_no_value(now):
+            raise
+        frozen = _readmit(study, now)  # this process seemed dead to another one, just now
+        _record(study, frozen, number, attrs)
+    if _storage.INSTEAD_OF in frozen.user_attrs:
+        _lost.recover(study)  # a retry that waits there is needed no more
+    return study._view(_frozen(study, frozen.number))
+
+
+def _record(study: "Study", frozen: FrozenTrial, number: float | None, user_attrs: Mapping[str, Any]) -> None:
+    for key, attr in user_attrs.items():
         _storage.set_trial_attr(study._optuna, frozen, key, attr)
     if number is not None and not math.isfinite(number):
         _storage.set_trial_attr(study._optuna, frozen, _storage.TOLD, repr(number))
         warnings.warn(
             f"trial {frozen.number} was told {number}, which is not finite: it counts as failed.",
             BojaxWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         number = None
     _finish(study, frozen, number)
-    return study._view(_frozen(study, frozen.number))
+
+
+def _has_no_value(trial: FrozenTrial) -> bool:
+    """Whether a trial ended without being told, so that it can still be."""
+    return _storage.is_given_up(trial) or _storage.is_lost(trial)
 
 
 def checked_outcome(
@@ -102,7 +120,7 @@ def _running(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
         frozen.params.get(name, value) != value for name, value in trial.params.items()
     ):
         raise StudyError(f"trial {trial.number} of the study {study.name!r} has other parameters: wrong study?")
-    if frozen.user_attrs.get(_storage.STALE) and set(study._space.names) <= set(frozen.params):
+    if _has_no_value(frozen) and set(study._space.names) <= set(frozen.params):
         return frozen
     if frozen.state in _storage.FINISHED:
         raise _told_before(frozen)
@@ -112,11 +130,13 @@ def _running(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
 
 
 def _readmit(study: "Study", stale: FrozenTrial) -> FrozenTrial:
-    """A running trial with the parameters of one that was given up when its process ended, to be told after all."""
-    for other in _storage.trials_of(study._optuna):
-        if other.user_attrs.get(_storage.INSTEAD_OF) == stale.number:
-            raise _told_before(other)
-    attrs = {_storage.INSTEAD_OF: stale.number, _storage.WORKER: _storage.worker()}
+    """A running trial with the parameters of one that was given up or lost, to be told after all."""
+    told = _told_instead(study, stale.number)
+    if told and told[0].state in _storage.FINISHED:
+        raise _told_before(told[0])
+    if told:  # somebody was about to tell it
+        return told[0]
+    attrs = {_storage.INSTEAD_OF: stale.number, _storage.WORKER: study._lease.worker()}
     running = optuna.trial.create_trial(
         state=TrialState.RUNNING,
         params=stale.params,
@@ -124,8 +144,12 @@ def _readmit(study: "Study", stale: FrozenTrial) -> FrozenTrial:
         user_attrs=attrs,
     )
     _storage.retry(lambda: study._optuna.add_trial(running))
-    added = [t for t in _storage.trials_of(study._optuna) if t.user_attrs.get(_storage.INSTEAD_OF) == stale.number]
-    return added[0]
+    return _told_instead(study, stale.number)[0]
+
+
+def _told_instead(study: "Study", number: int) -> list[FrozenTrial]:
+    trials = _storage.trials_of(study._optuna)
+    return [t for t in trials if t.user_attrs.get(_storage.INSTEAD_OF) == number and not _storage.is_lost(t)]
 
 
 def _finish(study: "Study", frozen: FrozenTrial, value: float | None) -> None:

@@ -62,7 +62,8 @@ def log_tail(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
 
     What `half_rank` does to a skewed objective, with a slope everywhere, so that gradients can go through: that slope
     takes median and s for constants. Arguments as in `power`. On the three problems of `benchmarks.gradient_bo` (20
-    seeds, with gradients) it took the median regret after 12 trainings from 0.0099, 0.124 and 1.04 to 0.0073, 0.113 and 0.96.
+    seeds, with gradients) it took the median regret after 12 trainings from 0.0099, 0.124 and 1.04 to 0.0073, 0.113 and
+    0.96.
     """
     y = jnp.where(mask, y, 0.0)
     part = better_part(jax.lax.stop_gradient(y), mask)
