@@ -9,13 +9,17 @@ a value.
 """
 
 import dataclasses
+import decimal
 import difflib
+import fractions
 import math
 import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from bojax._plain import plain
 
 Choice: TypeAlias = None | bool | int | float | str
 """What a `Categorical` or an `Ordinal` may hold."""
@@ -61,9 +65,14 @@ class Float:
 
     def check(self, value: Any, *, name: str) -> float:
         """Returns `value` as a float, or raises an error that calls the parameter `name`."""
-        value = plain(value)
+        dtype, value = getattr(value, "dtype", None), plain(value)
+        if isinstance(value, (decimal.Decimal, fractions.Fraction)):
+            value = float(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}.")
+        if isinstance(value, float) and isinstance(dtype, np.dtype):
+            # A bound rounded to float32, or to fewer bits, may lie outside.
+            value = next((bound for bound in (self.low, self.high) if float(np.asarray(bound, dtype)) == value), value)
         if not self.low <= value <= self.high:
             raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
         return float(value)
@@ -240,11 +249,6 @@ class Ordinal(_Listed):
 
 Parameter: TypeAlias = Float | Int | Categorical | Ordinal
 """Any kind of parameter."""
-
-
-def plain(value: Any) -> Any:
-    """Returns a NumPy scalar or an array without axes as the Python value it holds, all else as it is."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def did_you_mean(value: Any, known: Sequence[Any]) -> str:

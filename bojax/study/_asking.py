@@ -24,6 +24,7 @@ def ask(study: "Study", q: int, program_q: int) -> list[Trial]:
     """Asks for q trials with the program for `program_q` >= q points, of which the first are taken."""
     created: list[OptunaTrial] = []
     with study._lock, _storage.quiet():
+        _storage.mark_dead_trials(study._optuna)
         waiting = sum(t.state == TrialState.WAITING for t in _storage.trials_of(study._optuna))
         q = min(q, waiting + _num_left(study))
         if q == 0:
@@ -86,6 +87,7 @@ def _fill(study: "Study", trial: OptunaTrial) -> Trial:
 def suggest_one(study: "Study", number: int) -> dict[str, Any]:
     """The parameters of a trial that Optuna code asked for."""
     with study._lock:
+        _storage.mark_dead_trials(study._optuna)
         _wait_for_earlier(study, number)
         if _num_left(study) == 0:
             raise SpaceExhaustedError(f"all {study._space.cardinality} points of the space are told or pending.")

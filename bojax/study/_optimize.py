@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import optuna
 
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
+from bojax._plain import plain
 from bojax.space import Space
 from bojax.study import _storage
 from bojax.study._asking import ask
+from bojax.study._checks import fitting_attrs, to_floats
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
@@ -270,6 +271,7 @@ def describe_error(error: BaseException) -> str:
 def _tell(study: Study, trial: Trial, outcome: Any) -> Trial:
     if not isinstance(outcome, BaseException):
         value, attrs = outcome if _is_pair(outcome) else (outcome, None)
+        attrs = attrs and fitting_attrs(attrs, trial.number)  # a bad one never loses the value
         try:
             return study.tell(trial, value, user_attrs=attrs)
         except TypeError as error:
@@ -305,16 +307,11 @@ def _evaluate_batch(
     except catch as error:
         yield from ((trial, error) for trial in trials)
         return
-    values = np.asarray(values)
-    if values.shape != (len(trials),) or values.dtype.kind not in "fiu":
-        raise TypeError(
-            f"with vectorized=True the objective must return an array of {len(trials)} numbers, one for each "
-            f"row of its arguments, got shape {values.shape} of type {values.dtype}."
-        )
-    yield from zip(trials, values.tolist(), strict=True)
+    yield from zip(trials, to_floats(values, len(trials)), strict=True)
 
 
 def check_count(name: str, value: Any, low: int) -> None:
     """Raises ValueError unless it is an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}.")

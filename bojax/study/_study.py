@@ -25,10 +25,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax._plain import plain
 from bojax.space import Space, to_space
 from bojax.study import _storage
 from bojax.study._asking import ask, suggest_one
-from bojax.study._checks import check_arguments
+from bojax.study._backends import open_storage
+from bojax.study._checks import check_arguments, plain_params
 from bojax.study._gradients import cube_gradient
 from bojax.study._open import open_study
 from bojax.study._sampler import StudySampler, to_distributions
@@ -44,7 +46,8 @@ class Study:
 
     Args:
         space: what is tuned: a `Space`, a mapping of names to parameters, or a plain specification. May be
-            left out when an existing study is opened.
+            left out when an existing study is opened. Opening it writes nothing, so that its storage may be
+            read-only, until the first `ask`, `tell` or `enqueue`.
         direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
         storage: None for memory, or where to keep the study: "sqlite:///study.db", "journal:///study.log",
             any other URL that Optuna opens, or an Optuna storage.
@@ -80,7 +83,7 @@ class Study:
         space = None if space is None else to_space(space)
         name = DEFAULT_NAME if name is None else name
         check_arguments(direction, name, seed, algorithm)
-        backend = _storage.open_storage(storage)
+        backend = open_storage(storage, create=space is not None)
         self._optuna, attrs = open_study(backend, name, space, direction, seed)
         self._space = Space.from_spec(attrs[_storage.SPACE])
         self._seed = int(attrs[_storage.SEED])
@@ -92,7 +95,6 @@ class Study:
         self._distributions = to_distributions(self._space)
         self._sampler = StudySampler(self._distributions, functools.partial(suggest_one, self), self._seed)
         self._optuna.sampler = self._sampler
-        _storage.mark_dead_trials(self._optuna)
 
     @property
     def space(self) -> Space:
@@ -166,6 +168,7 @@ class Study:
         Raises:
             SpaceExhaustedError: every point of the space is told or pending.
         """
+        q = plain(q)
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
         return ask(self, int(q), int(q))
@@ -194,14 +197,15 @@ class Study:
                 (`bojax.loop.cost_aware`).
             grad: derivatives of the value by Float parameters, by name, in their own units; for algorithms that learn
                 from gradients (`bayesopt(gradients=True)`). Components that are not known are left out.
-            user_attrs: more to record with the trial; values must fit into JSON.
+            user_attrs: more to record with the trial: numbers, texts, None, lists and dicts of them. Scalars and arrays
+                of NumPy or JAX become numbers and lists. Names that start with "bojax:" are taken.
 
         Returns:
             The trial as it is recorded. A trial whose process had ended before it was told is recorded under a new
             number.
 
         Raises:
-            TypeError: the value is no number. Nothing is recorded.
+            TypeError: the value is no number, or a user attribute does not fit into JSON. Nothing is recorded.
             ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
                 not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
@@ -226,8 +230,8 @@ class Study:
         Raises:
             ValueError, TypeError: the parameters do not belong to the space.
         """
-        self._space.from_params(dict(params))
-        self._optuna.enqueue_trial(dict(params))
+        self._space.from_params(params)
+        self._optuna.enqueue_trial(plain_params(self._space, params))
 
     def optimize(
         self,
@@ -277,10 +281,10 @@ class Study:
         self._stopping = True
 
     def to_dataframe(self) -> Any:
-        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`."""
+        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`, times."""
         from bojax.study._dataframe import to_dataframe
 
-        return to_dataframe(self.trials, self._space.names)
+        return to_dataframe(self.trials, self._space)
 
     @property
     def _sign(self) -> float:
@@ -339,6 +343,8 @@ class Study:
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
             user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in hidden},
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
         )
 
     def _warn_once(self, kind: str, text: str) -> None:

@@ -12,8 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax.study import _storage
-from bojax.study._checks import check_attrs, to_float
+from bojax.study._checks import PREFIX, check_attrs, to_float, warn_left_out
 from bojax.study._gradients import checked_gradient
+from bojax.study._storage_errors import is_locked
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -32,29 +33,14 @@ def tell(
     user_attrs: Mapping[str, Any] | None,
 ) -> Trial:
     """The body of `Study.tell`."""
-    if state not in (None, "complete", "fail"):
-        raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
-    if state == "fail" and value is not None:
-        raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
-    number = None if state == "fail" else to_float(value)
-    check_attrs(user_attrs or {})
-    if noise_var is not None:
-        noise_var = to_float(noise_var)
-        if not (math.isfinite(noise_var) and noise_var >= 0):
-            raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
-        user_attrs = {**(user_attrs or {}), _storage.NOISE_VAR: noise_var}
-    if cost is not None:
-        cost = to_float(cost)
-        if not (math.isfinite(cost) and cost > 0):
-            raise ValueError(f"`cost` must be finite and positive, got {cost}.")
-        user_attrs = {**(user_attrs or {}), _storage.COST: cost}
-    if grad is not None:
-        user_attrs = {**(user_attrs or {}), _storage.GRAD: checked_gradient(study._space, grad)}
+    number, attrs = checked_outcome(
+        study, value, state=state, noise_var=noise_var, cost=cost, grad=grad, user_attrs=user_attrs
+    )
     frozen = _running(study, trial)
     if frozen.user_attrs.get(_storage.STALE):
         frozen = _readmit(study, frozen)
-    for key, attr in (user_attrs or {}).items():
-        _storage.set_trial_attr(study._optuna, frozen, key, attr)
+    for key, attr in attrs.items():
+        _record(study, frozen, key, attr)
     if number is not None and not math.isfinite(number):
         _storage.set_trial_attr(study._optuna, frozen, _storage.TOLD, repr(number))
         warnings.warn(
@@ -65,6 +51,50 @@ def tell(
         number = None
     _finish(study, frozen, number)
     return study._view(_frozen(study, frozen.number))
+
+
+def checked_outcome(
+    study: "Study",
+    value: Any,
+    *,
+    state: str | None,
+    noise_var: float | None,
+    cost: float | None,
+    grad: Mapping[str, Any] | None,
+    user_attrs: Mapping[str, Any] | None,
+) -> tuple[float | None, dict[str, Any]]:
+    """What came of an evaluation: the value, None where there is none, and the attributes that go with it."""
+    if state not in (None, "complete", "fail"):
+        raise ValueError(f'`state` must be "complete" or "fail", got {state!r}.')
+    if state == "fail" and value is not None:
+        raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
+    number = None if state == "fail" else to_float(value)
+    attrs = check_attrs(user_attrs)
+    if noise_var is not None:
+        attrs[_storage.NOISE_VAR] = noise_var = to_float(noise_var, "noise_var")
+        if not (math.isfinite(noise_var) and noise_var >= 0):
+            raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
+    if cost is not None:
+        attrs[_storage.COST] = cost = to_float(cost, "cost")
+        if not (math.isfinite(cost) and cost > 0):
+            raise ValueError(f"`cost` must be finite and positive, got {cost}.")
+    if grad is not None:
+        attrs[_storage.GRAD] = checked_gradient(study._space, grad)
+    return number, attrs
+
+
+def _record(study: "Study", frozen: FrozenTrial, key: str, attr: Any) -> None:
+    """Records an attribute; one of the user's is left out with a warning where the storage refuses just this one."""
+    try:
+        _storage.set_trial_attr(study._optuna, frozen, key, attr)
+    except Exception as error:
+        if isinstance(error, StudyError) or key.startswith(PREFIX) or is_locked(error):
+            raise
+        now = _frozen(study, frozen.number)
+        if now.state in _storage.FINISHED:  # a race: another process was faster
+            raise _told_before(now) from error
+        # It is too long for its column, say. A storage that is broken refuses the value, too.
+        warn_left_out(frozen.number, key, error)
 
 
 def _frozen(study: "Study", number: int) -> FrozenTrial:
