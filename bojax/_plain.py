@@ -34,6 +34,12 @@ def plain(value: Any) -> Any:
     return value
 
 
+def plain_number(value: Any) -> Any:
+    """Returns like `plain`, and a `Decimal` or `Fraction` as a float."""
+    value = plain(value)
+    return float(value) if isinstance(value, (decimal.Decimal, fractions.Fraction)) else value
+
+
 def plain_json(value: Any) -> Any:
     """Returns what a JSON text of a value would give back: numbers, texts, None, lists, and dicts with texts as names.
 
@@ -55,11 +61,9 @@ _AS_BASE: dict[type, Any] = {int: int.__int__, float: float.__float__, str: str.
 
 
 def _plain_json(value: Any) -> Any:
-    value = plain(value)
+    value = plain_number(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, (decimal.Decimal, fractions.Fraction)):
-        return float(value)
     if isinstance(value, Mapping):
         return _plain_dict(value)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):

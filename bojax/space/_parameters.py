@@ -9,9 +9,7 @@ a value.
 """
 
 import dataclasses
-import decimal
 import difflib
-import fractions
 import math
 import operator
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bojax._plain import plain
+from bojax._plain import plain, plain_number
 
 Choice: TypeAlias = None | bool | int | float | str
 """What a `Categorical` or an `Ordinal` may hold."""
@@ -65,9 +63,7 @@ class Float:
 
     def check(self, value: Any, *, name: str) -> float:
         """Returns `value` as a float, or raises an error that calls the parameter `name`."""
-        dtype, value = getattr(value, "dtype", None), plain(value)
-        if isinstance(value, (decimal.Decimal, fractions.Fraction)):
-            value = float(value)
+        dtype, value = getattr(value, "dtype", None), plain_number(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}.")
         if isinstance(value, float) and isinstance(dtype, np.dtype):
@@ -278,7 +274,7 @@ def _flag(value: Any, argument: str) -> bool:
 
 
 def _real(value: Any, argument: str) -> float:
-    value = plain(value)
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"`{argument}` must be a real number, got {_shown(value)}.")
     try:
@@ -308,8 +304,8 @@ def _check_order(low: float, high: float) -> None:
 
 
 def _distinct(values: Any, argument: str) -> tuple[Choice, ...]:
-    if isinstance(values, np.ndarray) and values.ndim == 1:
-        values = values.tolist()
+    if hasattr(values, "__array__") and getattr(values, "ndim", 0) == 1:
+        values = np.asarray(values).tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise TypeError(f"`{argument}` must be a list or tuple, got {_shown(values)}. Its order must be fixed.")
     if not values:

@@ -1,19 +1,20 @@
 """Opening a storage by its URL, with errors that say which file is meant and what is wrong with it."""
 
+import functools
 import os
 import random
 import re
 import sqlite3
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import optuna
 
 from bojax._errors import StudyError
 from bojax.study._journal import Journal
-from bojax.study._storage_errors import explain, is_locked, missing_folder
+from bojax.study._storage_errors import GONE, explain, identity_of, is_locked, missing_folder
 
 T = TypeVar("T")
 
@@ -23,9 +24,9 @@ SQLITE_TIMEOUT = 60.0
 NUM_RETRIES = 8
 
 _MEMORY = ("", ":memory:")
-_OPTIONS = frozenset(
-    "cache cached_statements check_same_thread detect_types immutable isolation_level mode nolock psow timeout uri vfs "
-    "modeof".split()
+_URI_OPTIONS = frozenset("cache immutable mode modeof nolock psow vfs".split())
+_OPTIONS = _URI_OPTIONS | frozenset(
+    "cached_statements check_same_thread detect_types isolation_level timeout uri".split()
 )
 """What may stand behind the `?` of a SQLite URL; any other `?` belongs to the name of the file."""
 
@@ -71,15 +72,19 @@ def open_storage(
 
 
 def file_of(url: str) -> str | None:
-    """The path of the file that a SQLite or journal URL names; None for any other storage."""
+    """The path of the file that a SQLite or journal URL names; None for any other storage.
+
+    As SQLAlchemy does, a SQLite URL may write a character as `%` and two digits.
+    """
     scheme, _, rest = url.partition("://")
     if scheme == "journal":
         return rest.removeprefix("/")
     if scheme.split("+")[0] != "sqlite" or (rest and not rest.startswith("/")):
         return None
     path, query = _split_query(rest.removeprefix("/"))
-    if "uri" in query and path.startswith("file:"):
-        path = urllib.parse.unquote(path.removeprefix("file:"))
+    if "uri" in query:
+        path = path.removeprefix("file:")
+    path = urllib.parse.unquote(path)
     return None if path in _MEMORY or query.get("mode") == "memory" else path
 
 
@@ -115,15 +120,23 @@ def _open_url(url: str, path: str | None, create: bool) -> optuna.storages.BaseS
         return optuna.storages.RDBStorage(url)
     query = _split_query(rest)[1]
     timeout = float(query.get("timeout", SQLITE_TIMEOUT))
-    if path is not None:
-        _check_file(path, create, timeout)
-        if not query and scheme in ("sqlite", "sqlite+pysqlite") and os.name == "posix":
-            # As a URI the name may hold any character, and a file that is deleted later is not made anew, empty.
-            url = f"sqlite:///file:{urllib.parse.quote(os.fsencode(path))}?mode=rw&uri=true"
-    storage = _open_sqlite(url, {"connect_args": {"timeout": timeout}})
-    if path is not None:
-        _explain_errors(storage, path, timeout)
+    if path is None:
+        return _open_sqlite(url, {"connect_args": {"timeout": timeout}})
+    uri = _check_file(path, {key: value for key, value in query.items() if key in _URI_OPTIONS}, create, timeout)
+    options: dict[str, Any] = {"connect_args": {"timeout": timeout}}
+    if scheme in ("sqlite", "sqlite+pysqlite") and set(query) <= _URI_OPTIONS | {"timeout", "uri"}:
+        # As a URI the name may hold any character, and a file that is deleted later is not made anew, empty.
+        url = f"sqlite:///{urllib.parse.quote(os.fsencode(path))}"
+        options = {"creator": functools.partial(_connect, uri, timeout, path, identity_of(path))}
+    storage = _open_sqlite(url, options)
+    _explain_errors(storage, path, timeout)
     return storage
+
+
+def _connect(uri: str, timeout: float, path: str, identity: tuple[int, int]) -> sqlite3.Connection:
+    if os.path.exists(path) and identity_of(path) != identity:
+        raise StudyError(f"the file {path!r} cannot be used: {GONE}.")
+    return sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
 
 
 def _split_query(path: str) -> tuple[str, dict[str, str]]:
@@ -135,15 +148,19 @@ def _split_query(path: str) -> tuple[str, dict[str, str]]:
     return name, dict(pairs)
 
 
-def _check_file(path: str, create: bool, timeout: float) -> None:
-    """Raises unless the file is, or can become, a SQLite database of Optuna; makes an empty one where there is none."""
+def _check_file(path: str, query: Mapping[str, str], create: bool, timeout: float) -> str:
+    """The URI of a file that is, or can become, a SQLite database of Optuna; an empty one is made where there is none.
+
+    Raises:
+        StudyError, OSError, sqlite3.Error: it is none, or cannot be opened.
+    """
     wrong = missing_folder(path)
     if wrong is not None:
         raise StudyError(f"the file {path!r} cannot be used: {wrong}.")
+    uri = f"file:{urllib.parse.quote(os.fsencode(path))}?{urllib.parse.urlencode({'mode': 'rw', **query})}"
     if not os.path.exists(path):
         open(path, "ab").close()
-        return
-    uri = f"file:{urllib.parse.quote(os.fsencode(path))}?mode=rw"
+        return uri
     connection = sqlite3.connect(uri, uri=True, timeout=timeout)
     try:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -154,6 +171,7 @@ def _check_file(path: str, create: bool, timeout: float) -> None:
         raise StudyError(f"the file {path!r} is a database of another program (tables {shown}). Choose another file.")
     if not tables and not create:
         raise StudyError(f"the file {path!r} holds no study.")
+    return uri
 
 
 def _open_sqlite(url: str, options: dict[str, Any]) -> optuna.storages.RDBStorage:

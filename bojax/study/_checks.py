@@ -1,6 +1,5 @@
 """What the arguments of a study must be; every message names the value and the way out."""
 
-import decimal
 import math
 import numbers
 import warnings
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bojax._errors import BojaxWarning
-from bojax._plain import plain, plain_json
+from bojax._plain import plain, plain_json, plain_number
 from bojax.space import Float, Space
 
 DIRECTIONS = ("minimize", "maximize")
@@ -115,8 +114,11 @@ def to_float(value: Any, name: str = "value") -> float:
     if value is None:
         hint = ' For a failed evaluation write tell(trial, state="fail").' if name == "value" else ""
         raise TypeError(f"`{name}` must be a number, got None.{hint}")
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, (numbers.Real, decimal.Decimal)) or number is np.ma.masked:
+    try:
+        number = plain_number(value)
+    except ValueError:  # a Decimal that signals
+        number = None
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or number is np.ma.masked:
         raise TypeError(f"`{name}` must be a number, got {value!r}. Convert it with float(...).")
     try:
         return float(number)
@@ -136,7 +138,10 @@ def to_floats(values: Any, count: int) -> list[float | None]:
             return [None if value is None else to_float(value) for value in values]
         except TypeError as error:
             raise TypeError(f"{_wanted(count)}, got another entry in a {type(values).__name__}: {error}") from None
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # entries of different shapes, a deleted array
+        raise TypeError(f"{_wanted(count)}, got what is no array: {error}") from error
     small = array.dtype.kind == "V" and array.dtype.names is None  # bfloat16 and the like
     if array.shape != (count,) or not (array.dtype.kind in "fiu" or small):
         hint = " Flatten it, e.g. by [:, 0]." if array.shape == (count, 1) else ""

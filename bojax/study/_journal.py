@@ -20,6 +20,9 @@ from bojax.study._storage_errors import GONE, explain, missing_folder
 _START = b'{"op_code":'
 """How Optuna begins a record; inside a text of a record the quotation marks would be escaped."""
 
+_HEAD = 4096
+"""Bytes at the beginning of a journal that tell it from every other one."""
+
 _BLOCK = 1 << 16
 """Bytes that are read at once in looking for the end of the last whole record."""
 
@@ -38,6 +41,7 @@ class Journal(BaseJournalBackend):
         self._path = os.path.abspath(path)  # the lock is a link to it, which must lead there from any folder
         self._lock = JournalFileSymlinkLock(self._path)
         self._offsets = {0: 0}  # from the number of a record to where it begins
+        self._first = b""  # the beginning of the first record, which no other journal has
         self._warned = False
         wrong = missing_folder(self._path)
         if wrong is not None:
@@ -46,9 +50,9 @@ class Journal(BaseJournalBackend):
             if not os.path.exists(self._path):
                 open(self._path, "ab").close()
             with open(self._path, "rb") as file:
-                self._identity = _identity(file.fileno())
                 first = file.readline(_BLOCK)
-        if first and _record(first) is None and (first.endswith(b"\n") or not first.startswith(b"{")):
+        known = not first or _parsed(first) or _behind_cut(first)
+        if not known and (first.endswith(b"\n") or not first.startswith(b"{")):
             raise StudyError(f"the file {self._path!r} is no journal of Optuna. Choose another file.")
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
@@ -63,12 +67,14 @@ class Journal(BaseJournalBackend):
                 offset += len(line)
                 if offset > end or not line.endswith(b"\n"):
                     break  # being written, or cut
-                damaged |= broken
-                record = _record(line)
-                broken = record is None  # on a slow network file system the last line may be half there
+                damaged |= broken  # which counts now that a line follows: on network files the last may be half there
+                record = _parsed(line)
+                if record is None:
+                    record = _behind_cut(line)
+                    damaged |= record is not None
+                broken = record is None
                 if record is None:
                     continue
-                damaged |= not _is_whole(line)
                 number += 1
                 self._offsets[number] = offset
                 if number > log_number_from:
@@ -111,31 +117,22 @@ class Journal(BaseJournalBackend):
             self._lock.release()
 
     def _check_same(self, file: int, offset: int) -> int:
-        """The size of the file, if it still is the one that was opened."""
-        size = os.fstat(file).st_size
-        if _identity(file) != self._identity or size < offset:
+        """The size of the file, if it still is the one that was opened, or a copy of it."""
+        size, first = os.fstat(file).st_size, os.pread(file, _HEAD, 0).partition(b"\n")
+        if size < offset or (self._first and first[0] != self._first):
             raise StudyError(f"the file {self._path!r} cannot be used: {GONE}.")
+        if first[1]:
+            self._first = first[0]
         return size
 
 
-def _identity(file: int) -> tuple[int, int]:
-    status = os.fstat(file)
-    return status.st_dev, status.st_ino
-
-
-def _is_whole(line: bytes) -> bool:
-    return _parsed(line) is not None
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    """The record of a line; behind a cut record the one that follows it on the same line."""
-    start = 0
-    while start >= 0:
+def _behind_cut(line: bytes) -> dict[str, Any] | None:
+    """The record that follows a cut one on the same line."""
+    record, start = None, line.find(_START, 1)
+    while record is None and start >= 0:
         record = _parsed(line[start:])
-        if record is not None:
-            return record
         start = line.find(_START, start + 1)
-    return None
+    return record
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:

@@ -61,6 +61,12 @@ def is_locked(error: BaseException) -> bool:
     return any(text in str(cause) for cause in _causes(error) for text in texts)
 
 
+def identity_of(path: str) -> tuple[int, int]:
+    """What tells a file from another one that takes its place while the first is held open."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
 def missing_folder(path: str) -> str | None:
     """What is wrong with the folder a new file is to lie in, if something is."""
     folder = os.path.dirname(path) or "."
