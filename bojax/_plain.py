@@ -46,7 +46,7 @@ def plain_json(value: Any) -> Any:
     Arrays and tuples become lists, `Decimal` and `Fraction` floats, and names of a dict texts. NaN and infinities stay.
 
     Raises:
-        TypeError: something in it has no such form; the message says what.
+        TypeError: something in it has no such form. The message begins with "it must fit into JSON".
     """
     try:
         result = _plain_json(value)

@@ -14,7 +14,7 @@ import optuna
 
 from bojax._errors import StudyError
 from bojax.study._journal import Journal
-from bojax.study._storage_errors import GONE, explain, identity_of, is_locked, missing_folder
+from bojax.study._storage_errors import GONE, explain, identity_of, is_locked, missing_folder, unusable
 
 T = TypeVar("T")
 
@@ -67,8 +67,8 @@ def open_storage(
     except StudyError:
         raise
     except Exception as error:
-        text = explain(error, path) or f"the storage {hide_password(storage)} cannot be opened: {_first_line(error)}"
-        raise StudyError(text) from error
+        text = f"the storage {hide_password(storage)} cannot be opened: {_first_line(error)}"
+        raise StudyError(explain(error, path, opening=True) or text) from error
 
 
 def file_of(url: str) -> str | None:
@@ -135,7 +135,7 @@ def _open_url(url: str, path: str | None, create: bool) -> optuna.storages.BaseS
 
 def _connect(uri: str, timeout: float, path: str, identity: tuple[int, int]) -> sqlite3.Connection:
     if os.path.exists(path) and identity_of(path) != identity:
-        raise StudyError(f"the file {path!r} cannot be used: {GONE}.")
+        raise StudyError(unusable(path, GONE))
     return sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
 
 
@@ -156,7 +156,7 @@ def _check_file(path: str, query: Mapping[str, str], create: bool, timeout: floa
     """
     wrong = missing_folder(path)
     if wrong is not None:
-        raise StudyError(f"the file {path!r} cannot be used: {wrong}.")
+        raise StudyError(unusable(path, wrong, opening=True))
     uri = f"file:{urllib.parse.quote(os.fsencode(path))}?{urllib.parse.urlencode({'mode': 'rw', **query})}"
     if not os.path.exists(path):
         open(path, "ab").close()
@@ -168,9 +168,10 @@ def _check_file(path: str, query: Mapping[str, str], create: bool, timeout: floa
         connection.close()
     if tables and "studies" not in tables and "version_info" not in tables:
         shown = ", ".join(sorted(tables)[:3])
-        raise StudyError(f"the file {path!r} is a database of another program (tables {shown}). Choose another file.")
+        reason = f"it is a database of another program (tables {shown}). Choose another file"
+        raise StudyError(unusable(path, reason, opening=True))
     if not tables and not create:
-        raise StudyError(f"the file {path!r} holds no study.")
+        raise StudyError(unusable(path, "it holds no study. To make one, give a `space`", opening=True))
     return uri
 
 
@@ -194,7 +195,7 @@ def _explain_errors(storage: optuna.storages.RDBStorage, path: str, timeout: flo
 
     That it is locked is left to those who try again, unless SQLite has waited for as long as it may.
     """
-    import sqlalchemy
+    from sqlalchemy import event
 
     def note_time(connection: Any, *args: Any) -> None:
         connection.info["bojax:since"] = time.monotonic()
@@ -207,9 +208,9 @@ def _explain_errors(storage: optuna.storages.RDBStorage, path: str, timeout: flo
         text = explain(error, path)
         return None if text is None else StudyError(text)
 
-    sqlalchemy.event.listen(storage.engine, "before_cursor_execute", note_time)
-    sqlalchemy.event.listen(storage.engine, "commit", note_time)
-    sqlalchemy.event.listen(storage.engine, "handle_error", explained, retval=True)
+    event.listen(storage.engine, "before_cursor_execute", note_time)
+    event.listen(storage.engine, "commit", note_time)
+    event.listen(storage.engine, "handle_error", explained, retval=True)
 
 
 def _first_line(error: BaseException) -> str:

@@ -103,7 +103,7 @@ def _plain_attr(key: Any, value: Any) -> tuple[str, Any]:
     try:
         return key, plain_json(value)
     except TypeError as error:
-        raise TypeError(f"`user_attrs[{key!r}]` must fit into JSON: {str(error).removeprefix('it ')}.") from None
+        raise TypeError(f"`user_attrs[{key!r}]` {str(error).removeprefix('it ')}.") from None
 
 
 def to_float(value: Any, name: str = "value") -> float:
@@ -123,7 +123,7 @@ def to_float(value: Any, name: str = "value") -> float:
     try:
         return float(number)
     except OverflowError:
-        return math.inf if number > 0 else -math.inf
+        return math.inf if number > 0 else -math.inf  # type: ignore[operator]
     except Exception as error:
         raise TypeError(f"`{name}` must be a number, got {value!r}. Convert it with float(...).") from error
 

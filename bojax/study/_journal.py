@@ -15,7 +15,7 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend, JournalFileSymlinkLock
 
 from bojax._errors import BojaxWarning, StudyError
-from bojax.study._storage_errors import GONE, explain, missing_folder
+from bojax.study._storage_errors import GONE, explain, missing_folder, unusable
 
 _START = b'{"op_code":'
 """How Optuna begins a record; inside a text of a record the quotation marks would be escaped."""
@@ -45,7 +45,7 @@ class Journal(BaseJournalBackend):
         self._warned = False
         wrong = missing_folder(self._path)
         if wrong is not None:
-            raise StudyError(f"the file {self._path!r} cannot be used: {wrong}.")
+            raise StudyError(unusable(self._path, wrong, opening=True))
         with self._explained():
             if not os.path.exists(self._path):
                 open(self._path, "ab").close()
@@ -53,7 +53,7 @@ class Journal(BaseJournalBackend):
                 first = file.readline(_BLOCK)
         known = not first or _parsed(first) or _behind_cut(first)
         if not known and (first.endswith(b"\n") or not first.startswith(b"{")):
-            raise StudyError(f"the file {self._path!r} is no journal of Optuna. Choose another file.")
+            raise StudyError(unusable(self._path, "it is no journal of Optuna. Choose another file", opening=True))
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """The records from that number on. Lines that cannot be read have no number and cause one warning."""
@@ -105,8 +105,7 @@ class Journal(BaseJournalBackend):
         try:
             yield
         except OSError as error:
-            text = explain(error, self._path) or f"the file {self._path!r} cannot be used: {error}."
-            raise StudyError(text) from error
+            raise StudyError(explain(error, self._path) or unusable(self._path, str(error))) from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -120,7 +119,7 @@ class Journal(BaseJournalBackend):
         """The size of the file, if it still is the one that was opened, or a copy of it."""
         size, first = os.fstat(file).st_size, os.pread(file, _HEAD, 0).partition(b"\n")
         if size < offset or (self._first and first[0] != self._first):
-            raise StudyError(f"the file {self._path!r} cannot be used: {GONE}.")
+            raise StudyError(unusable(self._path, GONE))
         if first[1]:
             self._first = first[0]
         return size

@@ -35,12 +35,13 @@ _BY_ERRNO = {
 }
 
 
-def explain(error: BaseException, path: str | None) -> str | None:
+def explain(error: BaseException, path: str | None, *, opening: bool = False) -> str | None:
     """One sentence on what is wrong with the file of a storage and what helps; None where that is not known.
 
     Args:
         error: what the storage raised; its causes count, too.
         path: the file, None for a storage that is none.
+        opening: whether it is just being opened.
     """
     if path is None:
         return None
@@ -51,8 +52,13 @@ def explain(error: BaseException, path: str | None) -> str | None:
         elif isinstance(cause, OSError):
             reason = _misplaced(path) or _BY_ERRNO.get(cause.errno or 0)
         if reason is not None:
-            return f"the file {path!r} cannot be used: {reason}."
+            return unusable(path, reason, opening=opening)
     return None
+
+
+def unusable(path: str, reason: str, *, opening: bool = False) -> str:
+    """The sentence about a file: its path and the reason, which ends without a full stop."""
+    return f"the file {path!r} cannot be {'opened' if opening else 'used'}: {reason}."
 
 
 def is_locked(error: BaseException) -> bool:

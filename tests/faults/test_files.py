@@ -264,7 +264,7 @@ def test_a_damaged_database_is_named(tmp_path):
     told(make(url_of("sqlite", tmp_path)), 1.0)
     path = tmp_path / "study.db"
     path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
-    with pytest.raises(StudyError, match=r"study\.db' cannot be used: it is damaged\. Restore a copy"):
+    with pytest.raises(StudyError, match=r"study\.db' cannot be opened: it is damaged\. Restore a copy"):
         bojax.Study(storage=url_of("sqlite", tmp_path))
 
 
