@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import optuna
 
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
+from bojax._plain import plain
 from bojax.space import Space
 from bojax.study import _lost, _storage
 from bojax.study._asking import ask
+from bojax.study._checks import fitting_attrs, to_floats
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
@@ -286,6 +287,7 @@ def _tell(study: Study, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) ->
         reason = describe_error(outcome)
         warnings.warn(f"trial {trial.number} failed: {reason}", BojaxWarning, stacklevel=4)
         return _fail(study, trial, reason, attrs)
+    attrs = fitting_attrs(attrs, trial.number)  # a bad one never loses the value
     try:
         return study.tell(trial, outcome, user_attrs=attrs)
     except TypeError as error:
@@ -330,25 +332,17 @@ def _evaluate_batch(
         error = TypeError(NO_VALUE)
         yield from ((trial, error) for trial in trials)
         return
-    values = np.asarray(values)
-    if values.shape != (len(trials),) or not (values.dtype.kind in "fiu" or _are_numbers_or_none(values)):
-        message = (
-            f"with vectorized=True the objective must return an array of {len(trials)} numbers, one for each "
-            f"row of its arguments, got shape {values.shape} of type {values.dtype}."
-        )
+    try:
+        outcomes = to_floats(values, len(trials))
+    except TypeError as error:
         for trial in trials:
-            _fail(study, trial, f"TypeError: {message}")
-        raise TypeError(message)
-    yield from zip(trials, values.tolist(), strict=True)
-
-
-def _are_numbers_or_none(values: np.ndarray) -> bool:
-    """Whether values are plain numbers, and None where an evaluation failed."""
-    numbers_ = [value for value in values.tolist() if value is not None]
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers_)
+            _fail(study, trial, describe_error(error))
+        raise
+    yield from zip(trials, outcomes, strict=True)
 
 
 def check_count(name: str, value: Any, low: int) -> None:
     """Raises ValueError unless it is an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}.")

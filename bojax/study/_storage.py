@@ -1,4 +1,4 @@
-"""Where a study lives: an Optuna storage, opened by URL, shared by processes, robust to processes that die.
+"""Where a study lives: an Optuna storage, shared by processes, robust to processes that die.
 
 A study is its trials and three user attributes of the Optuna study: `bojax:space` (the specification of the
 space), `bojax:seed` and `bojax:version`. Every trial asked for carries `bojax:worker`: the process that
@@ -12,22 +12,17 @@ import functools
 import logging
 import os
 import platform
-import random
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import optuna
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
-from bojax.study._claims import ClaimingRDBStorage
+from bojax.study._backends import NUM_RETRIES, retry
 from bojax.study._replaced import without_replaced
-
-T = TypeVar("T")
 
 SPACE, SEED, VERSION = "bojax:space", "bojax:seed", "bojax:version"
 WORKER, STALE, ERROR, TOLD = "bojax:worker", "bojax:stale", "bojax:error", "bojax:told"
@@ -47,16 +42,11 @@ ENDED_ERRORS = (optuna.exceptions.UpdateFinishedTrialError, RuntimeError)
 
 FORMAT_VERSION = 1
 
-SQLITE_TIMEOUT = 60.0
-"""Seconds that SQLite waits for another process's write: many times what a queue of workers needs."""
-
 SETTLE_TIMEOUT = 5.0
 """Seconds that the creator of a study has to write its attributes before another process does."""
 
 NEW_SECONDS = 2.0
 """Age up to which a trial without a recorded worker is taken for one that is just being created."""
-
-_RETRIES = 8
 
 _quiet: contextvars.ContextVar[bool] = contextvars.ContextVar("bojax_quiet", default=False)
 
@@ -89,52 +79,10 @@ def quiet() -> Iterator[None]:
         _quiet.reset(token)
 
 
-def retry(call: Callable[[], T]) -> T:
-    """Calls an idempotent storage operation again while the database says that it is locked."""
-    for attempt in range(_RETRIES):
-        try:
-            return call()
-        except Exception as error:
-            if attempt == _RETRIES - 1 or not _is_locked(error):
-                raise
-        time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
-    raise AssertionError("unreachable")
-
-
-def open_storage(storage: str | optuna.storages.BaseStorage | None) -> optuna.storages.BaseStorage:
-    """The Optuna storage behind a URL.
-
-    Args:
-        storage: None (in memory), `sqlite:///file.db`, `journal:///file.log`, `grpc://host:port`, any URL
-            that SQLAlchemy knows (the driver must be installed), or an Optuna storage.
-
-    Raises:
-        ValueError: the text is no URL.
-        StudyError: the storage cannot be opened.
-    """
-    if storage is None:
-        return optuna.storages.InMemoryStorage()
-    if isinstance(storage, optuna.storages.BaseStorage):
-        return storage
-    if not isinstance(storage, str):
-        raise TypeError(
-            f"`storage` must be None, a URL or an Optuna storage, got {storage!r}. "
-            'For a file write `storage="sqlite:///study.db"`.'
-        )
-    if "://" not in storage:
-        raise ValueError(
-            f'`storage` must be a URL, got {storage!r}. For a SQLite file write `storage="sqlite:///{storage}"`.'
-        )
-    try:
-        return _open_url(storage)
-    except Exception as error:
-        raise StudyError(f"the storage {hide_password(storage)} cannot be opened: {_first_line(error)}") from error
-
-
 def create_or_open(storage: optuna.storages.BaseStorage, name: str, direction: str) -> tuple[optuna.Study, bool]:
     """The Optuna study of that name and whether this call created it."""
     with quiet():
-        for _ in range(_RETRIES):
+        for _ in range(NUM_RETRIES):
             with contextlib.suppress(KeyError):
                 return retry(lambda: optuna.load_study(study_name=name, storage=storage)), False
             with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
@@ -256,45 +204,6 @@ def is_new(trial: FrozenTrial) -> bool:
     """Whether a trial was created in this very moment (by the clock of the process that did)."""
     start = trial.datetime_start
     return start is not None and abs((datetime.datetime.now() - start).total_seconds()) < NEW_SECONDS
-
-
-def hide_password(url: str) -> str:
-    """The URL without its password, for messages."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
-
-
-def _open_url(url: str) -> optuna.storages.BaseStorage:
-    scheme, rest = url.split("://", 1)
-    if scheme == "journal":
-        backend = JournalFileBackend(rest.removeprefix("/"))
-        return optuna.storages.JournalStorage(backend)
-    if scheme == "grpc":
-        host, _, port = rest.rstrip("/").partition(":")
-        return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
-    if scheme.split("+")[0] != "sqlite":
-        return ClaimingRDBStorage(url)
-    options = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
-    for _ in range(_RETRIES - 1):
-        # Processes that create the tables of a new file at the same moment trip over each other.
-        try:
-            return ClaimingRDBStorage(url, engine_kwargs=options)
-        except Exception as error:
-            if not (_is_locked(error) or re.search("already exists|UNIQUE constraint", str(error))):
-                raise
-        time.sleep(random.uniform(0.05, 0.3))
-    return ClaimingRDBStorage(url, engine_kwargs=options)
-
-
-def _is_locked(error: BaseException | None) -> bool:
-    while error is not None:
-        if re.search("database (table )?is locked|database is busy", str(error)):
-            return True
-        error = error.__cause__
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 @functools.cache

@@ -25,10 +25,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax._plain import plain
 from bojax.space import Space, to_space
 from bojax.study import _lost, _storage
 from bojax.study._adding import KnownResults
 from bojax.study._asking import ask, suggest_one
+from bojax.study._backends import open_storage
 from bojax.study._believed import Believed, best_believed
 from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
@@ -60,7 +62,8 @@ class Study(KnownResults):
 
     Args:
         space: what is tuned: a `Space`, a mapping of names to parameters, or a plain specification. May be
-            left out when an existing study is opened.
+            left out when an existing study is opened. Opening it writes nothing, so that its storage may be
+            read-only, until the first `ask`, `tell` or `enqueue`.
         direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
         storage: None for memory, or where to keep the study: "sqlite:///study.db", "journal:///study.log",
             any other URL that Optuna opens, or an Optuna storage.
@@ -103,7 +106,7 @@ class Study(KnownResults):
         name = DEFAULT_NAME if name is None else name
         check_arguments(direction, name, seed, algorithm)
         check_space_changed(space_changed, space)
-        backend = _storage.open_storage(storage)
+        backend = open_storage(storage, create=space is not None)
         self._optuna, attrs = open_study(backend, name, space, direction, seed, space_changed)
         self._name = str(attrs.get(ROOT, self._optuna.study_name))
         self._space = Space.from_spec(attrs[_storage.SPACE])
@@ -246,10 +249,11 @@ class Study(KnownResults):
             >>> study.ask(fixed={"x": 0.9})[0].params["x"]
             0.9
         """
+        q = plain(q)
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
         fixed = None if fixed is None else checked_values(self._space, fixed, "fixed")
-        return ask(self, int(q), int(q), fixed)
+        return ask(self, int(q), int(q), fixed=fixed)
 
     def tell(
         self,
@@ -275,14 +279,15 @@ class Study(KnownResults):
                 (`bojax.loop.cost_aware`).
             grad: derivatives of the value by Float parameters, by name, in their own units; for algorithms that learn
                 from gradients (`bayesopt(gradients=True)`). Components that are not known are left out.
-            user_attrs: more to record with the trial; values must fit into JSON.
+            user_attrs: more to record with the trial: numbers, texts, None, lists and dicts of them. Scalars and arrays
+                of NumPy or JAX become numbers and lists. Names that start with "bojax:" are taken.
 
         Returns:
             The trial as it is recorded. A trial that was given up or lost before it was told is recorded under a new
             number.
 
         Raises:
-            TypeError: the value is no number. Nothing is recorded.
+            TypeError: the value is no number, or a user attribute does not fit into JSON. Nothing is recorded.
             ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
                 not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
@@ -347,10 +352,10 @@ class Study(KnownResults):
         self._stopping = True
 
     def to_dataframe(self) -> Any:
-        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`."""
+        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`, times."""
         from bojax.study._dataframe import to_dataframe
 
-        return to_dataframe(self.trials, self._space.names)
+        return to_dataframe(self.trials, self._space)
 
     @property
     def _sign(self) -> float:
@@ -393,6 +398,8 @@ class Study(KnownResults):
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
             user_attrs=_storage.shown_attrs(trial.user_attrs),
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
         )
 
     def _warn_once(self, kind: str, text: str) -> None:

@@ -12,8 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax.study import _lost, _storage
-from bojax.study._checks import check_attrs, to_float
+from bojax.study._checks import PREFIX, check_attrs, to_float, warn_left_out
 from bojax.study._gradients import checked_gradient
+from bojax.study._storage_errors import is_locked
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def tell(
 
 def _record(study: "Study", frozen: FrozenTrial, number: float | None, user_attrs: Mapping[str, Any]) -> None:
     for key, attr in user_attrs.items():
-        _storage.set_trial_attr(study._optuna, frozen, key, attr)
+        _record_attr(study, frozen, key, attr)
     if number is not None and not math.isfinite(number):
         _storage.set_trial_attr(study._optuna, frozen, _storage.TOLD, repr(number))
         warnings.warn(
@@ -86,21 +87,32 @@ def checked_outcome(
     if state == "fail" and value is not None:
         raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
     number = None if state == "fail" else to_float(value)
-    attrs = dict(user_attrs or {})
-    check_attrs(attrs)
+    attrs = check_attrs(user_attrs)
     if noise_var is not None:
-        noise_var = to_float(noise_var)
+        attrs[_storage.NOISE_VAR] = noise_var = to_float(noise_var, "noise_var")
         if not (math.isfinite(noise_var) and noise_var >= 0):
             raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
-        attrs[_storage.NOISE_VAR] = noise_var
     if cost is not None:
-        cost = to_float(cost)
+        attrs[_storage.COST] = cost = to_float(cost, "cost")
         if not (math.isfinite(cost) and cost > 0):
             raise ValueError(f"`cost` must be finite and positive, got {cost}.")
-        attrs[_storage.COST] = cost
     if grad is not None:
         attrs[_storage.GRAD] = checked_gradient(study._space, grad)
     return number, attrs
+
+
+def _record_attr(study: "Study", frozen: FrozenTrial, key: str, attr: Any) -> None:
+    """Records an attribute; one of the user's is left out with a warning where the storage refuses just this one."""
+    try:
+        _storage.set_trial_attr(study._optuna, frozen, key, attr)
+    except Exception as error:
+        if isinstance(error, StudyError) or key.startswith(PREFIX) or is_locked(error):
+            raise
+        now = _frozen(study, frozen.number)
+        if now.state in _storage.FINISHED:  # a race: another process was faster
+            raise _told_before(now) from error
+        # It is too long for its column, say. A storage that is broken refuses the value, too.
+        warn_left_out(frozen.number, key, error)
 
 
 def _frozen(study: "Study", number: int) -> FrozenTrial:

@@ -13,6 +13,7 @@ from study_probe import SPACE, probe, value_of
 
 from bojax._errors import StudyError
 from bojax.study import Study, _asking, _storage
+from bojax.study._backends import open_storage
 
 HERE = pathlib.Path(__file__).parent
 TIMEOUT = 100
@@ -159,7 +160,7 @@ def test_a_slow_creator_of_a_study_is_waited_for(tmp_path):
 
     import optuna
 
-    storage = _storage.open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
     created = optuna.create_study(storage=storage, study_name="bojax", direction="minimize")
     timer = threading.Timer(0.5, lambda: _storage.write_attrs(created, SPACE.to_spec(), 11))
     timer.start()
