@@ -60,33 +60,32 @@ class FirstFailures:
 
     Attributes:
         limit: number of failures without a success that end the loop; None for no limit.
-        num_told: number of trials counted.
         num: number of failures before the first success.
         last: the last of them while there is no success.
     """
 
     def __init__(self, limit: int | None):
         self.limit = limit
-        self.num_told = self.num = 0
+        self.num = 0
         self.last: Failure | None = None
         self._active = True
 
     def count(self, outcome: Any) -> None:
         """Takes note of what an evaluation gave: a `Failure`, or anything else."""
-        self.num_told += 1
         if not isinstance(outcome, Failure):
             self._active, self.last = False, None
         elif self._active and outcome is not self.last:
             self.num, self.last = self.num + 1, outcome
 
-    def check(self) -> None:
-        """Raises a BojaxError when the limit is reached."""
-        if self._active and self.limit is not None and self.num >= self.limit and self.last is not None:
-            raise BojaxError(
-                f"each of the first {self.num} evaluations of the objective raised, the last one {self.last}. Where "
-                "evaluations that fail are part of the problem, set `max_first_failures` higher, or to None for no "
-                "limit."
-            ) from self.last.error
+    def check(self, at_end: bool = False) -> None:
+        """Raises a BojaxError when the limit is reached, or, at the end, when every evaluation raised."""
+        if self.limit is None or self.last is None or (self.num < self.limit and not at_end):
+            return
+        which = f"the first {self.num}" if self.num >= self.limit else f"the {self.num}"
+        raise BojaxError(
+            f"each of {which} evaluations of the objective raised, the last one {self.last}. Where evaluations that "
+            "fail are part of the problem, set `max_first_failures` higher, or to None for no limit."
+        ) from self.last.error
 
 
 def describe_error(error: BaseException) -> str:

@@ -95,10 +95,11 @@ def check_flag(name: str, value: Any) -> None:
         raise TypeError(f"`{name}` must be True or False, got {value!r}.")
 
 
-def check_direction(direction: Any) -> None:
-    """Raises ValueError unless it is "minimize" or "maximize"."""
+def checked_direction(direction: Any) -> str:
+    """The direction; raises ValueError unless it is "minimize" or "maximize"."""
     if not isinstance(direction, str) or direction not in DIRECTIONS:
         raise ValueError(f'`direction` must be "minimize" or "maximize", got {direction!r}.')
+    return direction
 
 
 def _to_callbacks(callbacks: Any) -> tuple[Callable[..., Any], ...]:
@@ -137,6 +138,7 @@ def _to_seconds(timeout: Any) -> float:
         return math.inf
     if isinstance(timeout, bool | np.bool_) or not isinstance(timeout, numbers.Real):
         raise TypeError(f"`timeout` must be a number of seconds or None, got {timeout!r}.")
-    if not timeout >= 0:
+    seconds = float(timeout)
+    if not seconds >= 0.0:  # NaN is refused, too
         raise ValueError(f"`timeout` must be at least 0 seconds, got {timeout!r}. Write None for no limit.")
-    return float(timeout)
+    return seconds

@@ -104,8 +104,8 @@ def tune_nested(
         best step) and the tuned hyperparameters, which `tuned_hparams` reads, also in another process.
 
     Raises:
-        BojaxError: each of the first `max_first_failures` trials raised, or no trial of the study has a value in the
-            end. Neither with `max_first_failures=None`.
+        BojaxError: each of the first `max_first_failures` trials raised, or each of fewer and the study has no value.
+            Neither with `max_first_failures=None`.
         TypeError, ValueError: an argument is wrong.
 
     Example:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
+from bojax._errors import BojaxWarning, SpaceExhaustedError
 from bojax.space import Space, to_space
 from bojax.study import _storage
 from bojax.study._asking import ask
@@ -91,8 +91,8 @@ def minimize(
         The result: `best_params`, `best_value`, `trials`, `to_dataframe()`, `study`.
 
     Raises:
-        BojaxError: each of the first `max_first_failures` evaluations raised, or no trial of the study has a value in
-            the end. Neither with `max_first_failures=None`.
+        BojaxError: each of the first `max_first_failures` evaluations raised, or each of fewer and the study has no
+            value. Neither with `max_first_failures=None`.
         TypeError: an argument is wrong, or the objective returned something that is no number.
         ValueError: an argument is wrong.
 
@@ -163,8 +163,8 @@ def run_study(
     check_end(loop, space.cardinality)
     study = Study(space, direction, storage, name, seed, algorithm=algorithm)
     failures = optimize(study, objective, loop)
-    if loop.max_first_failures is not None and failures.num_told > 0:
-        check_any_value(study, failures.last)
+    if not any(trial.state == "complete" for trial in study.trials):
+        failures.check(at_end=True)
     return Result(study)
 
 
@@ -172,25 +172,6 @@ def check_objective(objective: Any) -> None:
     """Raises TypeError unless it can be called."""
     if not callable(objective):
         raise TypeError(f"`objective` must be callable, got {objective!r}.")
-
-
-def check_any_value(study: Study, last: Failure | None = None) -> None:
-    """Raises a BojaxError if no trial of a study has a value.
-
-    Args:
-        study: with trials.
-        last: the last failure, where an exception was one.
-    """
-    trials = study.trials
-    if not trials or any(trial.state != "fail" for trial in trials):
-        return
-    attrs = trials[-1].user_attrs
-    told = attrs.get(_storage.TOLD)
-    reason = attrs.get(_storage.ERROR, "no value was told" if told is None else f"the value {told}")
-    raise BojaxError(
-        f"each of the {len(trials)} evaluations failed, so that there is no best trial. The last failure: "
-        f"{reason if last is None else last}."
-    ) from (None if last is None else last.error)
 
 
 def optimize(study: Study, objective: Callable[..., Any], loop: LoopArguments) -> FirstFailures:

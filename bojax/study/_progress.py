@@ -36,7 +36,7 @@ def progress_bar(study: Study, total: int | None, show: bool, initial: int = 0) 
     """
     choose = max if study.direction == "maximize" else min
     values = [t.value for t in study.trials if t.state == "complete" and t.value is not None]
-    count, best = initial, choose(values, default=None)
+    count, best = initial, choose(values) if values else None
     if not show or sys.stderr is None:
         display = contextlib.nullcontext(lambda count, best, complete: None)
     elif getattr(sys.stderr, "isatty", bool)():
@@ -48,10 +48,10 @@ def progress_bar(study: Study, total: int | None, show: bool, initial: int = 0) 
         def advance(trial: Trial) -> None:
             nonlocal count, best
             count += 1
-            complete = trial.state == "complete" and trial.value is not None
-            if complete:
-                best = trial.value if best is None else choose(best, trial.value)
-            show_state(count, best, complete)
+            value = trial.value if trial.state == "complete" else None
+            if value is not None:
+                best = choose([value] if best is None else [best, value])
+            show_state(count, best, value is not None)
 
         yield advance
 

@@ -14,8 +14,8 @@ import optuna
 from bojax._errors import BojaxWarning
 from bojax.multifidelity import Population
 from bojax.space import Float, Space, to_space
-from bojax.study._loop_arguments import check_count, check_direction, check_end, check_loop
-from bojax.study._optimize import Callback, Result, ask_batches, check_any_value, giving_up_rest
+from bojax.study._loop_arguments import check_count, check_end, check_loop, checked_direction
+from bojax.study._optimize import Callback, Result, ask_batches, giving_up_rest
 from bojax.study._progress import progress_bar
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory, gradient_bayesopt
@@ -95,7 +95,6 @@ def tune(
         timeout: seconds after which no further batch starts, >= 0; None for no limit.
 
     Raises:
-        BojaxError: no trial of the study has a finite value in the end.
         TypeError: the objective is neither an objective nor a function, no space is known, or `gradients` is asked for
             and there is nothing to differentiate.
         ValueError: a number is out of range, or every derivative of a study's first trials is zero.
@@ -126,9 +125,7 @@ def tune(
     end = time.monotonic() + loop.timeout
     with progress_bar(study, loop.num_trials, loop.progress) as advance:
         after = (lambda _, trial: advance(trial), *loop.callbacks)
-        num_told = run_batches(study, training, loop.num_trials, loop.batch_size, num_seeds, after, end)
-    if num_told > 0:
-        check_any_value(study)
+        run_batches(study, training, loop.num_trials, loop.batch_size, num_seeds, after, end)
     return Result(study, len(training.programs))
 
 
@@ -155,7 +152,7 @@ def training_of(
     metric = str(metric or own_metric or "value")
     if direction is None:
         direction = getattr(objective, "direction", None) or "minimize"
-    check_direction(direction)
+    direction = checked_direction(direction)
     programs: set[Any] = set()
     differentiable = getattr(objective, "value_and_grad", None) if own_metric in (None, metric) else None
     if gradients or (gradients is None and differentiable is not None):
@@ -266,13 +263,8 @@ def run_batches(
     num_seeds: int = 1,
     callbacks: Sequence[Callback] = (),
     end: float = math.inf,
-) -> int:
-    """Asks for batches, trains and tells them, until `ask_batches` ends.
-
-    Returns:
-        How many trials were told.
-    """
-    num_told = 0
+) -> None:
+    """Asks for batches, trains and tells them, until `ask_batches` ends."""
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(study.seed), i))(np.arange(num_seeds))
     unchecked = training.gradients and not any(trial.state == "complete" for trial in study.trials)
     seen: list[dict[str, np.ndarray]] = []
@@ -293,11 +285,9 @@ def run_batches(
                 if not unchecked:
                     _check_slopes(seen, training.metric)
             told = [_tell(study, trial, i, runs, slopes, training.metric) for i, trial in enumerate(batch)]
-            num_told += len(told)
             for trial in told:
                 for callback in callbacks:
                     callback(study, trial)
-    return num_told
 
 
 def _by_trial(what: str, columns: Mapping[str, Any], num: int, num_seeds: int) -> dict[str, np.ndarray]:

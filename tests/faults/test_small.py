@@ -1,4 +1,4 @@
-"""Small faults: axes of plots, and one-shot studies without a single value."""
+"""Small faults: axes of plots, and one-shot studies whose every evaluation raises."""
 
 import numpy as np
 import pytest
@@ -89,15 +89,6 @@ def test_a_study_whose_every_evaluation_raises_does_not_end_as_if_nothing_had_ha
         run(typo, SPACE, num_trials=num_trials, **OPTIONS)
     assert isinstance(caught.value.__cause__, KeyError)
     assert run(typo, SPACE, num_trials=0, **OPTIONS).trials == []
-
-
-@pytest.mark.filterwarnings("ignore::bojax._errors.BojaxWarning")
-def test_neither_does_a_study_whose_every_value_is_nan():
-    for run in (bojax.minimize, bojax.maximize):
-        with pytest.raises(BojaxError, match="each of the 3 evaluations failed, .* the value nan"):
-            run(lambda params: float("nan"), SPACE, num_trials=3, **OPTIONS)
-    with pytest.raises(BojaxError, match="each of the 2 evaluations failed"):
-        bojax.tune(lambda key, h: h["x"] * np.nan, SPACE, num_trials=2, batch_size=2, **OPTIONS)
 
 
 @pytest.mark.filterwarnings("ignore::bojax._errors.BojaxWarning")
