@@ -119,8 +119,10 @@ def _is_installed(filename: str) -> bool:
 
 def _shown_path(filename: str) -> str:
     """The path as short as the current folder allows."""
-    here = os.path.join(os.getcwd(), "")
-    return filename.removeprefix(here)
+    try:
+        return filename.removeprefix(os.path.join(os.getcwd(), ""))
+    except OSError:  # the folder was deleted
+        return filename
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -199,12 +199,15 @@ class Unspeakable(Exception):
         raise RuntimeError("no text")
 
 
-def test_an_exception_whose_text_cannot_be_had_is_a_failed_trial_too():
+def test_an_exception_whose_text_or_place_cannot_be_had_is_a_failed_trial_too(tmp_path, monkeypatch):
     def objective(params):
         raise Unspeakable
 
+    monkeypatch.chdir(tmp_path)
     study = bojax.Study(SPACE, seed=0, algorithm=at_random)
-    study.optimize(objective, 2, progress=False)
+    study.optimize(objective, 1, progress=False)
+    tmp_path.rmdir()
+    study.optimize(objective, 1, progress=False)
     assert [trial.state for trial in study.trials] == ["fail", "fail"]
     assert "Unspeakable" in study.trials[0].user_attrs["bojax:error"]
 
