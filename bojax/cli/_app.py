@@ -185,7 +185,7 @@ def tune(
         url = to_url(storage)
         training = training_of_target(found, gradients)
         learns = training is not None and training.gradients and algorithm == ALGORITHMS[0]
-        opened = open_study(found, url, study, direction, seed, algorithm, {"gradients": True} if learns else {})
+        opened = open_study(found, url, study, direction, seed, algorithm, learns)
         num_compilations, problem = 0, None
         try:
             num_compilations = evaluate(opened, found, training, limits, batch_size, seeds)

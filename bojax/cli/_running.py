@@ -1,8 +1,9 @@
 """One run of `bojax tune`: when it ends, the study it fills, and what it reports."""
 
+import functools
 import math
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -13,6 +14,7 @@ from bojax.cli._target import Target
 
 if TYPE_CHECKING:
     from bojax.study import Study, Trial
+    from bojax.study._suggest import AlgorithmFactory
     from bojax.study._tune import Training
 
 DEFAULT_SEED = 0
@@ -74,11 +76,11 @@ def open_study(
     direction: str | None,
     seed: int | None,
     algorithm: str,
-    options: dict[str, Any],
+    learns: bool,
 ) -> "Study":
+    """The study that `tune` fills; `learns` tells whether its algorithm reads gradients."""
     import optuna
 
-    from bojax import loop
     from bojax.space import to_space
     from bojax.study import Study
     from bojax.study._storage import open_storage
@@ -91,21 +93,23 @@ def open_study(
     backend = open_storage(url)
     if seed is None and name not in optuna.get_all_study_names(backend):
         seed = DEFAULT_SEED
-    make = getattr(loop, algorithm)
-    study = Study(
-        space,
-        direction or target.direction,
-        backend,
-        name,
-        seed,
-        algorithm=lambda space, q: make(space, q=q, **options),
-    )
+    factory = _factory(algorithm, learns)
+    study = Study(space, direction or target.direction, backend, name, seed, algorithm=factory)
     known = study.optuna.user_attrs.get(TARGET_ATTR)
     if known is None:
         study.optuna.set_user_attr(TARGET_ATTR, target.name)
     elif known != target.name:
         raise StudyError(f"the study {name!r} tunes {known!r}, not {target.name!r}: choose another --study.")
     return study
+
+
+@functools.cache
+def _factory(algorithm: str, learns: bool) -> "AlgorithmFactory":
+    """One function for one choice, so that studies of one process share compiled programs."""
+    from bojax import loop
+
+    make, options = getattr(loop, algorithm), {"gradients": True} if learns else {}
+    return lambda space, q: make(space, q=q, **options)
 
 
 def evaluate(
