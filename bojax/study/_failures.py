@@ -91,7 +91,7 @@ class FirstFailures:
 def describe_error(error: BaseException) -> str:
     """Type and text of an exception, cut to a length that every database stores."""
     try:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
     except Exception:  # a broken `__str__`
         text = f"{type(error).__name__}: (its text cannot be shown)"
     return text if len(text) <= _TEXT_LENGTH else text[: _TEXT_LENGTH - 3] + "..."
