@@ -2,6 +2,7 @@
 
     state = algorithm.init(key)
     X, state, info = algorithm.ask(key, state)      # X [q, d] in the unit cube
+    X, state, info = algorithm.ask(key, state, held)   # held [d]: coordinates that are given, NaN where free
     state = algorithm.tell(state, X, y)             # y [q], larger is better
 
 `init`, `ask` and `tell` hold no state of their own: they can be jitted, scanned and vmapped. A State is a NamedTuple
@@ -35,13 +36,18 @@ class Algorithm(NamedTuple):
 
     Attributes:
         init: `init(key) -> state`.
-        ask: `ask(key, state) -> (X [q, d], state, info)`; the points are remembered as pending.
+        ask: `ask(key, state, held=None) -> (X [q, d], state, info)`; the points are remembered as pending. `held` [d]
+            gives coordinates that all points shall have, NaN where they are free: the others are chosen given these.
         tell: `tell(state, X [k, d], y [k], noise_var=None) -> state`; y is maximised, non-finite y means a failed
-            evaluation, `noise_var` [k] are variances of the noise where they are known. Algorithms that learn from
-            gradients take `grad` [k, d], dy/dx in the unit cube, NaN where not known; those that learn costs take
-            `cost` [k]. To others telling one of them is an error.
+            evaluation, `noise_var` [k] are variances of the noise where they are known, 0 for exact values. Algorithms
+            that learn from gradients take `grad` [k, d], dy/dx in the unit cube, NaN where not known; those that learn
+            costs take `cost` [k]. To others telling one of them is an error.
         space: what is searched; its `decode` turns X into native values.
         q: how many points each `ask` gives.
+        repeats: whether a point may be asked for again, as noisy objectives want; else every point is new, and a finite
+            space can be exhausted.
+        predict: `predict(key, state, X [k, d]) -> (mean [k], std [k])`, what the algorithm's surrogate believes about
+            the noise-free objective, in the units of y; None for an algorithm without a surrogate.
     """
 
     init: Callable[..., Any]
@@ -49,6 +55,8 @@ class Algorithm(NamedTuple):
     tell: Callable[..., Any]
     space: Space
     q: int = 1
+    repeats: bool = False
+    predict: Callable[..., Any] | None = None
 
 
 class Info(NamedTuple):
@@ -75,9 +83,9 @@ def compiled_ask(ask: Callable[..., Any]) -> Callable[..., Any]:
     program = jax.jit(ask)
 
     @functools.wraps(ask)
-    def outer(key, state):
+    def outer(key, state, *args, **kwargs):
         with own_settings():
-            return program(as_key(key), state)
+            return program(as_key(key), state, *args, **kwargs)
 
     outer._cache_size = lambda: program._cache_size()  # type: ignore[attr-defined]
     return outer
@@ -206,7 +214,7 @@ def restore(
         remember: keep room for the points of the next `ask`. Without it the program is spared all that deals with
             pending points when nothing is pending, and with failures when nothing failed: for callers who restore
             before every `ask`.
-        noise_var: [n] variances of the noise of each value, 0 where not known.
+        noise_var: [n] variances of the noise of each value, 0 where it is exact, NaN where not known.
         cost: [n] what each evaluation cost, 0 where not known; left out of states that keep no costs.
         grad: [n, d] gradients in the unit cube, NaN where not known; left out of states that keep none.
 

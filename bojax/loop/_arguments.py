@@ -1,6 +1,7 @@
 """What the arguments of algorithms must be; every message names the argument and the way out."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,7 +9,33 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._liveness import live_leaves
+from bojax.acquisition._checks import check_acquisition
+from bojax.space import Space
 from bojax.surrogates import Surrogate
+
+
+def check_parts(
+    space: Space, surrogate: Any, acquisition: Any, optimizer: Any, *, gradients: bool, sizes: Mapping[str, Any]
+) -> None:
+    """Checks what is given to `bayesopt` in place of its own parts; `sizes` are settings of its own optimizer.
+
+    Raises:
+        TypeError: a part is none.
+        ValueError: a part makes another argument useless.
+    """
+    if surrogate is not None:
+        check_surrogate(surrogate)
+        if gradients:
+            check_reads_gradients(surrogate, space.num_dims)
+    if acquisition is not None:
+        check_acquisition(acquisition)
+    if optimizer is not None:
+        check_optimizer(optimizer)
+        given = [name for name, value in sizes.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"`{'`, `'.join(given)}` must be left out where `optimizer` is given, which has settings of its own."
+            )
 
 
 def check_surrogate(surrogate: Any, name: str = "surrogate") -> None:
@@ -32,13 +59,6 @@ def check_optimizer(optimizer: Any) -> None:
     except TypeError:
         name = getattr(optimizer, "__name__", type(optimizer).__name__)
         raise TypeError(f"{wanted}, got {name}{signature}.") from None
-
-
-def check_unused(beside: str, **arguments: Any) -> None:
-    """Raises ValueError for an argument that is given and would have no effect beside another one."""
-    given = [name for name, value in arguments.items() if value is not None]
-    if given:
-        raise ValueError(f"`{'`, `'.join(given)}` must be left out where {beside} is given: there is no use for it.")
 
 
 def check_reads_gradients(surrogate: Surrogate, num_dims: int) -> None:

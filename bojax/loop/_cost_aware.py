@@ -134,7 +134,7 @@ def cost_aware(
         return CostAwareState(*state._replace(observations=observations._replace(cost=costs)), cost_params=params)
 
     @compiled_ask
-    def ask(key, state):
+    def ask(key, state, held=None):
         fit_key, key = jax.random.split(key)
         observations = state.observations
         if known is not None:
@@ -148,7 +148,7 @@ def cost_aware(
         weighed = per_cost(acquisition, log_cost, exponent=exponent)
         inner = bayesopt(space, acquisition=weighed, capacity=capacity, **settings)
         without_costs = observations._replace(cost=None)
-        X, new, info = inner.ask(key, BayesoptState(without_costs, *state[1:5]))
+        X, new, info = inner.ask(key, BayesoptState(without_costs, *state[1:5]), held)
         state = CostAwareState(observations, *new[1:], cost_params=params)
         return X, state, CostAwareInfo(*info, cost=jnp.exp(log_cost(X)), spent=spent)
 

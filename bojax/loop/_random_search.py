@@ -26,7 +26,7 @@ class RandomSearchState(NamedTuple):
 
 
 def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
-    """Uniformly random points; on a finite space without repetition.
+    """Uniformly random points, none of them twice.
 
     Args:
         space: what to search.
@@ -52,10 +52,14 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
         )
 
     @compiled_ask
-    def ask(key, state):
-        seen = seen_points(state.observations, state.pending, q)
-        X = space.sample(key, q, state.observations.X.dtype)
-        X, valid = replace_seen(lattice, X, seen)
+    def ask(key, state, held=None):
+        seen, dtype = seen_points(state.observations, state.pending, q), state.observations.X.dtype
+        here = lattice.hold(held)
+        X, others = (
+            here.pin(space.sample(key, q, dtype)),
+            here.pin(space.sample(jax.random.fold_in(key, 1), q + 16, dtype)),
+        )
+        X, valid = replace_seen(here, X, seen, others)
         status = status_of(Status.OK, state, valid)
         pending = data.add_pending(state.pending, X, valid)
         return X, state._replace(pending=pending), Info(status=status, valid=valid)

@@ -131,14 +131,6 @@ def test_a_surrogate_of_costs_without_parentheses_is_refused():
         bojax.loop.cost_aware(SPACE, cost_surrogate=surrogates.gp)
 
 
-def test_noise_is_not_expected_where_both_parts_that_it_chooses_are_given():
-    parts = {"surrogate": surrogates.gp(), "acquisition": acquisition.batch_log_ei()}
-    with pytest.raises(ValueError, match="`noisy` must be left out where `surrogate` and `acquisition` is given"):
-        bojax.bayesopt(SPACE, noisy=True, **parts)
-    for name in parts:
-        bojax.bayesopt(SPACE, noisy=True, **{name: parts[name]})
-
-
 def test_gradients_need_a_surrogate_that_learns_from_them():
     for deaf in (surrogates.gp(), surrogates.sparse_gp(8)):
         with pytest.raises(ValueError, match="`surrogate` must learn from gradients"):
