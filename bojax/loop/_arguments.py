@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._liveness import live_leaves
+from bojax._runtime import under_own_settings
 from bojax.acquisition._checks import check_acquisition
 from bojax.space import Space
 from bojax.surrogates import Surrogate
@@ -61,6 +62,7 @@ def check_optimizer(optimizer: Any) -> None:
         raise TypeError(f"{wanted}, got {name}{signature}.") from None
 
 
+@under_own_settings
 def check_reads_gradients(surrogate: Surrogate, num_dims: int) -> None:
     """Raises ValueError for a surrogate whose posterior does not depend on gradients, so that they would be lost."""
     X = jax.ShapeDtypeStruct((2, num_dims), jnp.float32)
