@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bojax._plain import plain
 from bojax.study._checks import DIRECTIONS
 from bojax.study._failures import MAX_FIRST_FAILURES
 
@@ -51,6 +52,8 @@ def check_loop(
     Raises:
         ValueError, TypeError: one of them is wrong.
     """
+    num_trials, batch_size, timeout = plain(num_trials), plain(batch_size), plain(timeout)
+    progress, vectorized, max_first_failures = plain(progress), plain(vectorized), plain(max_first_failures)
     if num_trials is not None:
         check_count("num_trials", num_trials, 0)
     check_count("batch_size", batch_size, 1)
