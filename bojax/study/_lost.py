@@ -76,7 +76,7 @@ def mistakes(study: "Study", trials: Iterable[Trial]) -> Iterator[None]:
 def begin(study: "Study", number: int) -> bool:
     """Records that an evaluation begins; False where the trial was taken away, because this process seemed dead."""
     trial = next(t for t in _storage.all_trials(study._optuna) if t.number == number)
-    if not trial.user_attrs[_storage.WORKER]["later"]:
+    if not (trial.user_attrs.get(_storage.WORKER) or {}).get("later"):
         return True  # it began with the asking
     try:
         _storage.set_trial_attr(study._optuna, trial, _storage.STARTED, True)
