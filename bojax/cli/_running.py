@@ -83,7 +83,7 @@ def open_study(
 
     from bojax.space import to_space
     from bojax.study import Study
-    from bojax.study._storage import open_storage
+    from bojax.study._backends import open_storage
 
     try:
         space = to_space(target.space)

@@ -27,6 +27,7 @@ from bojax.loop._bayesopt import (
 )
 from bojax.loop._defaults import default_num_initial, default_surrogate
 from bojax.loop._design import replace_seen, seen_points
+from bojax.loop._predict import predictor
 from bojax.optim._multistart import local_search, raw_points
 from bojax.space import Space
 from bojax.surrogates import Surrogate, half_rank, sample_functions
@@ -142,7 +143,8 @@ def thompson(
     def tell(state, X, y, noise_var=None):
         return tell_state(space, state, X, y, noise_var)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
+    predict = predictor(model, lambda told: observed(told, output_transform))
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)
 
 
 def maximise_each(key, lattice, functions: Functions, raw, *, num_restarts: int, chunk: int) -> tuple[Any, Any]:

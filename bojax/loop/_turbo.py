@@ -23,6 +23,7 @@ from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of,
 from bojax.loop._bayesopt import observed
 from bojax.loop._defaults import default_num_initial, default_surrogate
 from bojax.loop._design import design, replace_seen, seen_points
+from bojax.loop._predict import predictor
 from bojax.loop._regions import Rules, candidates, replay, starting
 from bojax.optim._lattice import is_seen
 from bojax.space import Space
@@ -195,7 +196,8 @@ def turbo(
     def tell(state, X, y, noise_var=None):
         return tell_state(space, state, X, y, noise_var)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
+    predict = predictor(model, lambda told: observed(told, output_transform))
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)
 
 
 def local_data(
@@ -212,7 +214,7 @@ def local_data(
         y=jnp.where(mine, observations.y[rows], 0.0),
         mask=mine & observations.mask[rows],
         count=jnp.sum(mine, dtype=jnp.int32),
-        noise_var=None if noise_var is None else jnp.where(mine, noise_var[rows], 0.0),
+        noise_var=None if noise_var is None else jnp.where(mine, noise_var[rows], jnp.nan),
     )
 
 

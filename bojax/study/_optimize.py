@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import optuna
 
 from bojax._errors import BojaxWarning, SpaceExhaustedError
 from bojax.space import Space, to_space
-from bojax.study import _storage
+from bojax.study import _lost, _storage
 from bojax.study._asking import ask
-from bojax.study._failures import MAX_FIRST_FAILURES, TRACEBACK, Failure, FirstFailures
+from bojax.study._checks import fitting_attrs, to_floats
+from bojax.study._failures import MAX_FIRST_FAILURES, TRACEBACK, Failure, FirstFailures, describe_error
 from bojax.study._loop_arguments import LoopArguments, check_end, check_loop
 from bojax.study._progress import progress_bar
 from bojax.study._study import Study
@@ -23,6 +23,8 @@ from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
 
 Callback = Callable[[Study, Trial], Any]
+
+NO_VALUE = "the objective returned None"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,14 +183,15 @@ def optimize(study: Study, objective: Callable[..., Any], loop: LoopArguments) -
     end = time.monotonic() + loop.timeout
     failures = FirstFailures(loop.max_first_failures)
     with progress_bar(study, loop.num_trials, loop.progress) as advance:
-        for trials in ask_batches(study, loop.num_trials, loop.batch_size, end):
+        for trials in ask_batches(study, loop.num_trials, loop.batch_size, end, together=loop.vectorized):
             with giving_up_rest(study, trials):
                 # A vectorized batch is evaluated by now: all of it is told before anything may end the loop.
                 told: list[Trial] = []
-                for trial, outcome in evaluate(study, objective, trials, loop.catch):
+                for trial, returned in evaluate(study, objective, trials, loop.catch):
+                    outcome, attrs = _split(returned)
                     failures.count(outcome)
-                    told.append(_tell(study, trial, outcome))
-                    del outcome  # it may hold much memory, which the next evaluation may need
+                    told.append(_tell(study, trial, outcome, attrs))
+                    del returned, outcome, attrs  # it may hold much memory, which the next evaluation may need
                     advance(told[-1])
                     if not loop.vectorized:
                         failures.check()
@@ -206,7 +209,9 @@ def _call(callbacks: Sequence[Callback], study: Study, trial: Trial) -> None:
         callback(study, trial)
 
 
-def ask_batches(study: Study, num_trials: int | None, batch_size: int, end: float = math.inf) -> Iterator[list[Trial]]:
+def ask_batches(
+    study: Study, num_trials: int | None, batch_size: int, end: float = math.inf, *, together: bool
+) -> Iterator[list[Trial]]:
     """Batches until so many trials were asked for, the space is used up, the study stops, or its time has ended.
 
     Args:
@@ -214,12 +219,14 @@ def ask_batches(study: Study, num_trials: int | None, batch_size: int, end: floa
         num_trials: how many trials altogether, None for no limit.
         batch_size: how many are chosen jointly; the last batch may be smaller.
         end: when to end, by `time.monotonic`.
+        together: whether a batch is evaluated at once. Otherwise `_lost.begin` is called before each evaluation.
     """
     study._stopping = False
     left = math.inf if num_trials is None else num_trials
     while left > 0 and not study._stopping and time.monotonic() < end:
         try:
-            trials = ask(study, int(min(batch_size, left)), batch_size)
+            later = batch_size > 1 and not together
+            trials = ask(study, int(min(batch_size, left)), batch_size, later=later, alone=together)
         except SpaceExhaustedError as error:
             warnings.warn(f"the study {study.name!r} stops early: {error}", BojaxWarning, stacklevel=4)
             return
@@ -229,30 +236,45 @@ def ask_batches(study: Study, num_trials: int | None, batch_size: int, end: floa
 
 @contextlib.contextmanager
 def giving_up_rest(study: Study, trials: Sequence[Trial]) -> Iterator[None]:
-    """On leaving, for whatever reason, the trials that were not told are given up: they count for nothing."""
+    """On leaving, for whatever reason, ends the trials that were not told: lost where their evaluation had begun, and
+    otherwise given up (see `_lost`)."""
+    reason = "it was not told"
     try:
         yield
+    except BaseException as error:
+        reason = describe_error(error)
+        raise
     finally:
-        by_number = {t.number: t for t in _storage.trials_of(study.optuna)}
-        for trial in trials:
-            frozen = by_number.get(trial.number)
-            if frozen is not None and frozen.state == optuna.trial.TrialState.RUNNING:
-                _storage.mark_stale(study.optuna, frozen)
+        _lost.end_rest(study, [trial.number for trial in trials], reason)
 
 
-def _tell(study: Study, trial: Trial, outcome: Any) -> Trial:
-    if not isinstance(outcome, Failure):
-        value, attrs = outcome if _is_pair(outcome) else (outcome, None)
-        try:
-            return study.tell(trial, value, user_attrs=attrs)
-        except TypeError as error:
-            raise TypeError(
-                f"the objective returned something that is no value of trial {trial.number}: {error}"
-            ) from error
-    attrs = {_storage.ERROR: outcome.text, TRACEBACK: outcome.traceback}
-    told = study.tell(trial, state="fail", user_attrs=attrs)
-    warnings.warn(f"trial {trial.number} failed: {outcome}", BojaxWarning, stacklevel=4)
-    return told
+def _split(returned: Any) -> tuple[Any, Mapping[str, Any]]:
+    """What an objective returned, as a value or a failure, and what else is to be recorded."""
+    outcome, attrs = returned if _is_pair(returned) else (returned, {})
+    return Failure(TypeError(NO_VALUE)) if outcome is None else outcome, attrs
+
+
+def _tell(study: Study, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) -> Trial:
+    if isinstance(outcome, Failure):
+        told = _fail(study, trial, outcome, attrs)
+        warnings.warn(f"trial {trial.number} failed: {outcome}", BojaxWarning, stacklevel=4)
+        return told
+    attrs = fitting_attrs(attrs, trial.number)  # a bad one never loses the value
+    try:
+        return study.tell(trial, outcome, user_attrs=attrs)
+    except TypeError as error:
+        _fail(study, trial, Failure(error))
+        raise TypeError(
+            f"the objective returned something that is no value of trial {trial.number}: {error}"
+        ) from error
+
+
+def _fail(study: Study, trial: Trial, failure: Failure, attrs: Mapping[str, Any] | None = None) -> Trial:
+    """A failed trial is data, so that the same is not evaluated again."""
+    recorded = {_storage.ERROR: failure.text}
+    if failure.traceback:
+        recorded[TRACEBACK] = failure.traceback
+    return study.tell(trial, state="fail", user_attrs={**(attrs or {}), **recorded})
 
 
 def _is_pair(outcome: Any) -> bool:
@@ -264,6 +286,8 @@ def _evaluate_singly(
     study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
 ) -> Iterator[tuple[Trial, Any]]:
     for trial in trials:
+        if not _lost.begin(study, trial.number):
+            continue  # another process gave it up
         # No name for the outcome: this frame would keep it alive during the next evaluation.
         yield trial, _outcome(objective, dict(trial.params), catch)
 
@@ -275,13 +299,17 @@ def _evaluate_batch(
     if isinstance(values, Failure):
         yield from ((trial, values) for trial in trials)
         return
-    values = np.asarray(values)
-    if values.shape != (len(trials),) or values.dtype.kind not in "fiu":
-        raise TypeError(
-            f"with vectorized=True the objective must return an array of {len(trials)} numbers, one for each "
-            f"row of its arguments, got shape {values.shape} of type {values.dtype}."
-        )
-    yield from zip(trials, values.tolist(), strict=True)
+    if values is None:
+        failure = Failure(TypeError(NO_VALUE))
+        yield from ((trial, failure) for trial in trials)
+        return
+    try:
+        outcomes = to_floats(values, len(trials))
+    except TypeError as error:
+        for trial in trials:
+            _fail(study, trial, Failure(error))
+        raise
+    yield from zip(trials, outcomes, strict=True)
 
 
 def _outcome(objective: Callable, params: dict[str, Any], catch: tuple[type[BaseException], ...]) -> Any:
