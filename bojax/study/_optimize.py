@@ -271,7 +271,7 @@ def _tell(study: Study, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) ->
 
 def _fail(study: Study, trial: Trial, failure: Failure, attrs: Mapping[str, Any] | None = None) -> Trial:
     """A failed trial is data, so that the same is not evaluated again."""
-    why = {_storage.ERROR: failure.text} | ({TRACEBACK: failure.traceback} if failure.where else {})
+    why = {_storage.ERROR: failure.text} | ({TRACEBACK: failure.traceback} if failure.traceback else {})
     return study.tell(trial, state="fail", user_attrs={**(attrs or {}), **why})
 
 
