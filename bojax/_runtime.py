@@ -7,13 +7,17 @@ import contextlib
 import functools
 import os
 import pathlib
+import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jaxlib.version
 import numpy as np
+
+from bojax._errors import BojaxWarning
 
 
 @contextlib.contextmanager
@@ -71,7 +75,7 @@ def _thread_controller():
     return controller if len(controller) else None
 
 
-def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path:
+def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path | None:
     """Keep compiled programs on disk, so that a new process starts without compiling them again.
 
     This sets JAX's global cache options, which is why importing bojax never does it. Whoever can write to the directory
@@ -82,16 +86,41 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
             after the jaxlib version is made inside, since programs of another version must not be loaded.
 
     Returns:
-        The folder in use. A cache the user has already configured (`JAX_COMPILATION_CACHE_DIR`) is kept as it is.
+        The folder in use. A cache the user has already configured (`JAX_COMPILATION_CACHE_DIR`) is kept as it is. None,
+        after a warning, where the default folder cannot be written: then programs are compiled anew in each process.
+
+    Raises:
+        OSError: the given `directory` cannot be written.
     """
     configured = jax.config.values.get("jax_compilation_cache_dir")
     if configured is not None and directory is None:
         return pathlib.Path(configured)
-    if directory is None:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        directory = os.path.join(home, "bojax")
-    path = pathlib.Path(directory) / f"jaxlib-{jaxlib.version.__version__}"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = f"jaxlib-{jaxlib.version.__version__}"
+    if directory is not None:
+        path = _writable(pathlib.Path(directory) / folder)
+    else:
+        try:
+            path = _writable(_default_cache() / folder)
+        except OSError as error:
+            text = f"compiled programs are not kept on disk: {error}. Set XDG_CACHE_HOME to a folder you may write to."
+            warnings.warn(text, BojaxWarning, stacklevel=2)
+            return None
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return path
+
+
+def _default_cache() -> pathlib.Path:
+    home = os.path.expanduser("~")
+    cache = os.environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if os.path.isabs(home) else None)
+    if cache is None:
+        raise OSError("this user has no home folder")
+    return pathlib.Path(cache) / "bojax"
+
+
+def _writable(path: pathlib.Path) -> pathlib.Path:
+    """The folder, made if need be; an OSError where no file can be written there."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryFile(dir=path) as file:
+        file.write(b"x")
     return path

@@ -184,14 +184,15 @@ def show(
 ) -> None:
     """Show a study: its best trial, its state, and with --plot how it went."""
     from bojax.study import Study
+    from bojax.study._backends import open_storage
     from bojax.study._carry import ROOT
-    from bojax.study._storage import VERSION, open_storage
+    from bojax.study._storage import VERSION
 
     url = to_url(storage)
     must_exist(url)
     import optuna
 
-    backend = open_storage(url)
+    backend = open_storage(url, create=False)
     summaries = optuna.get_all_study_summaries(backend, include_best_trial=False)
     # A study whose space was changed has an Optuna study for each space, and opens by the name of the first one.
     made = [summary for summary in summaries if VERSION in summary.user_attrs]
@@ -235,7 +236,7 @@ def _open_study(
     from bojax import loop
     from bojax.space import to_space
     from bojax.study import Study
-    from bojax.study._storage import open_storage
+    from bojax.study._backends import open_storage
 
     try:
         space = to_space(target.space)

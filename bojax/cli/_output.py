@@ -74,14 +74,16 @@ def to_url(storage: str) -> str:
 
 def must_exist(url: str) -> None:
     """Opening a SQLite file that does not exist would make an empty one."""
-    scheme, _, path = url.partition(":///")
-    if scheme in ("sqlite", "journal") and path != ":memory:" and not pathlib.Path(path).is_file():
+    from bojax.study._backends import file_of
+
+    path = file_of(url)
+    if path is not None and not pathlib.Path(path).exists():
         raise StudyError(f"there is no file {path!r}.")
 
 
 def shown(url: str) -> str:
     """The URL without its password."""
-    from bojax.study._storage import hide_password
+    from bojax.study._backends import hide_password
 
     return hide_password(url)
 

@@ -38,8 +38,8 @@ class Algorithm(NamedTuple):
         ask: `ask(key, state, held=None) -> (X [q, d], state, info)`; the points are remembered as pending. `held` [d]
             gives coordinates that all points shall have, NaN where they are free: the others are chosen given these.
         tell: `tell(state, X [k, d], y [k], noise_var=None) -> state`; y is maximised, non-finite y means a failed
-            evaluation, `noise_var` [k] are variances of the noise where they are known. Algorithms that take gradients
-            also have an argument `grad` [k, d], dy/dx in the unit cube, NaN where not known.
+            evaluation, `noise_var` [k] are variances of the noise where they are known, 0 for exact values. Algorithms
+            that take gradients also have an argument `grad` [k, d], dy/dx in the unit cube, NaN where not known.
         space: what is searched; its `decode` turns X into native values.
         q: how many points each `ask` gives.
         repeats: whether a point may be asked for again, as noisy objectives want; else every point is new, and a finite
@@ -169,7 +169,7 @@ def restore(
         remember: keep room for the points of the next `ask`. Without it the program is spared all that deals with
             pending points when nothing is pending, and with failures when nothing failed: for callers who restore
             before every `ask`.
-        noise_var: [n] variances of the noise of each value, 0 where not known.
+        noise_var: [n] variances of the noise of each value, 0 where it is exact, NaN where not known.
         cost: [n] what each evaluation cost, 0 where not known; left out of states that keep no costs.
         grad: [n, d] gradients in the unit cube, NaN where not known; left out of states that keep none.
 

@@ -214,7 +214,7 @@ def local_data(
         y=jnp.where(mine, observations.y[rows], 0.0),
         mask=mine & observations.mask[rows],
         count=jnp.sum(mine, dtype=jnp.int32),
-        noise_var=None if noise_var is None else jnp.where(mine, noise_var[rows], 0.0),
+        noise_var=None if noise_var is None else jnp.where(mine, noise_var[rows], jnp.nan),
     )
 
 

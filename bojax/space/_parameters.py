@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from bojax._plain import plain, plain_number
+
 Choice: TypeAlias = None | bool | int | float | str
 """What a `Categorical` or an `Ordinal` may hold."""
 
@@ -61,9 +63,12 @@ class Float:
 
     def check(self, value: Any, *, name: str) -> float:
         """Returns `value` as a float, or raises an error that calls the parameter `name`."""
-        value = plain(value)
+        dtype, value = getattr(value, "dtype", None), plain_number(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}.")
+        if isinstance(value, float) and isinstance(dtype, np.dtype):
+            # A bound rounded to float32, or to fewer bits, may lie outside.
+            value = next((bound for bound in (self.low, self.high) if float(np.asarray(bound, dtype)) == value), value)
         if not self.low <= value <= self.high:
             raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
         return float(value)
@@ -242,11 +247,6 @@ Parameter: TypeAlias = Float | Int | Categorical | Ordinal
 """Any kind of parameter."""
 
 
-def plain(value: Any) -> Any:
-    """Returns a NumPy scalar or an array without axes as the Python value it holds, all else as it is."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
-
-
 def did_you_mean(value: Any, known: Sequence[Any]) -> str:
     """Returns a hint such as " Did you mean 'relu'?", or "" where nothing is near."""
     names = [k for k in known if isinstance(k, str)]
@@ -274,7 +274,7 @@ def _flag(value: Any, argument: str) -> bool:
 
 
 def _real(value: Any, argument: str) -> float:
-    value = plain(value)
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"`{argument}` must be a real number, got {_shown(value)}.")
     try:
@@ -304,8 +304,8 @@ def _check_order(low: float, high: float) -> None:
 
 
 def _distinct(values: Any, argument: str) -> tuple[Choice, ...]:
-    if isinstance(values, np.ndarray) and values.ndim == 1:
-        values = values.tolist()
+    if hasattr(values, "__array__") and getattr(values, "ndim", 0) == 1:
+        values = np.asarray(values).tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise TypeError(f"`{argument}` must be a list or tuple, got {_shown(values)}. Its order must be fixed.")
     if not values:

@@ -1,5 +1,6 @@
 """Asking: trials are created first, and their parameters chosen afterwards, for all of a batch at once."""
 
+import contextlib
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
-from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status
-from bojax.study import _storage
+from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
+from bojax.study import _lost, _storage
+from bojax.study._claims import claim
 from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
 from bojax.study._suggest import suggest, takes_held
 from bojax.study._trial import Trial
@@ -22,36 +24,94 @@ if TYPE_CHECKING:
 _ASK_TIMEOUT = 120.0
 """Seconds to wait for the parameters of earlier trials, which another process may be compiling for."""
 
+_ATTEMPTS = 3
+"""How often a process chooses anew when others waited so long for it that they gave its trials up."""
 
-def ask(study: "Study", q: int, program_q: int, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
+
+class _TakenAwayError(Exception):
+    """Another process gave up a trial of this one."""
+
+
+def ask(
+    study: "Study",
+    q: int,
+    program_q: int,
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    later: bool = False,
+    alone: bool = False,
+) -> list[Trial]:
     """Asks for q trials with the program for `program_q` >= q points, of which the first are taken.
 
-    With `fixed`, all of them hold these values, and enqueued trials stay in line.
+    Args:
+        study: what is asked.
+        q: how many.
+        program_q: how many points the program chooses.
+        fixed: values that all of them hold; then trials in line stay there.
+        later: whether `_lost.begin` will record when an evaluation begins; otherwise it begins with the asking.
+        alone: whether what is evaluated a second time is asked for by itself, because all trials are evaluated at once.
     """
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(_TakenAwayError):
+            return _ask(study, q, program_q, fixed or {}, later, alone)
+    raise StudyError(
+        f"choosing took longer than {_ASK_TIMEOUT:g} s, and another process gave these trials up, {_ATTEMPTS} times."
+    )
+
+
+def _ask(study: "Study", q: int, program_q: int, fixed: Mapping[str, Any], later: bool, alone: bool) -> list[Trial]:
     created: list[OptunaTrial] = []
-    fixed = fixed or {}
     with study._lock, _storage.quiet():
-        waiting = 0 if fixed else sum(t.state == TrialState.WAITING for t in _storage.trials_of(study._optuna))
-        q = min(q, waiting + _num_left(study, fixed))
+        line = _lost.line(_lost.recover(study))
+        line = [] if fixed else line
+        q = min(q, len(line) + _num_left(study, fixed))
+        if alone:
+            retries = [i for i, trial in enumerate(line) if _storage.RETRY_OF in trial.user_attrs]
+            q = min(q, max(1, retries[0])) if retries else q
         if q == 0:
             raise _exhausted(study, fixed)
         sampler = study._optuna.sampler  # the user may have put in another one for Optuna's own loop
-        study._optuna.sampler, study._sampler.asking = study._sampler, True
+        study._optuna.sampler, study._sampler.asking, study._sampler.later = study._sampler, True, later
         try:
             for _ in range(q):
-                created.append(_create_free(study) if fixed else study._optuna.ask())
+                created.append((_next_in_line(study) if line else None) or _new_trial(study))
             trials, num_dropped = _prepare(study, created, program_q, fixed)
             # In reverse: when the first trial of a batch has its parameters, all of the batch have.
             filled = [_fill(study, trial) for trial in reversed(trials)][::-1]
         except BaseException:
-            for trial in created:
-                _storage.mark_stale(study._optuna, trial)
+            _lost.give_up(study, created)
             raise
         finally:
-            study._optuna.sampler, study._sampler.asking = sampler, False
+            study._optuna.sampler, study._sampler.asking, study._sampler.later = sampler, False, False
             for trial in created:
                 study._sampler.prepared.pop(trial.number, None)
         return filled + _ask_instead(study, num_dropped, program_q, bool(filled))
+
+
+def _next_in_line(study: "Study") -> OptunaTrial | None:
+    """The next trial in line that no other worker takes."""
+    storage = study._optuna._storage
+    for waiting in _lost.line(_storage.all_trials(study._optuna)):
+        claimed = False
+        with contextlib.suppress(*_storage.ENDED_ERRORS):
+            # Should this process end before the trial's own record is written, this one tells.
+            _storage.set_trial_attr(study._optuna, waiting, _storage.CLAIM, study._lease.worker(asking=True))
+            claimed = _storage.retry(lambda: claim(storage, waiting._trial_id))  # noqa: B023 (called at once)
+        if claimed:
+            return _optuna_trial(study, waiting._trial_id)
+    return None
+
+
+def _new_trial(study: "Study") -> OptunaTrial:
+    attrs = {_storage.WORKER: study._lease.worker(asking=True, later=study._sampler.later)}
+    template = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=attrs)
+    create = study._optuna._storage.create_new_trial
+    return _optuna_trial(study, _storage.retry(lambda: create(study._optuna._study_id, template_trial=template)))
+
+
+def _optuna_trial(study: "Study", trial_id: int) -> OptunaTrial:
+    study._optuna._thread_local.cached_all_trials = None  # as Optuna's `ask` does
+    return OptunaTrial(study._optuna, trial_id)
 
 
 def _ask_instead(study: "Study", q: int, program_q: int, may_be_fewer: bool) -> list[Trial]:
@@ -62,12 +122,6 @@ def _ask_instead(study: "Study", q: int, program_q: int, may_be_fewer: bool) -> 
         if may_be_fewer:
             return []
         raise
-
-
-def _create_free(study: "Study") -> OptunaTrial:
-    """A new trial that is none of the enqueued ones."""
-    storage = study._optuna._storage
-    return OptunaTrial(study._optuna, _storage.retry(lambda: storage.create_new_trial(study._optuna._study_id)))
 
 
 def _prepare(
@@ -103,8 +157,8 @@ def _prepare(
             dropped += len(left_over)
             _warn_dropped(left_over, group.held)
         surplus += left_over
-    for trial in surplus:
-        _storage.mark_stale(study._optuna, trial)
+    if surplus:
+        _lost.give_up(study, surplus)
     if len(surplus) == len(created) and not dropped:
         raise _exhausted(study, fixed)
     return [trial for trial in created if trial not in surplus], dropped
@@ -134,7 +188,12 @@ def _fill(study: "Study", trial: OptunaTrial) -> Trial:
     """Writes the parameters of a trial; enqueued ones go before prepared ones."""
     params = {}
     for name, distribution in study._distributions.items():
-        value = _suggest_value(trial, name, distribution)
+        try:
+            value = _suggest_value(trial, name, distribution)
+        except _storage.ENDED_ERRORS as error:
+            if study._optuna._storage.get_trial(trial._trial_id).state not in _storage.FINISHED:
+                raise
+            raise _TakenAwayError from error
         params[name] = distribution.to_external_repr(distribution.to_internal_repr(value))
     return Trial(trial.number, params, user_attrs=_storage.shown_attrs(trial.user_attrs))
 
@@ -142,6 +201,7 @@ def _fill(study: "Study", trial: OptunaTrial) -> Trial:
 def suggest_one(study: "Study", number: int) -> dict[str, Any]:
     """The parameters of a trial that Optuna code asked for."""
     with study._lock:
+        _lost.recover(study)
         trial = next((t for t in _storage.trials_of(study._optuna) if t.number == number), None)
         held = {} if trial is None else _enqueued(study, trial)
         if len(held) == study._space.num_dims:
@@ -211,14 +271,18 @@ def _num_left(study: "Study", held: Mapping[str, Any], more_pending: Sequence[np
 
 
 def _wait_for_earlier(study: "Study", number: int) -> None:
-    """Waits for the parameters of earlier trials, where another process is choosing them."""
+    """Waits for the parameters of earlier trials, where another process is choosing them; in the end it gives them up,
+    so that nobody waits for them again."""
     end = time.monotonic() + _ASK_TIMEOUT
-    while time.monotonic() < end:
-        choosing = [t for t in _storage.trials_of(study._optuna) if _is_choosing(study, t, number)]
-        dead = [t for t in choosing if _storage.is_dead(t.user_attrs.get(_storage.WORKER))]
-        for trial in dead:
-            _storage.mark_stale(study._optuna, trial)
-        if len(dead) == len(choosing):
+    while True:
+        trials = _storage.trials_of(study._optuna)
+        choosing = [t for t in trials if _is_choosing(study, t, number)]
+        dead = {t.number for t in study._watch.dead(trials)} if choosing else set()
+        late = time.monotonic() >= end
+        gone = [t for t in choosing if late or t.number in dead]
+        if gone:
+            _lost.give_up(study, gone)
+        if len(gone) == len(choosing):
             return
         time.sleep(0.05)
 

@@ -221,7 +221,7 @@ def _copy(pool: list[Carried], target: optuna.Study, space: Space, filled: Mappi
         copy.user_attrs = attrs if corrected is None else {**attrs, CORRECTS: corrected}
         there[carried.source] = _storage.add_trial(target, copy).number
         if carried.trial.state == TrialState.WAITING:  # or workers with the old space would take it, too
-            _storage.mark_stale(target, carried.trial)
+            _storage.end_trial(target, carried.trial, {_storage.STALE: True})
     return num_outside
 
 
@@ -233,7 +233,7 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
     values = valid_values(space, given)
     if len(values) < (max(1, len(given)) if waiting else space.num_dims):
         return None
-    not_kept = (_storage.WORKER, _storage.INSTEAD_OF, CARRIED_FROM, CORRECTS)
+    not_kept = (*_storage.HIDDEN, _storage.INSTEAD_OF, _storage.RETRY_OF, CARRIED_FROM, CORRECTS)
     attrs = {key: attr for key, attr in trial.user_attrs.items() if key not in not_kept}
     if _storage.GRAD in attrs:
         floats = [name for name in space.names if isinstance(space[name], Float)]

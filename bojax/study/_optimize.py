@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import optuna
 
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
+from bojax._plain import plain
 from bojax.space import Space
-from bojax.study import _storage
+from bojax.study import _lost, _storage
 from bojax.study._asking import ask
+from bojax.study._checks import fitting_attrs, to_floats
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
@@ -25,6 +26,8 @@ Callback = Callable[[Study, Trial], Any]
 
 MAX_FIRST_FAILURES = 5
 """So many failures at the start, with no success between, mean a broken objective."""
+
+NO_VALUE = "the objective returned None"
 
 _ERROR_LENGTH = 500
 
@@ -148,13 +151,14 @@ def optimize(
     end = math.inf if timeout is None else time.monotonic() + timeout
     failures = _FirstFailures()
     with progress_bar(study, num_trials, progress) as advance:
-        for trials in ask_batches(study, num_trials, batch_size, end):
+        for trials in ask_batches(study, num_trials, batch_size, end, together=vectorized):
             with giving_up_rest(study, trials):
                 # A vectorized batch is evaluated by now: all of it is told before anything may end the loop.
                 told: list[Trial] = []
-                for trial, outcome in evaluate(study, objective, trials, catch):
+                for trial, returned in evaluate(study, objective, trials, catch):
+                    outcome, attrs = _split(returned)
                     failures.count(outcome)
-                    told.append(_tell(study, trial, outcome))
+                    told.append(_tell(study, trial, outcome, attrs))
                     advance(told[-1])
                     if not vectorized:
                         failures.check()
@@ -171,7 +175,9 @@ def _call(callbacks: Sequence[Callback], study: Study, trial: Trial) -> None:
         callback(study, trial)
 
 
-def ask_batches(study: Study, num_trials: int, batch_size: int, end: float = math.inf) -> Iterator[list[Trial]]:
+def ask_batches(
+    study: Study, num_trials: int, batch_size: int, end: float = math.inf, *, together: bool
+) -> Iterator[list[Trial]]:
     """Batches until so many trials were asked for, the space is used up, the study stops, or its time has ended.
 
     Args:
@@ -179,12 +185,14 @@ def ask_batches(study: Study, num_trials: int, batch_size: int, end: float = mat
         num_trials: how many trials altogether.
         batch_size: how many are chosen jointly; the last batch may be smaller.
         end: when to end, by `time.monotonic`.
+        together: whether a batch is evaluated at once. Otherwise `_lost.begin` is called before each evaluation.
     """
     study._stopping = False
     left = num_trials
     while left > 0 and not study._stopping and time.monotonic() < end:
         try:
-            trials = ask(study, min(batch_size, left), batch_size)
+            later = batch_size > 1 and not together
+            trials = ask(study, min(batch_size, left), batch_size, later=later, alone=together)
         except SpaceExhaustedError as error:
             warnings.warn(f"the study {study.name!r} stops early: {error}", BojaxWarning, stacklevel=4)
             return
@@ -194,15 +202,16 @@ def ask_batches(study: Study, num_trials: int, batch_size: int, end: float = mat
 
 @contextlib.contextmanager
 def giving_up_rest(study: Study, trials: Sequence[Trial]) -> Iterator[None]:
-    """On leaving, for whatever reason, the trials that were not told are given up: they count for nothing."""
+    """On leaving, for whatever reason, ends the trials that were not told: lost where their evaluation had begun, and
+    otherwise given up (see `_lost`)."""
+    reason = "it was not told"
     try:
         yield
+    except BaseException as error:
+        reason = describe_error(error)
+        raise
     finally:
-        by_number = {t.number: t for t in _storage.trials_of(study.optuna)}
-        for trial in trials:
-            frozen = by_number.get(trial.number)
-            if frozen is not None and frozen.state == optuna.trial.TrialState.RUNNING:
-                _storage.mark_stale(study.optuna, frozen)
+        _lost.end_rest(study, [trial.number for trial in trials], reason)
 
 
 @contextlib.contextmanager
@@ -263,22 +272,34 @@ class _FirstFailures:
 
 def describe_error(error: BaseException) -> str:
     """Type and text of an exception, cut to a length that every database stores."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
     return text if len(text) <= _ERROR_LENGTH else text[: _ERROR_LENGTH - 3] + "..."
 
 
-def _tell(study: Study, trial: Trial, outcome: Any) -> Trial:
-    if not isinstance(outcome, BaseException):
-        value, attrs = outcome if _is_pair(outcome) else (outcome, None)
-        try:
-            return study.tell(trial, value, user_attrs=attrs)
-        except TypeError as error:
-            raise TypeError(
-                f"the objective returned something that is no value of trial {trial.number}: {error}"
-            ) from error
-    reason = describe_error(outcome)
-    warnings.warn(f"trial {trial.number} failed: {reason}", BojaxWarning, stacklevel=4)
-    return study.tell(trial, state="fail", user_attrs={_storage.ERROR: reason})
+def _split(returned: Any) -> tuple[Any, Mapping[str, Any]]:
+    """What an objective returned, as a value or an exception, and what else is to be recorded."""
+    outcome, attrs = returned if _is_pair(returned) else (returned, {})
+    return TypeError(NO_VALUE) if outcome is None else outcome, attrs
+
+
+def _tell(study: Study, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) -> Trial:
+    if isinstance(outcome, BaseException):
+        reason = describe_error(outcome)
+        warnings.warn(f"trial {trial.number} failed: {reason}", BojaxWarning, stacklevel=4)
+        return _fail(study, trial, reason, attrs)
+    attrs = fitting_attrs(attrs, trial.number)  # a bad one never loses the value
+    try:
+        return study.tell(trial, outcome, user_attrs=attrs)
+    except TypeError as error:
+        _fail(study, trial, describe_error(error))
+        raise TypeError(
+            f"the objective returned something that is no value of trial {trial.number}: {error}"
+        ) from error
+
+
+def _fail(study: Study, trial: Trial, reason: str, attrs: Mapping[str, Any] | None = None) -> Trial:
+    """A failed trial is data, so that the same is not evaluated again."""
+    return study.tell(trial, state="fail", user_attrs={**(attrs or {}), _storage.ERROR: reason})
 
 
 def _is_pair(outcome: Any) -> bool:
@@ -290,6 +311,8 @@ def _evaluate_singly(
     study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
 ) -> Iterator[tuple[Trial, Any]]:
     for trial in trials:
+        if not _lost.begin(study, trial.number):
+            continue  # another process gave it up
         try:
             outcome = objective(dict(trial.params))
         except catch as error:
@@ -305,16 +328,21 @@ def _evaluate_batch(
     except catch as error:
         yield from ((trial, error) for trial in trials)
         return
-    values = np.asarray(values)
-    if values.shape != (len(trials),) or values.dtype.kind not in "fiu":
-        raise TypeError(
-            f"with vectorized=True the objective must return an array of {len(trials)} numbers, one for each "
-            f"row of its arguments, got shape {values.shape} of type {values.dtype}."
-        )
-    yield from zip(trials, values.tolist(), strict=True)
+    if values is None:
+        error = TypeError(NO_VALUE)
+        yield from ((trial, error) for trial in trials)
+        return
+    try:
+        outcomes = to_floats(values, len(trials))
+    except TypeError as error:
+        for trial in trials:
+            _fail(study, trial, describe_error(error))
+        raise
+    yield from zip(trials, outcomes, strict=True)
 
 
 def check_count(name: str, value: Any, low: int) -> None:
     """Raises ValueError unless it is an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}.")

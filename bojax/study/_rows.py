@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from bojax.study import _storage
+from bojax.study import _lost, _storage
 from bojax.study._gradients import cube_gradient
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def told_data(study: "Study", trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
     """The body of `Study._data`."""
     X, y, noise_var, cost, grad, pending = [], [], [], [], [], []
-    for trial in trials:
+    for trial in _lost.as_data(trials):
         row = study._row(trial)
         if row is None:
             continue
@@ -24,11 +24,11 @@ def told_data(study: "Study", trials: list[FrozenTrial], own: set[int]) -> tuple
             value = math.nan if trial.state == TrialState.FAIL or not trial.values else trial.values[0]
             X.append(row)
             y.append(study._sign * value if math.isfinite(value) else math.nan)
-            noise_var.append(float(trial.user_attrs.get(_storage.NOISE_VAR, 0.0)))
+            noise_var.append(float(trial.user_attrs.get(_storage.NOISE_VAR, math.nan)))
             cost.append(float(trial.user_attrs.get(_storage.COST, 0.0)))
             told = trial.user_attrs.get(_storage.GRAD, {})
             grad.append(study._sign * cube_gradient(study._space, study._space.to_params(row), told))
-        elif trial.state == TrialState.RUNNING and trial.number not in own:
+        elif trial.number not in own:
             pending.append(row)
     num_dims = study._space.num_dims
     columns = (np.asarray(column, float) for column in (y, noise_var, cost))

@@ -25,14 +25,17 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax._plain import plain
 from bojax.space import Space, to_space
-from bojax.study import _storage
+from bojax.study import _lost, _storage
 from bojax.study._adding import KnownResults
 from bojax.study._asking import ask, suggest_one
+from bojax.study._backends import open_storage
 from bojax.study._believed import Believed, best_believed
 from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
 from bojax.study._held import checked_values
+from bojax.study._leases import Lease, Watch
 from bojax.study._open import open_study
 from bojax.study._rows import told_data
 from bojax.study._sampler import StudySampler, to_distributions
@@ -46,9 +49,21 @@ DEFAULT_NAME = "bojax"
 class Study(KnownResults):
     """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
 
+    An evaluation that began and was not told is *lost*: its process was killed, or an exception that is not caught or
+    Ctrl-C ended it. It is recorded as a failed trial whose `user_attrs` hold `bojax:lost` and the reason,
+    `bojax:error`, and the same parameters are tried once more, in a trial with `bojax:retry_of`. If that is lost, too,
+    it is a failure like any other: the algorithm learns it, and does not suggest it again. The evaluation of a trial
+    begins with `ask`. In a batch of `optimize`, trials that had not begun count for nothing; those that were enqueued
+    go back in line. A value that is told late is kept.
+
+    The next `ask` of any process records losses. On the host of a worker its process tells whether it lives. Elsewhere
+    a sign of life does, which a thread writes every 15 s while trials run: a worker is taken for dead 120 s after its
+    last one, or at once if that is 10 minutes old. So clocks should agree within some minutes.
+
     Args:
         space: what is tuned: a `Space`, a mapping of names to parameters, or a plain specification. May be
-            left out when an existing study is opened.
+            left out when an existing study is opened. Opening it writes nothing, so that its storage may be
+            read-only, until the first `ask`, `tell` or `enqueue`.
         direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
         storage: None for memory, or where to keep the study: "sqlite:///study.db", "journal:///study.log",
             any other URL that Optuna opens, or an Optuna storage.
@@ -91,7 +106,7 @@ class Study(KnownResults):
         name = DEFAULT_NAME if name is None else name
         check_arguments(direction, name, seed, algorithm)
         check_space_changed(space_changed, space)
-        backend = _storage.open_storage(storage)
+        backend = open_storage(storage, create=space is not None)
         self._optuna, attrs = open_study(backend, name, space, direction, seed, space_changed)
         self._name = str(attrs.get(ROOT, self._optuna.study_name))
         self._space = Space.from_spec(attrs[_storage.SPACE])
@@ -102,9 +117,11 @@ class Study(KnownResults):
         self._warned: set[str] = set()
         self._stopping = False
         self._distributions = to_distributions(self._space)
-        self._sampler = StudySampler(self._distributions, functools.partial(suggest_one, self), self._seed)
+        self._lease = Lease(self._optuna._storage, self._optuna._study_id)
+        self._watch = Watch()
+        suggest = functools.partial(suggest_one, self)
+        self._sampler = StudySampler(self._distributions, suggest, self._seed, self._lease)
         self._optuna.sampler = self._sampler
-        _storage.mark_dead_trials(self._optuna)
 
     @property
     def space(self) -> Space:
@@ -133,8 +150,8 @@ class Study(KnownResults):
 
     @property
     def trials(self) -> list[Trial]:
-        """All trials by number, but for those that a dead process left behind."""
-        return [self._view(trial) for trial in _storage.trials_of(self._optuna)]
+        """All trials by number, but for those that were given up before their evaluation began."""
+        return [self._view(trial) for trial in _lost.as_seen(self, _storage.all_trials(self._optuna))]
 
     @property
     def best_trial(self) -> Trial:
@@ -212,7 +229,7 @@ class Study(KnownResults):
     def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
-        Enqueued trials come first, unless parameters are fixed.
+        Trials that wait in line come first, unless parameters are fixed: those enqueued, and retries of lost ones.
 
         Args:
             q: how many, at least 1.
@@ -232,10 +249,11 @@ class Study(KnownResults):
             >>> study.ask(fixed={"x": 0.9})[0].params["x"]
             0.9
         """
+        q = plain(q)
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
         fixed = None if fixed is None else checked_values(self._space, fixed, "fixed")
-        return ask(self, int(q), int(q), fixed)
+        return ask(self, int(q), int(q), fixed=fixed)
 
     def tell(
         self,
@@ -261,14 +279,15 @@ class Study(KnownResults):
                 (`bojax.loop.cost_aware`).
             grad: derivatives of the value by Float parameters, by name, in their own units; for algorithms that learn
                 from gradients (`bayesopt(gradients=True)`). Components that are not known are left out.
-            user_attrs: more to record with the trial; values must fit into JSON.
+            user_attrs: more to record with the trial: numbers, texts, None, lists and dicts of them. Scalars and arrays
+                of NumPy or JAX become numbers and lists. Names that start with "bojax:" are taken.
 
         Returns:
-            The trial as it is recorded. A trial whose process had ended before it was told is recorded under a new
+            The trial as it is recorded. A trial that was given up or lost before it was told is recorded under a new
             number.
 
         Raises:
-            TypeError: the value is no number. Nothing is recorded.
+            TypeError: the value is no number, or a user attribute does not fit into JSON. Nothing is recorded.
             ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
                 not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
@@ -299,8 +318,9 @@ class Study(KnownResults):
 
         Args:
             objective: from a dict of plain Python values to a number, or to a pair of a number and a dict of
-                `user_attrs` to record with the trial (see `tell`); with `vectorized`, from a dict of NumPy arrays [k]
-                (floats, integers, positions of choices; k <= batch_size) to k numbers.
+                `user_attrs` to record with the trial (see `tell`); None makes a failed trial, with a warning. With
+                `vectorized`, from a dict of NumPy arrays [k] (floats, integers, positions of choices; k <= batch_size)
+                to k numbers.
             num_trials: number of evaluations of this call.
             batch_size: how many are chosen jointly. Unless vectorized they are evaluated one after another.
             vectorized: whether the objective evaluates a whole batch in one call.
@@ -311,7 +331,7 @@ class Study(KnownResults):
 
         Raises:
             BojaxError: each of the first five evaluations raised.
-            TypeError: the objective returned something that is no number.
+            TypeError: the objective returned something that is no number; its trial is recorded as failed.
         """
         from bojax.study._optimize import optimize
 
@@ -332,29 +352,30 @@ class Study(KnownResults):
         self._stopping = True
 
     def to_dataframe(self) -> Any:
-        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`."""
+        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`, times."""
         from bojax.study._dataframe import to_dataframe
 
-        return to_dataframe(self.trials, self._space.names)
+        return to_dataframe(self.trials, self._space)
 
     @property
     def _sign(self) -> float:
         return 1.0 if self._optuna.direction == StudyDirection.MAXIMIZE else -1.0
 
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
-        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
-        told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
+        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances [n] (NaN where not told),
+        costs [n] (0 where not told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
         return told_data(self, trials, own)
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
         if trial.number in self._rows:
             return self._rows[trial.number]
-        complete = set(self._space.names) <= set(trial.params)
+        params = _decided(trial)
+        complete = set(self._space.names) <= set(params)
         if not complete and trial.state != TrialState.COMPLETE:
             return None
-        row = self._to_row(trial.params) if complete else None
-        if row is None:
+        row = self._to_row(params) if complete else None
+        if row is None and trial.state != TrialState.WAITING:
             self._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
         if trial.state in _storage.FINISHED:
             self._rows[trial.number] = row
@@ -363,22 +384,31 @@ class Study(KnownResults):
     def _to_row(self, params: Mapping[str, Any]) -> np.ndarray | None:
         try:
             return self._space.from_params({name: params[name] for name in self._space.names})
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             return None
 
     def _view(self, trial: FrozenTrial) -> Trial:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
-        names = [name for name in self._space.names if name in trial.params]
-        names += [name for name in trial.params if name not in names]
+        params = _decided(trial)
+        names = [name for name in self._space.names if name in params]
+        names += [name for name in params if name not in names]
         return Trial(
             number=trial.number,
-            params={name: trial.params[name] for name in names},
+            params={name: params[name] for name in names},
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
             user_attrs=_storage.shown_attrs(trial.user_attrs),
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
         )
 
     def _warn_once(self, kind: str, text: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
+
+
+def _decided(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, known before it runs where it waits in line, and where its evaluation was lost."""
+    early = trial.state == TrialState.WAITING or _storage.is_lost(trial)
+    return _storage.params_of(trial) if early else trial.params

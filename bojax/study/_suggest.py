@@ -46,7 +46,7 @@ def suggest(
         X: [n, d] told points, in the order of their trials.
         y: [n] their values, maximised, NaN where failed.
         pending: [p, d] points being evaluated.
-        noise_var: [n] variances of the noise of the values, 0 where not told.
+        noise_var: [n] variances of the noise of the values, 0 where exact, NaN where not told.
         cost: [n] what the evaluations cost, 0 where not told; for algorithms that keep costs.
         grad: [n, d] derivatives along the sides of the cube, NaN where not told; for algorithms that keep gradients.
         held: [d] coordinates that all points have, NaN where a parameter is free. An algorithm whose `ask` takes no

@@ -11,9 +11,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
-from bojax.study import _storage
-from bojax.study._checks import check_attrs, to_float
+from bojax.study import _lost, _storage
+from bojax.study._checks import PREFIX, check_attrs, to_float, warn_left_out
 from bojax.study._gradients import checked_gradient
+from bojax.study._storage_errors import is_locked
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -36,20 +37,38 @@ def tell(
         study, value, state=state, noise_var=noise_var, cost=cost, grad=grad, user_attrs=user_attrs
     )
     frozen = _running(study, trial)
-    if frozen.user_attrs.get(_storage.STALE):
+    if frozen.state in _storage.FINISHED:
         frozen = _readmit(study, frozen)
-    for key, attr in attrs.items():
-        _storage.set_trial_attr(study._optuna, frozen, key, attr)
+    try:
+        _record(study, frozen, number, attrs)
+    except (StudyError, *_storage.ENDED_ERRORS):
+        now = _frozen(study, frozen.number)
+        if not _has_no_value(now):
+            raise
+        frozen = _readmit(study, now)  # this process seemed dead to another one, just now
+        _record(study, frozen, number, attrs)
+    if _storage.INSTEAD_OF in frozen.user_attrs:
+        _lost.recover(study)  # a retry that waits there is needed no more
+    return study._view(_frozen(study, frozen.number))
+
+
+def _record(study: "Study", frozen: FrozenTrial, number: float | None, user_attrs: Mapping[str, Any]) -> None:
+    for key, attr in user_attrs.items():
+        _record_attr(study, frozen, key, attr)
     if number is not None and not math.isfinite(number):
         _storage.set_trial_attr(study._optuna, frozen, _storage.TOLD, repr(number))
         warnings.warn(
             f"trial {frozen.number} was told {number}, which is not finite: it counts as failed.",
             BojaxWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         number = None
     _finish(study, frozen, number)
-    return study._view(_frozen(study, frozen.number))
+
+
+def _has_no_value(trial: FrozenTrial) -> bool:
+    """Whether a trial ended without being told, so that it can still be."""
+    return _storage.is_given_up(trial) or _storage.is_lost(trial)
 
 
 def checked_outcome(
@@ -68,21 +87,32 @@ def checked_outcome(
     if state == "fail" and value is not None:
         raise ValueError(f'a trial told with state="fail" has no value, got {value!r}. Leave the value out.')
     number = None if state == "fail" else to_float(value)
-    attrs = dict(user_attrs or {})
-    check_attrs(attrs)
+    attrs = check_attrs(user_attrs)
     if noise_var is not None:
-        noise_var = to_float(noise_var)
+        attrs[_storage.NOISE_VAR] = noise_var = to_float(noise_var, "noise_var")
         if not (math.isfinite(noise_var) and noise_var >= 0):
             raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
-        attrs[_storage.NOISE_VAR] = noise_var
     if cost is not None:
-        cost = to_float(cost)
+        attrs[_storage.COST] = cost = to_float(cost, "cost")
         if not (math.isfinite(cost) and cost > 0):
             raise ValueError(f"`cost` must be finite and positive, got {cost}.")
-        attrs[_storage.COST] = cost
     if grad is not None:
         attrs[_storage.GRAD] = checked_gradient(study._space, grad)
     return number, attrs
+
+
+def _record_attr(study: "Study", frozen: FrozenTrial, key: str, attr: Any) -> None:
+    """Records an attribute; one of the user's is left out with a warning where the storage refuses just this one."""
+    try:
+        _storage.set_trial_attr(study._optuna, frozen, key, attr)
+    except Exception as error:
+        if isinstance(error, StudyError) or key.startswith(PREFIX) or is_locked(error):
+            raise
+        now = _frozen(study, frozen.number)
+        if now.state in _storage.FINISHED:  # a race: another process was faster
+            raise _told_before(now) from error
+        # It is too long for its column, say. A storage that is broken refuses the value, too.
+        warn_left_out(frozen.number, key, error)
 
 
 def _frozen(study: "Study", number: int) -> FrozenTrial:
@@ -102,7 +132,7 @@ def _running(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
         frozen.params.get(name, value) != value for name, value in trial.params.items()
     ):
         raise StudyError(f"trial {trial.number} of the study {study.name!r} has other parameters: wrong study?")
-    if frozen.user_attrs.get(_storage.STALE) and set(study._space.names) <= set(frozen.params):
+    if _has_no_value(frozen) and set(study._space.names) <= set(frozen.params):
         return frozen
     if frozen.state in _storage.FINISHED:
         raise _told_before(frozen)
@@ -112,11 +142,13 @@ def _running(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
 
 
 def _readmit(study: "Study", stale: FrozenTrial) -> FrozenTrial:
-    """A running trial with the parameters of one that was given up when its process ended, to be told after all."""
-    for other in _storage.trials_of(study._optuna):
-        if other.user_attrs.get(_storage.INSTEAD_OF) == stale.number:
-            raise _told_before(other)
-    attrs = {_storage.INSTEAD_OF: stale.number, _storage.WORKER: _storage.worker()}
+    """A running trial with the parameters of one that was given up or lost, to be told after all."""
+    told = _told_instead(study, stale.number)
+    if told and told[0].state in _storage.FINISHED:
+        raise _told_before(told[0])
+    if told:  # somebody was about to tell it
+        return told[0]
+    attrs = {_storage.INSTEAD_OF: stale.number, _storage.WORKER: study._lease.worker()}
     running = optuna.trial.create_trial(
         state=TrialState.RUNNING,
         params=stale.params,
@@ -124,8 +156,12 @@ def _readmit(study: "Study", stale: FrozenTrial) -> FrozenTrial:
         user_attrs=attrs,
     )
     _storage.retry(lambda: study._optuna.add_trial(running))
-    added = [t for t in _storage.trials_of(study._optuna) if t.user_attrs.get(_storage.INSTEAD_OF) == stale.number]
-    return added[0]
+    return _told_instead(study, stale.number)[0]
+
+
+def _told_instead(study: "Study", number: int) -> list[FrozenTrial]:
+    trials = _storage.trials_of(study._optuna)
+    return [t for t in trials if t.user_attrs.get(_storage.INSTEAD_OF) == number and not _storage.is_lost(t)]
 
 
 def _finish(study: "Study", frozen: FrozenTrial, value: float | None) -> None:

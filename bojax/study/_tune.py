@@ -12,6 +12,7 @@ import optuna
 from bojax._errors import BojaxWarning
 from bojax.multifidelity import Population
 from bojax.space import Float, Space, to_space
+from bojax.study import _lost
 from bojax.study._optimize import Callback, Result, ask_batches, check_count, giving_up_rest, progress_bar
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory, gradient_bayesopt
@@ -252,22 +253,23 @@ def run_batches(
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(study.seed), i))(np.arange(num_seeds))
     unchecked = training.gradients and not any(trial.state == "complete" for trial in study.trials)
     seen: list[dict[str, np.ndarray]] = []
-    for batch in ask_batches(study, num_trials, batch_size):
+    for batch in ask_batches(study, num_trials, batch_size, together=True):
         with giving_up_rest(study, batch):
             params = [trial.params for trial in batch for _ in range(num_seeds)]
             missing = (batch_size - len(batch)) * num_seeds if training.fixed_size else 0
             hparams = study.space.to_arrays(params + [params[-1]] * missing)
             order = np.arange(len(params) + missing) % num_seeds
             metrics, grads = training.train_batch(keys[order], hparams)
-            _check_metric(metrics, training.metric)
-            runs = _by_trial("metric", metrics, len(batch), num_seeds)
-            slopes = _by_trial("derivative", grads, len(batch), num_seeds)
-            if unchecked:
-                has_value = np.isfinite(runs[training.metric].mean(axis=1))
-                seen += [{n: column[i] for n, column in slopes.items()} for i in np.flatnonzero(has_value)]
-                unchecked = len(seen) < NUM_CHECKED
-                if not unchecked:
-                    _check_slopes(seen, training.metric)
+            with _lost.mistakes(study, batch):
+                _check_metric(metrics, training.metric)
+                runs = _by_trial("metric", metrics, len(batch), num_seeds)
+                slopes = _by_trial("derivative", grads, len(batch), num_seeds)
+                if unchecked:
+                    has_value = np.isfinite(runs[training.metric].mean(axis=1))
+                    seen += [{n: column[i] for n, column in slopes.items()} for i in np.flatnonzero(has_value)]
+                    unchecked = len(seen) < NUM_CHECKED
+                    if not unchecked:
+                        _check_slopes(seen, training.metric)
             told = [_tell(study, trial, i, runs, slopes, training.metric) for i, trial in enumerate(batch)]
             for trial in told:
                 for callback in callbacks:

@@ -27,7 +27,7 @@ from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._collapsed import collapsed_bound, factorise, inducing_jitter, roots
 from bojax.surrogates._conditioned import conditioned
 from bojax.surrogates._gp import GPModel, GPParams, bounds, gp_model, initial_params, starts
-from bojax.surrogates._noise import Noise
+from bojax.surrogates._noise import Noise, row_noise, told_noise
 from bojax.surrogates._posterior import variance_floor
 from bojax.surrogates._standardize import Scale, standardize
 
@@ -218,13 +218,13 @@ def _covariances(model, params, observations, inducing, y, scale):
     """K_zz with its jitter, K_zx, the noise variance and the residual of each observation; standardised."""
     (Z, used), X, mask = inducing, observations.X, observations.mask
     noise_var = model.noise.variance(params.log_noise_var, scale)
-    told = 0.0 if observations.noise_var is None else observations.noise_var / scale.scale / scale.scale
+    noise = row_noise(told_noise(observations, scale), noise_var)
     jitter = inducing_jitter(X.dtype) * model.kernel.diagonal(params.kernel, Z)
     both = used[:, None] & used[None, :]
     Kzz = jnp.where(both, model.kernel.matrix(params.kernel, Z, Z), 0.0) + jnp.diag(jnp.where(used, jitter, 1.0))
     Kzx = jnp.where(used[:, None], model.kernel.matrix(params.kernel, Z, X), 0.0)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
-    return Kzz, Kzx, jnp.broadcast_to(noise_var + told, mask.shape), residual
+    return Kzz, Kzx, noise, residual
 
 
 def _bound(model, params, observations, inducing, y, scale):
