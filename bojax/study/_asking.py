@@ -15,7 +15,8 @@ from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status
 from bojax.study import _lost, _storage
 from bojax.study._claims import claim
 from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
-from bojax.study._suggest import suggest, takes_held
+from bojax.study._suggest import suggest, takes_held, unread
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def ask(
         later: whether `_lost.begin` will record when an evaluation begins; otherwise it begins with the asking.
         alone: whether what is evaluated a second time is asked for by itself, because all trials are evaluated at once.
     """
+    check_process(study, computes=True)
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(_TakenAwayError):
             return _ask(study, q, program_q, fixed or {}, later, alone)
@@ -200,6 +202,7 @@ def _fill(study: "Study", trial: OptunaTrial) -> Trial:
 
 def suggest_one(study: "Study", number: int) -> dict[str, Any]:
     """The parameters of a trial that Optuna code asked for."""
+    check_process(study, computes=True)
     with study._lock:
         _lost.recover(study)
         trial = next((t for t in _storage.trials_of(study._optuna) if t.number == number), None)
@@ -237,6 +240,9 @@ def _suggest(
         )
     trials = _storage.trials_of(study._optuna)
     X, y, noise_var, cost, grad, pending = study._data(trials, own)
+    stored = {"cost": bool(np.any(cost > 0)), "grad": bool(np.any(np.isfinite(grad)))}
+    for name in unread(study._algorithm, study._space, [name for name, told in stored.items() if told]):
+        study._warn_once(name, f"the study holds `{name}` of trials, from which its algorithm does not learn")
     pending = np.concatenate([pending, np.reshape(more_pending, (-1, study._space.num_dims))])
     suggested, status = suggest(
         study._algorithm,

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from bojax._errors import StudyError
-from bojax._runtime import host_scope
+from bojax._runtime import host_scope, seed_key
 from bojax.loop import restore
 from bojax.study import _lost, _storage
 from bojax.study._suggest import AlgorithmFactory, bayesopt
@@ -48,7 +48,7 @@ def best_believed(study: "Study") -> Believed:
         raise StudyError(f"the study {study.name!r} has no complete trial yet, so it has no best one.")
     with host_scope():
         init, predict = _program(study._algorithm, study._space)
-        key = jax.random.key(study._seed, impl="threefry2x32")
+        key = seed_key(study._seed)
         told_columns = {"noise_var": noise_var, "cost": cost, "grad": grad}
         state = restore(init(key), X, y, np.empty((0, study._space.num_dims)), remember=False, **told_columns)
         mean, std = (np.asarray(values)[: len(y)] for values in predict(key, state, state.observations.X))

@@ -88,9 +88,9 @@ def tune_nested(
     A trial calls `make` with the outer hyperparameters and runs `hypergrad.optimize` on what it gives. A trial whose
     inner optimization reaches no finite value counts as failed, like one that raises (see `Study.optimize`).
 
-    The inner optimization is compiled for each `fn`, `optimizer`, `stop` and shape of the arrays. Let equal structures
-    share them: build `fn` in a function with `functools.cache` of what decides the structure, `optimizer` once, and
-    pass in the data what only changes numbers, such as a mask of the units in use.
+    The inner optimization is compiled for each `fn`, `optimizer`, `stop` and shape of the arrays; those made of the
+    same parts share it. So pass in the data what only changes numbers, such as a mask of the units in use, and do not
+    close over it.
 
     Args:
         make: from plain values of the outer hyperparameters to a `Nested`; called on the host.
@@ -226,29 +226,8 @@ def _check_bounds(bounds: Any) -> None:
 
 
 def _search(nested: Nested) -> "OptimizeResult":
-    arrays = (nested.hparams, nested.inner_params, nested.inner_data, nested.outer_data, nested.key, nested.bounds)
-    static = (nested.fn, nested.num_steps, nested.optimizer, nested.warm_start, nested.stop)
-    return _compiled(*static)(*arrays)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(fn: Any, num_steps: int, optimizer: Any, warm_start: bool, stop: Any) -> Callable[..., "OptimizeResult"]:
-    """The inner optimization of one structure, jitted once."""
     from bojax.hypergrad import optimize
 
-    def run(hparams, inner_params, inner_data, outer_data, key, bounds):
-        return optimize(
-            fn,
-            hparams,
-            inner_params,
-            inner_data,
-            outer_data,
-            key,
-            num_steps=num_steps,
-            optimizer=optimizer,
-            bounds=bounds,
-            warm_start=warm_start,
-            stop=stop,
-        )
-
-    return jax.jit(run)
+    arrays = (nested.hparams, nested.inner_params, nested.inner_data, nested.outer_data, nested.key)
+    settings = {name: getattr(nested, name) for name in ("num_steps", "optimizer", "bounds", "warm_start", "stop")}
+    return optimize(nested.fn, *arrays, **settings)

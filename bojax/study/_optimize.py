@@ -13,6 +13,7 @@ import optuna
 
 from bojax._errors import BojaxWarning, SpaceExhaustedError
 from bojax.space import Space, to_space
+from bojax.space._choices import watched_arrays
 from bojax.study import _lost, _storage
 from bojax.study._asking import ask
 from bojax.study._checks import fitting_attrs, to_floats
@@ -295,7 +296,8 @@ def _evaluate_singly(
 def _evaluate_batch(
     study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
 ) -> Iterator[tuple[Trial, Any]]:
-    values = _outcome(objective, study.space.to_arrays([trial.params for trial in trials]), catch)
+    columns = watched_arrays(study.space, study.space.to_arrays([trial.params for trial in trials]))
+    values = _outcome(objective, columns, catch)
     values = Failure(TypeError(NO_VALUE)) if values is None else values
     if isinstance(values, Failure):
         yield from ((trial, values) for trial in trials)

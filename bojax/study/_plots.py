@@ -103,7 +103,7 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
     import jax
 
     from bojax import data
-    from bojax._runtime import host_scope
+    from bojax._runtime import host_scope, seed_key
     from bojax.loop._defaults import default_surrogate
 
     X, y, noise_var, *_ = study._data(_storage.trials_of(study.optuna), set())
@@ -120,7 +120,7 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
     with host_scope():
         dtype = jax.numpy.zeros(()).dtype  # float64, but on TPU
         observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var)
-        key = jax.random.key(study.seed, impl="threefry2x32")
+        key = seed_key(study.seed)
         mean, var = mean_var(key, observations, points.astype(dtype))
         return study._sign * np.asarray(mean), np.sqrt(np.maximum(np.asarray(var), 0.0))
 

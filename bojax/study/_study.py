@@ -13,6 +13,7 @@ data.
 import functools
 import math
 import numbers
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ from bojax.study._rows import told_data
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
+from bojax.study._travel import reduced
 from bojax.study._trial import Trial
 
 DEFAULT_NAME = "bojax"
@@ -77,6 +79,9 @@ class Study(KnownResults):
             new space has parameters that earlier trials lack, give the values with which they were made, by name:
             `space_changed={"dropout": 0.0}`. From then on the name opens the study with the new space. Workers that are
             running go on with the old one; what they tell is carried over when the study is opened like this again.
+
+    A study can be pickled: one in memory takes a copy of its trials along, others are opened again. A process that was
+    forked from one in which JAX has computed cannot ask: open the study by its URL in a process that was spawned.
 
     Raises:
         StudyError: space, direction or seed differ from those of the stored study, or the storage cannot be
@@ -117,6 +122,7 @@ class Study(KnownResults):
         self._lock = threading.RLock()
         self._warned: set[str] = set()
         self._stopping = False
+        self._process = os.getpid()
         self._distributions = to_distributions(self._space)
         self._lease = Lease(self._optuna._storage, self._optuna._study_id)
         self._watch = Watch()
@@ -227,6 +233,9 @@ class Study(KnownResults):
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
+
     def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
@@ -290,7 +299,8 @@ class Study(KnownResults):
         Raises:
             TypeError: the value is no number, or a user attribute does not fit into JSON. Nothing is recorded.
             ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
-                not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
+                not positive, or one of them not finite, a `grad` of what is no Float, a `cost` or `grad` from which the
+                algorithm of the study does not learn. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
         return tell(
