@@ -159,8 +159,8 @@ def _prepare(
             dropped += len(left_over)
             _warn_dropped(left_over, group.held)
         surplus += left_over
-    if surplus:
-        _lost.give_up(study, surplus)
+    for trial in surplus:  # none of them goes back in line: there is no point left that it could have
+        _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
     if len(surplus) == len(created) and not dropped:
         raise _exhausted(study, fixed)
     return [trial for trial in created if trial not in surplus], dropped

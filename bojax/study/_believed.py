@@ -10,7 +10,7 @@ import numpy as np
 from bojax._errors import StudyError
 from bojax._runtime import host_scope, seed_key
 from bojax.loop import restore
-from bojax.study import _storage
+from bojax.study import _lost, _storage
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._trial import Trial
 
@@ -42,7 +42,7 @@ class Believed:
 def best_believed(study: "Study") -> Believed:
     """The body of `Study.best_believed`."""
     trials = _storage.trials_of(study._optuna)
-    told = [t for t in trials if t.state in _storage.FINISHED and study._row(t) is not None]
+    told = [t for t in _lost.as_data(trials) if t.state in _storage.FINISHED and study._row(t) is not None]
     X, y, noise_var, cost, grad, _ = study._data(told, set())
     if not np.isfinite(y).any():
         raise StudyError(f"the study {study.name!r} has no complete trial yet, so it has no best one.")

@@ -36,7 +36,7 @@ class Failure:
     Attributes:
         text: type and text of the exception.
         where: file, line and function that raised, of the user's own code where the exception passed it.
-        traceback: the formatted traceback.
+        traceback: the formatted traceback; empty for an exception that was not raised.
         error: the exception; its frames hold no variables any more.
     """
 
@@ -46,7 +46,8 @@ class Failure:
         self.text = describe_error(error)
         self.where = where(error)
         formatted = traceback.TracebackException(type(error), error, calls, limit=-_TRACEBACK_DEPTH)
-        self.traceback = _cut_front("".join(formatted.format()).rstrip(), _TRACEBACK_LENGTH)
+        text = "".join(formatted.format()).rstrip() if calls is not None else ""
+        self.traceback = _cut_front(text, _TRACEBACK_LENGTH)
         self.error = error
         for link in _chain(error):
             traceback.clear_frames(link.__traceback__)

@@ -1,12 +1,10 @@
 """The arguments of a loop over an objective, checked before anything is evaluated or stored."""
 
 import math
-import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from bojax._plain import plain, plain_number
 from bojax.study._checks import DIRECTIONS
 from bojax.study._failures import MAX_FIRST_FAILURES
 
@@ -59,12 +57,12 @@ def check_loop(
     check_flag("progress", progress)
     check_flag("vectorized", vectorized)
     return LoopArguments(
-        num_trials=None if num_trials is None else int(num_trials),
-        batch_size=int(batch_size),
+        num_trials=plain(num_trials),
+        batch_size=plain(batch_size),
         progress=bool(progress),
         callbacks=_to_callbacks(callbacks),
         timeout=_to_seconds(timeout),
-        max_first_failures=None if max_first_failures is None else int(max_first_failures),
+        max_first_failures=plain(max_first_failures),
         catch=_to_exceptions(catch),
         vectorized=bool(vectorized),
     )
@@ -85,13 +83,14 @@ def check_end(loop: LoopArguments, cardinality: int | None) -> None:
 
 def check_count(name: str, value: Any, low: int) -> None:
     """Raises ValueError unless it is an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}.")
 
 
 def check_flag(name: str, value: Any) -> None:
     """Raises TypeError unless it is True or False."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(plain(value), bool):
         raise TypeError(f"`{name}` must be True or False, got {value!r}.")
 
 
@@ -136,7 +135,8 @@ def _to_tuple(value: Any) -> tuple[Any, ...]:
 def _to_seconds(timeout: Any) -> float:
     if timeout is None:
         return math.inf
-    if isinstance(timeout, bool | np.bool_) or not isinstance(timeout, numbers.Real):
+    timeout = plain_number(timeout)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise TypeError(f"`timeout` must be a number of seconds or None, got {timeout!r}.")
     seconds = float(timeout)
     if not seconds >= 0.0:  # NaN is refused, too

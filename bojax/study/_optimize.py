@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 import warnings
@@ -21,6 +22,7 @@ from bojax.study._loop_arguments import LoopArguments, check_end, check_loop
 from bojax.study._progress import progress_bar
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory
+from bojax.study._telling import warn_left_out
 from bojax.study._trial import Trial
 
 Callback = Callable[[Study, Trial], Any]
@@ -256,7 +258,7 @@ def _split(returned: Any) -> tuple[Any, Mapping[str, Any]]:
 
 
 def _tell(study: Study, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) -> Trial:
-    attrs = fitting_attrs(attrs, trial.number)  # a bad one never loses the value
+    attrs = fitting_attrs(attrs, functools.partial(warn_left_out, study, trial.number))  # a bad one loses no value
     if isinstance(outcome, Failure):
         told = _fail(study, trial, outcome, attrs)
         warnings.warn(f"trial {trial.number} failed: {outcome}", BojaxWarning, stacklevel=4)
@@ -272,7 +274,7 @@ def _tell(study: Study, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) ->
 
 def _fail(study: Study, trial: Trial, failure: Failure, attrs: Mapping[str, Any] | None = None) -> Trial:
     """A failed trial is data, so that the same is not evaluated again."""
-    why = {_storage.ERROR: failure.text} | ({TRACEBACK: failure.traceback} if failure.where else {})
+    why = {_storage.ERROR: failure.text} | ({TRACEBACK: failure.traceback} if failure.traceback else {})
     return study.tell(trial, state="fail", user_attrs={**(attrs or {}), **why})
 
 
