@@ -152,7 +152,7 @@ def resize(observations: Observations, capacity: int) -> Observations:
         y=grown.y.at[:old].set(observations.y),
         mask=grown.mask.at[:old].set(observations.mask),
         count=observations.count,
-        noise_var=None if observations.noise_var is None else grown.noise_var.at[:old].set(observations.noise_var),
+        noise_var=None if observations.noise_var is None else jnp.full_like(grown.y, jnp.nan).at[:old].set(observations.noise_var),
         cost=None if observations.cost is None else grown.y.at[:old].set(observations.cost),
         grad=None if grown.grad is None else grown.grad.at[:old].set(observations.grad),
     )

@@ -15,7 +15,7 @@ from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status
 from bojax.study import _lost, _storage
 from bojax.study._claims import claim
 from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
-from bojax.study._suggest import suggest, takes_held, unread
+from bojax.study._suggest import may_repeat, suggest, takes_held, unread
 from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
@@ -268,7 +268,8 @@ def _suggest(
 def _num_left(study: "Study", held: Mapping[str, Any], more_pending: Sequence[np.ndarray] = ()) -> int:
     """How many points with the held values are neither told nor pending (a large number if they are not finite)."""
     size = num_points(study._space, held)
-    if size is None or len(held) == study._space.num_dims:  # a point that is given as a whole may be repeated
+    # A point that is given as a whole may be repeated, and any point of a noisy objective.
+    if size is None or len(held) == study._space.num_dims or may_repeat(study._algorithm, study._space):
         return 2**31
     held_coordinates = held_row(study._space, held)
     rows = [study._row(trial) for trial in _storage.trials_of(study._optuna)] + list(more_pending)
