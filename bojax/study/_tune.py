@@ -11,7 +11,7 @@ import optuna
 
 from bojax._errors import BojaxWarning
 from bojax.multifidelity import Population
-from bojax.space import Float, Space, to_space
+from bojax.space import Space, to_space
 from bojax.study._optimize import Callback, Result, ask_batches, check_count, giving_up_rest, progress_bar
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory, gradient_bayesopt
@@ -177,9 +177,11 @@ def _differentiated(function, metric, space):
         raise TypeError(
             f"`gradients` needs an objective with `value_and_grad` or `train`, or a function, got {function!r}."
         )
-    names = [name for name in space if isinstance(space[name], Float)]
+    names = [name for name in space if not space[name].num_values]
     if not names:
-        raise TypeError(f"`gradients` needs a Float to differentiate by, the space has only {list(space)}.")
+        raise TypeError(
+            f"`gradients` needs a Float without `step` to differentiate by, the space has only {list(space)}."
+        )
 
     def value_and_grad(key, hparams):
         def tuned(floats):
