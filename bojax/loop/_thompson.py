@@ -25,7 +25,7 @@ from bojax.loop._bayesopt import (
     observed,
     space_filling,
 )
-from bojax.loop._defaults import default_num_initial, default_surrogate
+from bojax.loop._defaults import default_num_initial, surrogate_for
 from bojax.loop._design import replace_seen, seen_points
 from bojax.optim._multistart import local_search, raw_points
 from bojax.space import Space
@@ -91,7 +91,7 @@ def thompson(
         raise ValueError(f"`raw_samples` must be at least `num_restarts` = {num_restarts}, got {raw_samples}.")
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
-    model = default_surrogate(space) if surrogate is None else surrogate
+    model = surrogate_for(space, surrogate)
 
     def init(key):
         observations = data.empty(space.num_dims, capacity)

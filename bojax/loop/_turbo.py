@@ -21,7 +21,7 @@ from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
 from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
 from bojax.loop._bayesopt import observed
-from bojax.loop._defaults import default_num_initial, default_surrogate
+from bojax.loop._defaults import default_num_initial, surrogate_for
 from bojax.loop._design import design_points, replace_seen, seen_points
 from bojax.loop._regions import Rules, candidates, replay, starting
 from bojax.optim._lattice import is_seen
@@ -136,7 +136,7 @@ def turbo(
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     rules = Rules(num_regions, num_initial, q, success_tolerance, failure_tolerance)
-    model = default_surrogate(space) if surrogate is None else surrogate
+    model = surrogate_for(space, surrogate)
 
     def init(key):
         observations = data.empty(d, capacity)
