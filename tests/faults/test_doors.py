@@ -210,11 +210,18 @@ def test_enqueued_parameters_of_numpy_and_jax_become_plain_values(kind, tmp_path
     expected = {"x": 0.0625, "n": 2, "act": "relu", "on": True, "quality": 4}
     assert all(same(trial.params, expected) for trial in study.ask(3))
     assert all(same(trial.params, expected) for trial in study.trials)
+    study.add(odd[0], jnp.bfloat16(0.5), user_attrs={"a": np.ones(1)})
+    study.enqueue(odd[1], user_attrs={"a": np.ones(1)})
+    held = study.ask()[0]
+    assert same(study.ask(fixed=odd[0])[0].params, expected) and same(held.params, expected)
+    assert same([trial.user_attrs.get("a") for trial in study.trials], [None] * 3 + [[1.0], [1.0], None])
+    with pytest.raises(TypeError, match="must fit into JSON"):
+        study.enqueue(PARAMS, user_attrs={"a": object()})
     wrong = [{"x": jnp.ones(1)}, {"n": np.float64(2.5)}, {"on": 1}, {"quality": np.int64(3)}, {"x": "0.05"}]
     for change in wrong:
         with pytest.raises((TypeError, ValueError), match=f"`{next(iter(change))}` must be"):
             study.enqueue(PARAMS | change)
-    assert len(study.trials) == 3
+    assert len(study.trials) == 6
 
 
 def test_a_bound_that_was_rounded_to_float32_is_still_the_bound():
@@ -291,7 +298,9 @@ def test_counts_and_seeds_may_come_from_numpy_and_jax():
     study.enqueue(PARAMS)
     study.optimize(lambda params: 1.0, num_trials=jnp.int32(1), batch_size=np.int8(1), progress=False)
     assert len(study.trials) == 3
-    assert study.tell(jnp.int32(0), 1.0).number == 0
+    assert study.tell(jnp.int32(0), 1.0).number == 0 and study.correct(np.int16(0), 2.0).value == 2.0
+    study.enqueue(PARAMS)
+    study.optimize(lambda params: 1.0, num_trials=1, timeout=decimal.Decimal(60), progress=np.bool_(False))
     with pytest.raises(TypeError, match="`seed` must be an integer"):
         make(seed=jnp.float32(7))
 
