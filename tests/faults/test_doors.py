@@ -15,7 +15,7 @@ import pytest
 import bojax
 from bojax._errors import BojaxWarning
 from bojax._plain import plain_json
-from tests.faults.storages import KINDS, PARAMS, SPACE, asked, make, url_of
+from tests.faults.storages import KINDS, PARAMS, SPACE, asked, learns_from_all, make, url_of
 
 
 class Level(enum.IntEnum):
@@ -152,7 +152,7 @@ def test_an_attribute_that_the_database_refuses_never_loses_the_value(monkeypatc
 
     monkeypatch.setattr(type(storage), "set_trial_user_attr", refusing)
     with pytest.warns(BojaxWarning, match="'long' of trial 0 is left out, .* Data too long"):
-        told = study.tell(asked(study), 1.5, user_attrs={"long": "a", "short": "b"}, cost=2.0)
+        told = study.tell(asked(study), 1.5, user_attrs={"long": "a", "short": "b"}, noise_var=2.0)
     assert (told.value, told.user_attrs["short"], "long" in told.user_attrs) == (1.5, "b", False)
 
 
@@ -175,7 +175,7 @@ NO_NUMBERS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_are_accepted_and_refused_alike_by_value_noise_var_cost_and_grad(kind, tmp_path):
-    study = make(url_of(kind, tmp_path))
+    study = make(url_of(kind, tmp_path), algorithm=learns_from_all)
     for number in NUMBERS.values():
         told = study.tell(asked(study), number, noise_var=number, cost=number, grad={np.str_("x"): number})
         assert same(told.value, 0.5)
