@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax._plain import plain
 from bojax.space import Space
 from bojax.study import _storage
 from bojax.study._checks import check_attrs
@@ -63,11 +64,11 @@ class KnownResults:
             ValueError, TypeError: the parameters do not belong to the space. Nothing is put in line.
         """
         values = checked_values(self._space, params, "params")
-        check_attrs(user_attrs or {})
+        attrs = check_attrs(user_attrs)
         if skip_if_exists and any(_asks_for(trial, values) for trial in _storage.trials_of(self._optuna)):
             return False
         with _storage.quiet():
-            self._optuna.enqueue_trial(values, user_attrs=dict(user_attrs or {}) or None)
+            self._optuna.enqueue_trial(values, user_attrs=attrs or None)
         return True
 
     def add(
@@ -126,6 +127,7 @@ class KnownResults:
             ValueError, TypeError: see `tell`. Nothing is recorded.
         """
         outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
+        trial = plain(trial)
         if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
             raise TypeError(f"`trial` must be a Trial or its number, got {trial!r}.")
         number, attrs = checked_outcome(self._study, value, **outcome)
