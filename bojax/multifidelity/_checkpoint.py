@@ -23,7 +23,7 @@ def save(path: pathlib.Path, state: Any, steps: int) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
-            np.savez(file, **{STEPS: np.int64(steps)}, **arrays)
+            np.savez(file, allow_pickle=False, **{STEPS: np.int64(steps)}, **arrays)
         os.replace(part, path)
     finally:
         with contextlib.suppress(OSError):

@@ -131,7 +131,8 @@ def _opened(storage: Any, name: str, direction: str, run: dict[str, Any]) -> "op
     try:
         study = optuna.load_study(study_name=name, storage=studies)
     except KeyError:
-        study = optuna.create_study(study_name=name, storage=studies, direction=direction)
+        way = optuna.study.StudyDirection[direction.upper()]
+        study = optuna.create_study(study_name=name, storage=studies, direction=way)
     stored = study.user_attrs.get(RUN)
     if stored is None:
         if study.get_trials(deepcopy=False) or study.user_attrs:

@@ -155,7 +155,9 @@ class StoredPopulation:
     def evaluate(self, members: Members | None = None) -> dict[str, np.ndarray]:
         """The metrics of members, all by default."""
         wanted = (self.members if members is None else np.asarray(members, int)).tolist()
-        rows = {number: self._store.metrics(self._offset + number, self.steps[number]) for number in wanted}
+        rows: dict[int, Any] = {
+            number: self._store.metrics(self._offset + number, self.steps[number]) for number in wanted
+        }
         missing = sorted(number for number, row in rows.items() if row is None)
         if missing:
             runs = self._trained(missing)

@@ -170,7 +170,7 @@ def _row(parameter: Parameter, dtype: np.dtype) -> tuple[Any, ...]:
         span = math.log(high) - offset
         # The error of a coordinate, as log v, against half of the narrowest cell, step / (2 high).
         size = max(abs(math.log(parameter.low)), abs(math.log(parameter.high)))
-        snapped = eps * (4 * size + 4) * parameter.high < parameter.step
+        snapped = eps * (4 * size + 4) * parameter.high < parameter.step  # type: ignore[operator]
         grid = parameter.low - low, origin, end, parameter.step
         return False, True, snapped, is_grid, *_inward(low, high, dtype), offset, span, span, *counts, *grid, *numbers
     snapped = eps * k <= 0.25
