@@ -76,7 +76,7 @@ def by_equality(kernel: Kernel, categorical_dims: tuple[int, ...] | None = None)
 
     def bounds(params):
         low, high = kernel.bounds(params.kernel)
-        edges = (jnp.full_like(params.log_lengthscale, math.log(edge)) for edge in LENGTHSCALE_BOUNDS)
+        edges = [jnp.full_like(params.log_lengthscale, math.log(edge)) for edge in LENGTHSCALE_BOUNDS]
         return EqualityParams(low, edges[0]), EqualityParams(high, edges[1])
 
     def to_gpjax_by(convert):
