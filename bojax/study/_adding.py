@@ -63,11 +63,11 @@ class KnownResults:
             ValueError, TypeError: the parameters do not belong to the space. Nothing is put in line.
         """
         values = checked_values(self._space, params, "params")
-        check_attrs(user_attrs or {})
+        attrs = check_attrs(user_attrs)
         if skip_if_exists and any(_asks_for(trial, values) for trial in _storage.trials_of(self._optuna)):
             return False
         with _storage.quiet():
-            self._optuna.enqueue_trial(values, user_attrs=dict(user_attrs or {}) or None)
+            self._optuna.enqueue_trial(values, user_attrs=attrs or None)
         return True
 
     def add(
@@ -179,7 +179,7 @@ def _finished(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
     if isinstance(trial, Trial) and any(found.params.get(name, value) != value for name, value in trial.params.items()):
         raise StudyError(f"trial {number} of the study {study.name!r} has other parameters: wrong study?")
     found = by_number[corrections(sorted(stored, key=lambda t: t.number)).get(number, number)]
-    if found.state not in _storage.FINISHED or found.user_attrs.get(_storage.STALE):
+    if found.state not in _storage.FINISHED or _storage.is_given_up(found) or _storage.is_lost(found):
         raise StudyError(f"trial {number} was not told yet, so there is nothing to correct: `tell` it.")
     return found
 

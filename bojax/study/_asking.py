@@ -15,7 +15,7 @@ from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status
 from bojax.study import _lost, _storage
 from bojax.study._claims import claim
 from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
-from bojax.study._suggest import suggest, takes_held
+from bojax.study._suggest import may_repeat, suggest, takes_held
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _ask(study: "Study", q: int, program_q: int, fixed: Mapping[str, Any], later
             study._optuna.sampler, study._sampler.asking, study._sampler.later = sampler, False, False
             for trial in created:
                 study._sampler.prepared.pop(trial.number, None)
-        return filled + _ask_instead(study, num_dropped, program_q, bool(filled))
+        return filled + _ask_instead(study, num_dropped, program_q, later, alone, bool(filled))
 
 
 def _next_in_line(study: "Study") -> OptunaTrial | None:
@@ -114,10 +114,10 @@ def _optuna_trial(study: "Study", trial_id: int) -> OptunaTrial:
     return OptunaTrial(study._optuna, trial_id)
 
 
-def _ask_instead(study: "Study", q: int, program_q: int, may_be_fewer: bool) -> list[Trial]:
+def _ask_instead(study: "Study", q: int, program_q: int, later: bool, alone: bool, may_be_fewer: bool) -> list[Trial]:
     """Trials in the place of enqueued ones that were dropped."""
     try:
-        return ask(study, q, program_q) if q else []
+        return ask(study, q, program_q, later=later, alone=alone) if q else []
     except SpaceExhaustedError:
         if may_be_fewer:
             return []
@@ -153,10 +153,10 @@ def _prepare(
             study._sampler.prepared[trial.number] = params
             chosen += [row for row in [study._to_row(params)] if row is not None]
         left_over = group.trials[len(suggested) :]
+        surplus += left_over
         if left_over and group.held and not fixed:
             dropped += len(left_over)
-            _warn_dropped(left_over, group.held)
-        surplus += left_over
+            _drop(study, left_over, group.held)
     if surplus:
         _lost.give_up(study, surplus)
     if len(surplus) == len(created) and not dropped:
@@ -169,7 +169,10 @@ def _enqueued(study: "Study", trial: FrozenTrial) -> dict[str, Any]:
     return valid_values(study._space, trial.system_attrs.get("fixed_params", {}))
 
 
-def _warn_dropped(trials: list[OptunaTrial], held: Mapping[str, Any]) -> None:
+def _drop(study: "Study", trials: list[OptunaTrial], held: Mapping[str, Any]) -> None:
+    """Ends enqueued trials for which no point is left. Those given up would get in line again."""
+    for trial in trials:
+        _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
     which = ", ".join(str(trial.number) for trial in trials)
     warnings.warn(
         f"enqueued trial {which} with {shown(held)} is dropped: every point with these values is told or pending.",
@@ -260,9 +263,10 @@ def _suggest(
 
 
 def _num_left(study: "Study", held: Mapping[str, Any], more_pending: Sequence[np.ndarray] = ()) -> int:
-    """How many points with the held values are neither told nor pending (a large number if they are not finite)."""
+    """How many points with the held values are left to ask for; a large number where that has no end."""
     size = num_points(study._space, held)
-    if size is None or len(held) == study._space.num_dims:  # a point that is given as a whole may be repeated
+    given = len(held) == study._space.num_dims  # a point that is given as a whole may be repeated
+    if size is None or given or may_repeat(study._algorithm, study._space):
         return 2**31
     held_coordinates = held_row(study._space, held)
     rows = [study._row(trial) for trial in _storage.trials_of(study._optuna)] + list(more_pending)

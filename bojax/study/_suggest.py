@@ -79,6 +79,12 @@ def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
         return _takes_held(_program(algorithm, space, q)[1])
 
 
+@functools.lru_cache(maxsize=32)
+def may_repeat(algorithm: AlgorithmFactory, space: Space) -> bool:
+    """Whether the algorithm may ask for a point again, so that a finite space is never used up."""
+    return bool(getattr(algorithm(space, 1), "repeats", False))
+
+
 def _takes_held(ask: Callable) -> bool:
     try:
         return "held" in inspect.signature(ask).parameters

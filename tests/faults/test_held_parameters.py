@@ -267,3 +267,18 @@ def test_a_whole_point_may_be_repeated():
     study.enqueue(point)
     study.optuna.optimize(lambda trial: trial.suggest_int("a", 1, 3) * len(trial.suggest_categorical("b", "uv")), 1)
     assert study.trials[-1].params == point and study.trials[-1].value == 1.0
+
+
+def test_a_noisy_bandit_goes_on_when_all_its_points_are_known():
+    """An algorithm that repeats points is not stopped by a finite space, with held values or without."""
+
+    def restless(space, q):
+        return follower(space, q)._replace(repeats=True)
+
+    study = make(GRID, algorithm=restless)
+    for a in (1, 2, 3):
+        for b in ("u", "v"):
+            study.add({"a": a, "b": b}, 1.0)
+    assert len(study.ask(2)) == 2 and [trial.params["a"] for trial in study.ask(2, fixed={"a": 2})] == [2, 2]
+    study.optimize(lambda params: 0.0, 10, progress=False)
+    assert sum(trial.state == "complete" for trial in study.trials) == 16
