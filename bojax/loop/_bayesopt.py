@@ -41,7 +41,8 @@ from bojax.acquisition import (
     log_pi,
     with_success,
 )
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
+from bojax.loop._arguments import check_parts
 from bojax.loop._defaults import (
     NUM_INITIAL_GRADIENTS,
     default_gradient_surrogate,
@@ -112,14 +113,14 @@ def bayesopt(
     surrogate: Surrogate | None = None,
     acquisition: AcquisitionFn | BatchAcquisition | None = None,
     optimizer: CandidateOptimizer | None = None,
-    num_restarts: int = 10,
-    raw_samples: int = 512,
+    num_restarts: int | None = None,
+    raw_samples: int | None = None,
     output_transform: OutputTransform | None | Literal["auto"] = "auto",
     noisy: bool = False,
     gradients: bool = False,
     joint: bool = True,
     max_pending: int | None = None,
-    byte_budget: int = BYTE_BUDGET,
+    byte_budget: int | None = None,
     mesh: Mesh | None = None,
 ) -> Algorithm:
     """Bayesian optimization of a space.
@@ -135,8 +136,8 @@ def bayesopt(
             `(posterior, X, best_f) -> [k]` in standardised units of y, whose batches imagine chosen and pending points
             at their mean (`believer`). `batch_log_ei()` by default, `batch_log_nei()` for noisy objectives.
         optimizer: how it is maximised; `multistart` by default.
-        num_restarts: starts of the default optimizer.
-        raw_samples: raw samples of the default optimizer.
+        num_restarts: starts of the default optimizer, 10 by default.
+        raw_samples: raw samples of the default optimizer, 512 by default.
         output_transform: a monotone map of the values that the surrogate sees, or None; what is stored and told stays
             as it is. By default values worse than the median count by their rank only (`surrogates.half_rank`), which
             suits objectives that are very bad in places; with gradients they are compressed (`surrogates.log_tail`)
@@ -151,8 +152,8 @@ def bayesopt(
         joint: whether the q points, chosen one after another, are then moved together along the gradient of their joint
             utility, where the acquisition has one. Figures in `POLISH_EVALS`.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
-        byte_budget: about how many bytes the default optimizer may hold while it evaluates points; more points than fit
-            are evaluated in turn.
+        byte_budget: about how many bytes the default optimizer may hold while it evaluates points, 256 MiB by default;
+            more points than fit are evaluated in turn.
         mesh: devices (a `jax.sharding.Mesh` of one axis) among which the default optimizer divides its restarts and raw
             samples.
 
@@ -161,7 +162,9 @@ def bayesopt(
         called: float64 inside `bojax.run` and `Study`, or in a scope `with jax.enable_x64(True)`.
 
     Raises:
-        ValueError: when a number is out of range.
+        ValueError: when a number is out of range, or an argument would have no effect: `num_restarts`, `raw_samples`,
+            `byte_budget` or `mesh` beside `optimizer`, `gradients` beside a surrogate that does not learn from them.
+        TypeError: when surrogate, acquisition or optimizer is none.
 
     Example:
         >>> import jax, bojax
@@ -179,12 +182,14 @@ def bayesopt(
         ("q", q, 1),
         ("capacity", capacity, 1),
         ("num_initial", num_initial, 1),
-        ("byte_budget", byte_budget, 1),
+        ("byte_budget", 1 if byte_budget is None else byte_budget, 1),
     ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
+    sizes = {"num_restarts": num_restarts, "raw_samples": raw_samples, "byte_budget": byte_budget, "mesh": mesh}
+    check_parts(space, surrogate, acquisition, optimizer, gradients=gradients, sizes=sizes)
     if output_transform == "auto":
         output_transform = log_tail if gradients else half_rank
         fallback_transform = half_rank  # sees the same after log_tail, which keeps the order and the better half
@@ -205,12 +210,14 @@ def bayesopt(
             return optimizer
         # Covariances, their products with the factor, and samples; their gradients hold as much again.
         row_bytes = 2 * jnp.finfo(dtype).bits // 8 * (3 * capacity + 6 * acquisition.num_samples)
-        max_rows = max(1, byte_budget // row_bytes)
-        sizes = {"num_restarts": num_restarts, "raw_samples": raw_samples}
+        max_rows = max(1, (BYTE_BUDGET if byte_budget is None else byte_budget) // row_bytes)
+        given = {"num_restarts": num_restarts, "raw_samples": raw_samples}
+        sizes = {name: value for name, value in given.items() if value is not None}
         return multistart(lattice, **sizes, max_rows=max_rows, mesh=mesh)
 
     optimizer_for(lattice, capacity, jnp.float32)  # complains about bad numbers now
 
+    @keyed_init
     def init(key):
         observations = data.empty(space.num_dims, capacity, gradients=gradients)
         dtype = observations.X.dtype
@@ -221,7 +228,7 @@ def bayesopt(
             shift=random_shift(key, space.num_dims),
         )
 
-    @jax.jit
+    @compiled_ask
     def ask(key, state, held=None):
         here = lattice.hold(held)
         chosen_optimizer = optimizer_for(here, state.observations.capacity, state.observations.X.dtype)
@@ -237,8 +244,8 @@ def bayesopt(
         state = state._replace(params=params, pending=data.add_pending(state.pending, X, info.valid))
         return X, state, info._replace(status=status)
 
-    def tell(state, X, y, noise_var=None, grad=None):
-        return tell_state(space, state, X, y, noise_var, grad=grad)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
     predict = predictor(surrogate, lambda told: seen_by_surrogate(told, output_transform))
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, repeats=noisy, predict=predict)

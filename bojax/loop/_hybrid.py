@@ -28,8 +28,9 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._types import Array, Bool, Float, Int
+from bojax.acquisition._checks import check_acquisition, is_log_improvement
 from bojax.data import Observations
-from bojax.loop._algorithm import Algorithm, lattice_of
+from bojax.loop._algorithm import Algorithm, compiled_ask, lattice_of
 from bojax.loop._bayesopt import bayesopt, incumbent, seen_by_surrogate
 from bojax.loop._defaults import default_gradient_surrogate
 from bojax.loop._design import seen_points
@@ -75,13 +76,15 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
     Args:
         space: what to search. Local steps move Floats only.
         noisy: see `bayesopt`.
-        arguments: further ones of `bayesopt`, but for the surrogate, the acquisition and the output transform.
+        arguments: further ones of `bayesopt`, but for the surrogate and the output transform. The acquisition may be
+            `batch_log_ei(...)`, `batch_log_nei(...)` or `log_ei`.
 
     Returns:
         An `Algorithm` whose `ask` gives a `HybridInfo`, and whose `tell` takes `grad`.
 
     Raises:
-        ValueError: see `bayesopt`.
+        ValueError: see `bayesopt`; or the acquisition is none of these.
+        TypeError: an argument that `hybrid` brings itself is given.
 
     Example:
         >>> import jax, bojax
@@ -91,12 +94,26 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
         >>> X.shape
         (1, 1)
     """
+    fixed = [name for name in ("surrogate", "output_transform", "gradients") if name in arguments]
+    if fixed:
+        raise TypeError(
+            f"`{'`, `'.join(fixed)}` must be left out: `hybrid` brings its own, from which its local steps are made. "
+            "For others use bojax.bayesopt(space, gradients=True)."
+        )
+    acquisition = arguments.get("acquisition")
+    if acquisition is not None:
+        check_acquisition(acquisition)
+        if not is_log_improvement(acquisition):
+            raise ValueError(
+                "`acquisition` must be batch_log_ei(), batch_log_nei() or log_ei: a local step competes with the "
+                f"improvement that it expects, got {getattr(acquisition, '__name__', type(acquisition).__name__)}."
+            )
     surrogate = default_gradient_surrogate(space, noisy=noisy)
     base = bayesopt(space, gradients=True, noisy=noisy, surrogate=surrogate, output_transform=log_tail, **arguments)
     lattice = lattice_of(space)
     moves = ~(jnp.asarray(space.is_categorical) | (jnp.asarray(space.num_values) > 0))
 
-    @jax.jit
+    @compiled_ask
     def ask(key, state, held=None):
         X, after, info = base.ask(key, state, held)
         modelled = jnp.isfinite(info.acquisition[0]) & after.params.believed  # not the initial design

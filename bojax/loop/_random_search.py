@@ -2,11 +2,18 @@
 
 from typing import NamedTuple
 
-import jax
-
 from bojax import data
 from bojax._errors import Status
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, Info, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import (
+    MIN_PENDING,
+    Algorithm,
+    Info,
+    compiled_ask,
+    keyed_init,
+    lattice_of,
+    status_of,
+    tell_state,
+)
 from bojax.loop._design import replace_seen, seen_points
 from bojax.space import Space
 
@@ -36,6 +43,7 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
     if q < 1 or capacity < 1:
         raise ValueError(f"`q` and `capacity` must be at least 1, got {q} and {capacity}.")
 
+    @keyed_init
     def init(key):
         del key
         return RandomSearchState(
@@ -43,7 +51,7 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
             pending=data.empty_pending(space.num_dims, max(q, MIN_PENDING)),
         )
 
-    @jax.jit
+    @compiled_ask
     def ask(key, state, held=None):
         seen, dtype = seen_points(state.observations, state.pending, q), state.observations.X.dtype
         here = lattice.hold(held)
@@ -56,7 +64,7 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
         pending = data.add_pending(state.pending, X, valid)
         return X, state._replace(pending=pending), Info(status=status, valid=valid)
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)

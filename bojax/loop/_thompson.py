@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from bojax import data
 from bojax._errors import Status
 from bojax._qmc import random_shift
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
+from bojax.loop._arguments import check_surrogate
 from bojax.loop._bayesopt import (
     BYTE_BUDGET,
     BayesoptInfo,
@@ -93,7 +94,9 @@ def thompson(
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
     model = default_surrogate(space) if surrogate is None else surrogate
+    check_surrogate(model)
 
+    @keyed_init
     def init(key):
         observations = data.empty(space.num_dims, capacity)
         dtype = observations.X.dtype
@@ -130,7 +133,7 @@ def thompson(
         )
         return jnp.where(ok, X, design[0]), params, info
 
-    @jax.jit
+    @compiled_ask
     def ask(key, state, held=None):
         def model_based(design):
             return suggest(key, state, design, held)
@@ -140,8 +143,8 @@ def thompson(
         pending = data.add_pending(state.pending, X, info.valid)
         return X, state._replace(params=params, pending=pending), info._replace(status=status)
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
     predict = predictor(model, lambda told: observed(told, output_transform))
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)

@@ -19,7 +19,8 @@ from bojax import data
 from bojax._errors import Status
 from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
+from bojax.loop._arguments import check_surrogate
 from bojax.loop._bayesopt import observed
 from bojax.loop._defaults import default_num_initial, default_surrogate
 from bojax.loop._design import design, replace_seen, seen_points
@@ -139,7 +140,9 @@ def turbo(
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     rules = Rules(num_regions, num_initial, q, success_tolerance, failure_tolerance)
     model = default_surrogate(space) if surrogate is None else surrogate
+    check_surrogate(model)
 
+    @keyed_init
     def init(key):
         observations = data.empty(d, capacity)
         pending = data.empty_pending(d, max_pending, observations.X.dtype)
@@ -174,7 +177,7 @@ def turbo(
         valid = jnp.where(ok, valid, filling[1])
         return jnp.where(ok, points, filling[0]), status, valid, region, loss
 
-    @jax.jit
+    @compiled_ask
     def ask(key, state, held=None):
         observations, here = state.observations, lattice.hold(held)
         regions, member = replay(rules, observations, state.pending)
@@ -193,8 +196,8 @@ def turbo(
         info = TurboInfo(status_of(status, state, valid), valid, region, regions.length, regions.restarts, loss)
         return X, state._replace(pending=data.add_pending(state.pending, X, valid)), info
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
     predict = predictor(model, lambda told: observed(told, output_transform))
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)

@@ -22,7 +22,7 @@ import numpy as np
 
 from bojax import data
 from bojax._qmc import sobol
-from bojax._runtime import host_scope
+from bojax._runtime import as_key, host_scope
 from bojax._types import Array, Bool, Float, Int, Key
 from bojax.acquisition import log_ei
 from bojax.acquisition._weighted import FAILURE_AVERSION
@@ -108,6 +108,7 @@ def freeze_thaw(
     num_initial = max(population, space.num_dims + 1) if num_initial is None else num_initial
 
     design_key, train_key, fit_key, choose_key = jax.random.split(jax.random.key(seed), 4)
+    design_key, fit_key, choose_key = (as_key(key) for key in (design_key, fit_key, choose_key))
     basket = Basket(objective, space, rungs, train_key)
     with host_scope():
         design = np.asarray(space.round(sobol(design_key, num_initial, space.num_dims)))

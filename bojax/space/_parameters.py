@@ -63,12 +63,10 @@ class Float:
 
     def check(self, value: Any, *, name: str) -> float:
         """Returns `value` as a float, or raises an error that calls the parameter `name`."""
-        dtype, value = getattr(value, "dtype", None), plain_number(value)
+        given, value = value, plain_number(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}.")
-        if isinstance(value, float) and isinstance(dtype, np.dtype):
-            # A bound rounded to float32, or to fewer bits, may lie outside.
-            value = next((bound for bound in (self.low, self.high) if float(np.asarray(bound, dtype)) == value), value)
+        value = _unrounded(given, value, (self.low, self.high))
         if not self.low <= value <= self.high:
             raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
         return float(value)
@@ -181,7 +179,8 @@ class _Listed:
 
     def position(self, value: Any, *, name: str) -> int:
         """The number of `value`, or an error that calls the parameter `name`."""
-        value, listed = plain(value), self._listed()
+        listed = self._listed()
+        value = _unrounded(value, plain(value), listed)
         if value is None or isinstance(value, (bool, int, float, str)):
             for i, choice in enumerate(listed):
                 if choice == value and isinstance(choice, bool) == isinstance(value, bool):
@@ -245,6 +244,15 @@ class Ordinal(_Listed):
 
 Parameter: TypeAlias = Float | Int | Categorical | Ordinal
 """Any kind of parameter."""
+
+
+def _unrounded(given: Any, value: Any, known: Sequence[Any]) -> Any:
+    """The known float that was rounded to the type of what is given, float32 or smaller; else the value as it is."""
+    dtype = getattr(given, "dtype", None)
+    if isinstance(value, float) and isinstance(dtype, np.dtype) and value not in known:
+        floats = [number for number in known if isinstance(number, float)]
+        return next((number for number in floats if float(np.asarray(number, dtype)) == value), value)
+    return value
 
 
 def did_you_mean(value: Any, known: Sequence[Any]) -> str:

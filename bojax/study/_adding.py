@@ -26,7 +26,7 @@ CORRECTED = "bojax:corrected"
 """What a corrected trial said before: its number, state and value."""
 
 
-NOT_KEPT = (CORRECTED, CORRECTS, CARRIED_FROM, _storage.GRAD, _storage.ERROR, _storage.TOLD)
+NOT_KEPT = (CORRECTED, CORRECTS, CARRIED_FROM, _storage.GRAD, _storage.ERROR, _storage.TOLD, _storage.LOST)
 """What a corrected trial does not take over from the old one."""
 
 

@@ -15,7 +15,8 @@ from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status
 from bojax.study import _lost, _storage
 from bojax.study._claims import claim
 from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
-from bojax.study._suggest import may_repeat, suggest, takes_held
+from bojax.study._suggest import may_repeat, suggest, takes_held, unread
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def ask(
         later: whether `_lost.begin` will record when an evaluation begins; otherwise it begins with the asking.
         alone: whether what is evaluated a second time is asked for by itself, because all trials are evaluated at once.
     """
+    check_process(study, computes=True)
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(_TakenAwayError):
             return _ask(study, q, program_q, fixed or {}, later, alone)
@@ -156,9 +158,9 @@ def _prepare(
         surplus += left_over
         if left_over and group.held and not fixed:
             dropped += len(left_over)
-            _drop(study, left_over, group.held)
-    if surplus:
-        _lost.give_up(study, surplus)
+            _warn_dropped(left_over, group.held)
+    for trial in surplus:  # none of them goes back in line: there is no point left that it could have
+        _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
     if len(surplus) == len(created) and not dropped:
         raise _exhausted(study, fixed)
     return [trial for trial in created if trial not in surplus], dropped
@@ -169,10 +171,7 @@ def _enqueued(study: "Study", trial: FrozenTrial) -> dict[str, Any]:
     return valid_values(study._space, trial.system_attrs.get("fixed_params", {}))
 
 
-def _drop(study: "Study", trials: list[OptunaTrial], held: Mapping[str, Any]) -> None:
-    """Ends enqueued trials for which no point is left. Those given up would get in line again."""
-    for trial in trials:
-        _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
+def _warn_dropped(trials: list[OptunaTrial], held: Mapping[str, Any]) -> None:
     which = ", ".join(str(trial.number) for trial in trials)
     warnings.warn(
         f"enqueued trial {which} with {shown(held)} is dropped: every point with these values is told or pending.",
@@ -203,6 +202,7 @@ def _fill(study: "Study", trial: OptunaTrial) -> Trial:
 
 def suggest_one(study: "Study", number: int) -> dict[str, Any]:
     """The parameters of a trial that Optuna code asked for."""
+    check_process(study, computes=True)
     with study._lock:
         _lost.recover(study)
         trial = next((t for t in _storage.trials_of(study._optuna) if t.number == number), None)
@@ -240,6 +240,9 @@ def _suggest(
         )
     trials = _storage.trials_of(study._optuna)
     X, y, noise_var, cost, grad, pending = study._data(trials, own)
+    stored = {"cost": bool(np.any(cost > 0)), "grad": bool(np.any(np.isfinite(grad)))}
+    for name in unread(study._algorithm, study._space, [name for name, told in stored.items() if told]):
+        study._warn_once(name, f"the study holds `{name}` of trials, from which its algorithm does not learn")
     pending = np.concatenate([pending, np.reshape(more_pending, (-1, study._space.num_dims))])
     suggested, status = suggest(
         study._algorithm,

@@ -233,8 +233,10 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
     values = valid_values(space, given)
     if len(values) < (max(1, len(given)) if waiting else space.num_dims):
         return None
-    not_kept = (*_storage.HIDDEN, _storage.INSTEAD_OF, _storage.RETRY_OF, CARRIED_FROM, CORRECTS)
+    not_kept = (*_storage.HIDDEN, _storage.INSTEAD_OF, CARRIED_FROM, CORRECTS)
     attrs = {key: attr for key, attr in trial.user_attrs.items() if key not in not_kept}
+    if _storage.is_lost(trial) and _storage.OWED in trial.user_attrs:
+        attrs[_storage.OWED] = "carried"  # its retry stands for it there, too
     if _storage.GRAD in attrs:
         floats = [name for name in space.names if isinstance(space[name], Float)]
         attrs[_storage.GRAD] = {name: slope for name, slope in attrs[_storage.GRAD].items() if name in floats}

@@ -2,13 +2,11 @@
 
 import math
 import numbers
-import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 
-from bojax._errors import BojaxWarning
 from bojax._plain import plain, plain_json, plain_number
 from bojax.space import Float, Space
 
@@ -74,20 +72,15 @@ def check_attrs(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(_plain_attr(key, value) for key, value in attrs.items())
 
 
-def fitting_attrs(attrs: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """The attributes that can be recorded; a warning names each other one. For values that must not be lost."""
+def fitting_attrs(attrs: Mapping[str, Any], left_out: Callable[[Any, Exception], None]) -> dict[str, Any]:
+    """The attributes that can be recorded, for values that must not be lost; `left_out` is told of the others."""
     fitting: dict[str, Any] = {}
     for key, value in attrs.items():
         try:
             fitting |= [_plain_attr(key, value)]
         except (TypeError, ValueError) as error:
-            warn_left_out(number, key, error)
+            left_out(key, error)
     return fitting
-
-
-def warn_left_out(number: int, key: Any, error: Exception) -> None:
-    text = f"the attribute {key!r} of trial {number} is left out, its value is recorded: {error}"
-    warnings.warn(text, BojaxWarning, stacklevel=5)
 
 
 def _plain_attr(key: Any, value: Any) -> tuple[str, Any]:

@@ -21,7 +21,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax.study import _storage
-from bojax.study._replaced import without_replaced
+from bojax.study._replaced import CORRECTS, without_replaced
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def mistakes(study: "Study", trials: Iterable[Trial]) -> Iterator[None]:
 def begin(study: "Study", number: int) -> bool:
     """Records that an evaluation begins; False where the trial was taken away, because this process seemed dead."""
     trial = next(t for t in _storage.all_trials(study._optuna) if t.number == number)
-    if not trial.user_attrs[_storage.WORKER]["later"]:
+    if not (trial.user_attrs.get(_storage.WORKER) or {}).get("later"):
         return True  # it began with the asking
     try:
         _storage.set_trial_attr(study._optuna, trial, _storage.STARTED, True)
@@ -129,7 +129,7 @@ def put_in_line(study: "Study", trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """
     served = {t.user_attrs[_storage.AGAIN]["of"] for t in trials if _storage.AGAIN in t.user_attrs}
     served |= _told_after_all(trials)
-    owed = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get(_storage.OWED)]
+    owed = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get(_storage.OWED) is True]
     owed = [t for t in owed if t.number not in served]
     for trial in owed:
         successor = _successor(study, trial)
@@ -184,9 +184,9 @@ def _place(trial: FrozenTrial) -> int:
 
 
 def _told_after_all(trials: Sequence[FrozenTrial]) -> set[int]:
-    """The numbers of trials that were given up or lost, and told under another number."""
+    """The numbers of trials that were given up or lost, and told or corrected under another number."""
     told = [t for t in trials if t.state in _storage.FINISHED and not _storage.is_lost(t)]
-    return {t.user_attrs[_storage.INSTEAD_OF] for t in told if _storage.INSTEAD_OF in t.user_attrs}
+    return {t.user_attrs[key] for t in told for key in (_storage.INSTEAD_OF, CORRECTS) if key in t.user_attrs}
 
 
 def _doubles(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -179,6 +179,8 @@ def lives(recorded: Any) -> bool | None:
     if not isinstance(recorded, dict) or recorded.get("host") != _host():
         return None
     pid, start = recorded.get("pid"), recorded.get("start")
+    if pid == os.getpid():
+        return start == _start_time(pid)
     if not isinstance(pid, int) or os.name != "posix":
         return None  # os.kill(pid, 0) would end the process on Windows
     try:

@@ -13,6 +13,7 @@ data.
 import functools
 import math
 import numbers
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from bojax.study._backends import open_storage
 from bojax.study._believed import Believed, best_believed
 from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
+from bojax.study._failures import MAX_FIRST_FAILURES
 from bojax.study._held import checked_values
 from bojax.study._leases import Lease, Watch
 from bojax.study._open import open_study
@@ -41,6 +43,7 @@ from bojax.study._rows import row_of, told_data, view
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
+from bojax.study._travel import reduced
 from bojax.study._trial import Trial
 
 DEFAULT_NAME = "bojax"
@@ -76,6 +79,9 @@ class Study(KnownResults):
             new space has parameters that earlier trials lack, give the values with which they were made, by name:
             `space_changed={"dropout": 0.0}`. From then on the name opens the study with the new space. Workers that are
             running go on with the old one; what they tell is carried over when the study is opened like this again.
+
+    A study can be pickled: one in memory takes a copy of its trials along, others are opened again. A process that was
+    forked from one in which JAX has computed cannot ask: open the study by its URL in a process that was spawned.
 
     Raises:
         StudyError: space, direction or seed differ from those of the stored study, or the storage cannot be
@@ -116,6 +122,7 @@ class Study(KnownResults):
         self._lock = threading.RLock()
         self._warned: set[str] = set()
         self._stopping = False
+        self._process = os.getpid()
         self._distributions = to_distributions(self._space)
         self._lease = Lease(self._optuna._storage, self._optuna._study_id)
         self._watch = Watch()
@@ -226,6 +233,9 @@ class Study(KnownResults):
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
+
     def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
@@ -289,7 +299,8 @@ class Study(KnownResults):
         Raises:
             TypeError: the value is no number, or a user attribute does not fit into JSON. Nothing is recorded.
             ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
-                not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
+                not positive, or one of them not finite, a `grad` of what is no Float, a `cost` or `grad` from which the
+                algorithm of the study does not learn. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
         return tell(
@@ -306,13 +317,14 @@ class Study(KnownResults):
     def optimize(
         self,
         objective: Callable[..., Any],
-        num_trials: int = 50,
+        num_trials: int | None = 50,
         batch_size: int = 1,
         vectorized: bool = False,
         progress: bool = True,
-        callbacks: Sequence[Callable[["Study", Trial], Any]] = (),
-        catch: tuple[type[BaseException], ...] = (Exception,),
+        callbacks: Callable[["Study", Trial], Any] | Sequence[Callable[["Study", Trial], Any]] = (),
+        catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
         timeout: float | None = None,
+        max_first_failures: int | None = MAX_FIRST_FAILURES,
     ) -> None:
         """Evaluates an objective `num_trials` times.
 
@@ -321,23 +333,30 @@ class Study(KnownResults):
                 `user_attrs` to record with the trial (see `tell`); None makes a failed trial, with a warning. With
                 `vectorized`, from a dict of NumPy arrays [k] (floats, integers, positions of choices; k <= batch_size)
                 to k numbers.
-            num_trials: number of evaluations of this call.
+            num_trials: number of evaluations of this call; None for as many as `timeout` allows, or until
+                `study.stop()` is called or a finite space is used up.
             batch_size: how many are chosen jointly. Unless vectorized they are evaluated one after another.
             vectorized: whether the objective evaluates a whole batch in one call.
-            progress: whether to show a progress bar (on a terminal).
-            callbacks: called as `callback(study, trial)` after each told trial; `study.stop()` ends the loop.
-            catch: exceptions of the objective that make a failed trial; others end the loop.
-            timeout: seconds after which no further evaluation starts.
+            progress: whether to show progress on stderr: a bar on a terminal, elsewhere a line now and then.
+            callbacks: called as `callback(study, trial)` after each told trial; `study.stop()` ends the loop. One
+                function, or several.
+            catch: exceptions of the objective that make a failed trial; others end the loop. One type, or several;
+                () for none. A failed trial keeps their text and traceback in its `user_attrs` ("bojax:error" and
+                "bojax:traceback"), and nothing else, so that it holds no memory.
+            timeout: seconds after which no further evaluation starts, >= 0; None for no limit.
+            max_first_failures: so many evaluations that raise, with none before them in this call that did not, end
+                the loop, for the objective is taken to be broken; None for no limit.
 
         Raises:
-            BojaxError: each of the first five evaluations raised.
-            TypeError: the objective returned something that is no number; its trial is recorded as failed.
+            BojaxError: each of the first `max_first_failures` evaluations raised.
+            TypeError: an argument is wrong, or the objective returned something that is no number; its trial is
+                recorded as failed.
+            ValueError: an argument is wrong.
         """
+        from bojax.study._loop_arguments import check_loop
         from bojax.study._optimize import optimize
 
-        optimize(
-            self,
-            objective,
+        loop = check_loop(
             num_trials=num_trials,
             batch_size=batch_size,
             vectorized=vectorized,
@@ -345,7 +364,9 @@ class Study(KnownResults):
             callbacks=callbacks,
             catch=catch,
             timeout=timeout,
+            max_first_failures=max_first_failures,
         )
+        optimize(self, objective, loop)
 
     def stop(self) -> None:
         """Ends a running `optimize` after the present trial; for callbacks."""

@@ -2,14 +2,16 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
+from bojax._alike import Alike
 from bojax._errors import Status
-from bojax._runtime import host_scope
+from bojax._runtime import host_scope, seed_key
+from bojax.data import Observations
 from bojax.loop import restore
 from bojax.space import Space
 
@@ -57,7 +59,7 @@ def suggest(
     """
     with host_scope():
         init, ask = _program(algorithm, space, q)
-        key = jax.random.key(seed, impl="threefry2x32")
+        key = seed_key(seed)
         state = restore(init(key), X, y, pending, remember=False, noise_var=noise_var, cost=cost, grad=grad)
         # Without `held` the argument is left out, so that the ordinary program does not depend on it.
         extra = {} if held is None or not _takes_held(ask) else {"held": held.astype(state.observations.X.dtype)}
@@ -79,10 +81,9 @@ def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
         return _takes_held(_program(algorithm, space, q)[1])
 
 
-@functools.lru_cache(maxsize=32)
 def may_repeat(algorithm: AlgorithmFactory, space: Space) -> bool:
     """Whether the algorithm may ask for a point again, so that a finite space is never used up."""
-    return bool(getattr(algorithm(space, 1), "repeats", False))
+    return bool(getattr(_made(algorithm, space, 1).value, "repeats", False))
 
 
 def _takes_held(ask: Callable) -> bool:
@@ -106,8 +107,50 @@ def gradient_bayesopt(space: Space, q: int) -> Any:
     return loop.bayesopt(space, q=q, gradients=True)
 
 
-@functools.lru_cache(maxsize=32)
+def unread(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> list[str]:
+    """Which of the told columns ("cost", "grad") the algorithm keeps no place for."""
+    told = list(told)
+    kept = _kept(_made(algorithm, space, 1)) if told else None
+    return [] if kept is None else [name for name in told if name not in kept]
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(made: Alike) -> frozenset[str] | None:
+    """The columns that a state holds; None for an algorithm whose state has no `Observations`."""
+    with host_scope():
+        state = jax.eval_shape(made.value.init, seed_key(0))
+    observations = getattr(state, "observations", None)
+    if not isinstance(observations, Observations):
+        return None
+    return frozenset(name for name in ("cost", "grad") if getattr(observations, name) is not None)
+
+
+NUM_PROGRAMS = 16
+"""Programs that are kept; the compiled ones of one algorithm and q take about 50 MB."""
+
+
+@functools.lru_cache(maxsize=4 * NUM_PROGRAMS)
+def _made(algorithm: AlgorithmFactory, space: Space, q: int) -> Alike:
+    """The algorithm for q points. Factories that are written anew each time make algorithms that are alike."""
+    return Alike(algorithm(space, q))
+
+
 def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
     """The compiled `init` and `ask` for q points, shared by all studies of this process."""
-    functions = algorithm(space, q)
-    return jax.jit(functions.init), jax.jit(functions.ask)
+    return _compiled(_made(algorithm, space, q))
+
+
+def predict_program(algorithm: AlgorithmFactory, space: Space) -> tuple[Callable, Callable]:
+    """The compiled `init` and `predict`; those of the default algorithm where this one has no surrogate."""
+    made = _made(algorithm, space, 1)
+    return _compiled_predict(_made(bayesopt, space, 1) if getattr(made.value, "predict", None) is None else made)
+
+
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _compiled_predict(made: Alike) -> tuple[Callable, Callable]:
+    return jax.jit(made.value.init), jax.jit(made.value.predict)
+
+
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _compiled(made: Alike) -> tuple[Callable, Callable]:
+    return jax.jit(made.value.init), jax.jit(made.value.ask)

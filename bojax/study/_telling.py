@@ -11,10 +11,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax._plain import plain
+from bojax.loop._algorithm import unread_column
 from bojax.study import _lost, _storage
-from bojax.study._checks import PREFIX, check_attrs, to_float, warn_left_out
+from bojax.study._checks import PREFIX, check_attrs, to_float
 from bojax.study._gradients import checked_gradient
 from bojax.study._storage_errors import is_locked
+from bojax.study._suggest import unread
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ def tell(
     user_attrs: Mapping[str, Any] | None,
 ) -> Trial:
     """The body of `Study.tell`."""
+    check_process(study, computes=False)
     number, attrs = checked_outcome(
         study, value, state=state, noise_var=noise_var, cost=cost, grad=grad, user_attrs=user_attrs
     )
@@ -98,6 +103,7 @@ def checked_outcome(
             raise ValueError(f"`cost` must be finite and positive, got {cost}.")
     if grad is not None:
         attrs[_storage.GRAD] = checked_gradient(study._space, grad)
+    _check_columns(study, {"cost": cost, "grad": grad})
     return number, attrs
 
 
@@ -112,7 +118,22 @@ def _record_attr(study: "Study", frozen: FrozenTrial, key: str, attr: Any) -> No
         if now.state in _storage.FINISHED:  # a race: another process was faster
             raise _told_before(now) from error
         # It is too long for its column, say. A storage that is broken refuses the value, too.
-        warn_left_out(frozen.number, key, error)
+        warn_left_out(study, frozen.number, key, error)
+
+
+def warn_left_out(study: "Study", number: int, key: Any, error: Exception) -> None:
+    """Names an attribute that is not recorded, once a study."""
+    text = f"the attribute {key!r} of trial {number} is left out, its value is recorded: {error}"
+    study._warn_once(f"attribute {key!r}", text.rstrip("."))
+
+
+def _check_columns(study: "Study", columns: Mapping[str, Any]) -> None:
+    """Raises ValueError for what the study's algorithm would not read."""
+    given = [name for name, told in columns.items() if told is not None]
+    for name in unread(study._algorithm, study._space, given):
+        raise ValueError(
+            f"{unread_column(name)} Give it to the study by `algorithm`, or record it as a user attribute."
+        )
 
 
 def _frozen(study: "Study", number: int) -> FrozenTrial:
@@ -125,6 +146,7 @@ def _frozen(study: "Study", number: int) -> FrozenTrial:
 
 def _running(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
     """The stored trial, if it can be told."""
+    trial = plain(trial)
     if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
         raise TypeError(f"`trial` must be a Trial that `ask` gave, or its number, got {trial!r}.")
     frozen = _frozen(study, trial.number if isinstance(trial, Trial) else int(trial))

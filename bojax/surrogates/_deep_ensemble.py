@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._linalg import matmul
+from bojax._runtime import PRNG_IMPL
 from bojax._types import Array, Float
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._conditioned import conditioned
@@ -136,7 +137,7 @@ def deep_ensemble(
     apply = jax.vmap(one, (0, 0, None))
 
     def init(num_dims, dtype):
-        keys = jax.random.split(jax.random.key(0), 2 * num_members)
+        keys = jax.random.split(jax.random.key(0, impl=PRNG_IMPL), 2 * num_members)
         weights = jax.vmap(lambda key: network.init(key, jnp.zeros((1, num_dims), dtype)))(keys)
         weights = jax.tree.map(lambda leaf: leaf.astype(dtype), weights)
         first, second = (jax.tree.map(lambda leaf, part=part: leaf[part::2], weights) for part in (0, 1))

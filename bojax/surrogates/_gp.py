@@ -113,6 +113,8 @@ def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -
         from bojax.surrogates._gpjax import adapt_mean
 
         mean = adapt_mean(mean)
+    if noise is not None and not isinstance(noise, Noise):
+        raise TypeError(f"`noise` must be a Noise, such as learned_noise(), got {noise!r}.")
     return GPModel(kernel, mean, learned_noise() if noise is None else noise)
 
 

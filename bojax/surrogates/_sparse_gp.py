@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from bojax._bfgs import each_lane, minimize_lanes
@@ -131,6 +132,7 @@ def sparse_gp(
 
     Raises:
         ValueError: when a number is below 1.
+        TypeError: `num_inducing` is no integer.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -140,6 +142,11 @@ def sparse_gp(
         >>> surrogate.posterior(surrogate.init(1, seen.X.dtype), seen).mean(jnp.array([[0.5]])).shape
         (1,)
     """
+    if isinstance(num_inducing, bool) or not isinstance(num_inducing, int | np.integer):
+        raise TypeError(
+            f"`num_inducing` must be an integer, got a {type(num_inducing).__name__}. "
+            "A kernel is given by name: sparse_gp(kernel=matern52())."
+        )
     for name, value in (("num_inducing", num_inducing), ("num_restarts", num_restarts), ("max_evals", max_evals)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")

@@ -111,6 +111,17 @@ def test_reading_a_study_shows_losses_and_writes_nothing(zombie, tmp_path):
     assert (tmp_path / "study.db").read_bytes() == before
 
 
+def test_where_start_times_are_unknown_leases_tell_of_other_processes(monkeypatch):
+    monkeypatch.setattr(_storage, "_stat", lambda pid: [])
+    monkeypatch.setattr(_leases, "GRACE_SECONDS", 0.05)
+    study = make()
+    study.ask(2)
+    set_worker(study, 1, pid=os.getppid(), id="another")
+    assert study.trials[1].state == "running"
+    time.sleep(0.1)
+    assert [trial.state for trial in study.trials] == ["running", "fail"]  # this process itself certainly lives
+
+
 def elsewhere(study, number=0, **changes):
     """Moves the worker of a trial to another host."""
     set_worker(study, number, host="elsewhere", **changes)

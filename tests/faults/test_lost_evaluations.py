@@ -240,6 +240,39 @@ def test_a_lost_trial_may_be_told_after_all():
     assert points(study.ask()) != points(study.trials)[:1]
 
 
+def test_a_lost_trial_may_be_corrected():
+    study = make()
+    with pytest.raises(KeyboardInterrupt):
+        optimize(study, Ending(KeyboardInterrupt))
+    corrected = study.correct(0, 3.0)
+    assert corrected.value == 3.0 and "bojax:lost" not in corrected.user_attrs
+    following = study.ask()[0]
+    assert following.params != corrected.params  # the retry is not needed
+    assert [t.value for t in study.trials if t.state == "complete"] == [3.0]
+
+
+def test_losses_and_retries_are_carried_over_to_a_changed_space():
+    study, objective = make(), Ending(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        optimize(study, objective)
+    wider = study.carry(bojax.Space(x=bojax.Int(0, 12), y=bojax.Int(0, 9)))
+    assert [(t.state, t.user_attrs.get("bojax:lost")) for t in wider.trials] == [("fail", True), ("waiting", None)]
+    with pytest.raises(KeyboardInterrupt):
+        optimize(wider, objective)
+    optimize(wider, objective)
+    assert objective.calls.count(objective.deadly) == 2
+    assert wider._data(_storage.trials_of(wider.optuna), set())[0].shape == (4, 2)
+
+
+def test_the_best_believed_trial_is_none_that_a_retry_stands_for():
+    study = make()
+    with pytest.raises(KeyboardInterrupt):
+        optimize(study, Ending(KeyboardInterrupt))
+    for trial in study.ask(4):
+        study.tell(trial, value_of(trial.params))
+    assert study.best_believed.trial == study.best_trial
+
+
 def test_two_processes_that_notice_the_same_loss_repeat_it_once(monkeypatch):
     storage = optuna.storages.InMemoryStorage()
     first, second = make(storage), make(storage)
