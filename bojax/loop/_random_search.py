@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import jax
+
 from bojax import data
 from bojax._errors import Status
 from bojax.loop._algorithm import (

@@ -17,6 +17,7 @@ from bojax.study._checks import check_attrs
 from bojax.study._held import checked_values
 from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
 from bojax.study._telling import checked_outcome
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class KnownResults:
         Raises:
             ValueError, TypeError: the parameters do not belong to the space. Nothing is put in line.
         """
+        check_process(self._study, computes=False)
         values = checked_values(self._space, params, "params")
         attrs = check_attrs(user_attrs)
         if skip_if_exists and any(_asks_for(trial, values) for trial in _storage.trials_of(self._optuna)):
@@ -94,6 +96,7 @@ class KnownResults:
             ValueError, TypeError: the parameters do not belong to the space, or see `tell`. Nothing is recorded.
         """
         outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
+        check_process(self._study, computes=False)
         number, attrs = checked_outcome(self._study, value, **outcome)
         self._space.from_params(params)
         return _record(self._study, checked_values(self._space, params, "params"), number, attrs)
@@ -126,6 +129,7 @@ class KnownResults:
             ValueError, TypeError: see `tell`. Nothing is recorded.
         """
         outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
+        check_process(self._study, computes=False)
         if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
             raise TypeError(f"`trial` must be a Trial or its number, got {trial!r}.")
         number, attrs = checked_outcome(self._study, value, **outcome)

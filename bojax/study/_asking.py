@@ -266,10 +266,10 @@ def _suggest(
 
 
 def _num_left(study: "Study", held: Mapping[str, Any], more_pending: Sequence[np.ndarray] = ()) -> int:
-    """How many points with the held values are left to ask for; a large number where that has no end."""
+    """How many points with the held values are neither told nor pending (a large number if they are not finite)."""
     size = num_points(study._space, held)
-    given = len(held) == study._space.num_dims  # a point that is given as a whole may be repeated
-    if size is None or given or may_repeat(study._algorithm, study._space):
+    # A point that is given as a whole may be repeated, and any point of a noisy objective.
+    if size is None or len(held) == study._space.num_dims or may_repeat(study._algorithm, study._space):
         return 2**31
     held_coordinates = held_row(study._space, held)
     rows = [study._row(trial) for trial in _storage.trials_of(study._optuna)] + list(more_pending)

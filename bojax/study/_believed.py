@@ -10,6 +10,7 @@ from bojax._runtime import host_scope, seed_key
 from bojax.loop import restore
 from bojax.study import _lost, _storage
 from bojax.study._suggest import predict_program
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Believed:
 
 def best_believed(study: "Study") -> Believed:
     """The body of `Study.best_believed`."""
+    check_process(study, computes=True)
     trials = _storage.trials_of(study._optuna)
     told = [t for t in _lost.as_data(trials) if t.state in _storage.FINISHED and study._row(t) is not None]
     X, y, noise_var, cost, grad, _ = study._data(told, set())
