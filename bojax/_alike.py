@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -135,7 +136,7 @@ class _Reader:
         """A small array on a device, by what is in it; keys included."""
         if not value.is_fully_addressable:
             return self._same(value)
-        is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+        is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         words = np.asarray(jax.random.key_data(value) if is_key else value)
         return "device array", str(value.dtype), value.shape, bool(value.weak_type), _content(words)
 

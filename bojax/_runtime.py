@@ -104,7 +104,7 @@ def as_key(key: Any) -> Any:
     """
     check_not_forked()
     dtype = getattr(key, "dtype", None)
-    if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         if str(jax.random.key_impl(key)) == PRNG_IMPL:
             return key
         words = jax.random.key_data(key)
@@ -117,7 +117,8 @@ def as_key(key: Any) -> Any:
 
 def seed_key(seed: int) -> Any:
     """The key of a seed, 0 <= seed < 2**32, whatever JAX's settings."""
-    return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl=PRNG_IMPL)
+    words: Any = np.array([0, seed], np.uint32)
+    return jax.random.wrap_key_data(words, impl=PRNG_IMPL)
 
 
 class _Fork:

@@ -103,9 +103,10 @@ def ucb(posterior: Any = None, X: Any = None, best_f: Any = None, *, beta: Any =
     beta = 4.0 if beta is None else beta
     if isinstance(beta, bool) or not isinstance(beta, numbers.Real):
         raise TypeError(f"`beta` must be a number, got {beta!r}. Write ucb(2.0), or ucb(posterior, X).")
+    beta = float(beta)
     if not beta >= 0:
         raise ValueError(f"`beta` must not be negative, got {beta}.")
-    return functools.partial(_ucb, beta=float(beta))
+    return functools.partial(_ucb, beta=beta)
 
 
 def _ucb(posterior, X, best_f=None, *, beta):

@@ -72,8 +72,10 @@ def _marked(column: np.ndarray, name: str, values: tuple[Any, ...] | None) -> np
 
 def _choices(space: Space) -> dict[str, tuple[Any, ...]]:
     kinds = {name: space[name] for name in space}
-    choices = {name: p.choices for name, p in kinds.items() if isinstance(p, Categorical)}
-    return choices | {name: p.values for name, p in kinds.items() if isinstance(p, Ordinal)}
+    choices: dict[str, tuple[Any, ...]] = {
+        name: tuple(p.choices) for name, p in kinds.items() if isinstance(p, Categorical)
+    }
+    return choices | {name: tuple(p.values) for name, p in kinds.items() if isinstance(p, Ordinal)}
 
 
 def _check(name: str | None, values: tuple[Any, ...], other: Any) -> None:

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax._plain import plain
 from bojax.space import Space
 from bojax.study import _storage
 from bojax.study._checks import check_attrs
@@ -130,6 +131,7 @@ class KnownResults:
         """
         outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
         check_process(self._study, computes=False)
+        trial = plain(trial)
         if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
             raise TypeError(f"`trial` must be a Trial or its number, got {trial!r}.")
         number, attrs = checked_outcome(self._study, value, **outcome)

@@ -307,7 +307,9 @@ def _is_choosing(study: "Study", trial: FrozenTrial, number: int) -> bool:
 def _suggest_value(trial: OptunaTrial, name: str, distribution: Any) -> Any:
     match distribution:
         case optuna.distributions.FloatDistribution():
-            return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+            return trial.suggest_float(
+                name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+            )
         case optuna.distributions.IntDistribution():
             low, high, step = distribution.low, distribution.high, distribution.step
             return trial.suggest_int(name, low, high, step=step, log=distribution.log)

@@ -130,7 +130,7 @@ def _slice_points(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
     space, best = study.space, study.best_params
     parameter, column = space[name], space.names.index(name)
     base = space.from_params({key: best[key] for key in space.names})
-    if isinstance(parameter, Float):
+    if isinstance(parameter, Float) and not parameter.num_values:
         points = np.tile(base, (_MAX_POINTS, 1))
         points[:, column] = np.linspace(0.0, 1.0, _MAX_POINTS)
         return points, np.array([space.to_params(point)[name] for point in points])

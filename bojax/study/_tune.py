@@ -16,7 +16,7 @@ from bojax._errors import BojaxWarning
 from bojax.loop._algorithm import unread_column
 from bojax.multifidelity import Population
 from bojax.multifidelity._reads import warn_of_unread
-from bojax.space import Float, Space, to_space
+from bojax.space import Space, to_space
 from bojax.space._choices import check_choices
 from bojax.study import _lost
 from bojax.study._loop_arguments import check_count, check_end, check_loop, checked_direction
@@ -206,9 +206,11 @@ def _differentiated(function, metric, space):
         raise TypeError(
             f"`gradients` needs an objective with `value_and_grad` or `train`, or a function, got {function!r}."
         )
-    names = [name for name in space if isinstance(space[name], Float)]
+    names = [name for name in space if not space[name].num_values]
     if not names:
-        raise TypeError(f"`gradients` needs a Float to differentiate by, the space has only {list(space)}.")
+        raise TypeError(
+            f"`gradients` needs a Float without `step` to differentiate by, the space has only {list(space)}."
+        )
 
     def value_and_grad(key, hparams):
         def tuned(floats):

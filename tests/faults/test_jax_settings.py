@@ -23,6 +23,7 @@ SETTINGS = {
     "threefry_partitionable": False,
     "check_tracer_leaks": True,
     "transfer_guard": "disallow",
+    "default_device": "cpu",
     "enable_x64": True,
 }
 SPACE = bojax.Space(x=bojax.Float(0.0, 1.0), c=bojax.Categorical(["u", "v", "w"]))

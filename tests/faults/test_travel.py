@@ -295,7 +295,7 @@ def test_a_population_of_functions_made_anew_compiles_nothing(compiled):
         trainable = multifidelity.from_functions(
             SPACE,
             init=lambda key, h: jnp.zeros_like(h["x"]),
-            advance=lambda state, h, n: state + h["x"],
+            advance=lambda state, h, n: state + h["x"] + h["c"],
             evaluate=lambda state, h: {"value": state},
             metric="value",
             num_steps=2,
