@@ -33,7 +33,7 @@ NOT_KEPT = (CORRECTED, CORRECTS, CARRIED_FROM, _storage.GRAD, _storage.ERROR, _s
 
 
 class KnownResults:
-    """The part of `Study` that records what was not asked for."""
+    """The part of `Study` that records what was not asked for, and goes on with it in another space."""
 
     _space: Space
     _optuna: optuna.Study
@@ -142,6 +142,31 @@ class KnownResults:
             said |= {"before": old.user_attrs[CORRECTED]} if CORRECTED in old.user_attrs else {}
             attrs = {**kept, **attrs, CORRECTS: old.number, CORRECTED: said}
             return _record(self._study, old.params, number, attrs, old)
+
+    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> "Study":
+        """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
+
+        Args:
+            space: the new space: choices, values or parameters added or removed, ranges or scales changed.
+            new_params: values of new parameters with which the trials so far were made, by name.
+
+        Returns:
+            The study with the new space and all trials that belong to it; see `space_changed` of `Study`.
+
+        Raises:
+            StudyError: trials lack a parameter that is not in `new_params`.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study({"act": bojax.Categorical(["relu", "tanh"])}, seed=0)
+            >>> _ = study.add({"act": "relu"}, 0.5)
+            >>> wider = study.carry({"act": bojax.Categorical(["relu", "tanh", "gelu"])})
+            >>> wider.best_params
+            {'act': 'relu'}
+        """
+        settings = {"algorithm": self._study._algorithm, "space_changed": new_params or "carry"}
+        kind = type(self._study)
+        return kind(space, storage=self._optuna._storage, name=self._study.name, **settings)
 
 
 def _record(

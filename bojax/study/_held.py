@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bojax.space import Space
-from bojax.study._checks import plain_params
+from bojax.space import Float, Space
 
 
 class Group(NamedTuple):
@@ -37,7 +36,7 @@ def checked_values(space: Space, params: Any, argument: str) -> dict[str, Any]:
         raise ValueError(f"`{argument}` must have no names but {list(space.names)}, got {unknown[0]!r}.")
     if not params:
         raise ValueError(f"`{argument}` must name at least one parameter of {list(space.names)}, got none.")
-    return plain_params(space, {name: params[name] for name in space.names if name in params})
+    return {name: _plain_value(space, name, params[name]) for name in space.names if name in params}
 
 
 def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
     for name in space.names:
         if name in params:
             try:
-                valid |= plain_params(space, {name: params[name]})
+                valid[name] = _plain_value(space, name, params[name])
             except (TypeError, ValueError):
                 continue
     return valid
@@ -115,3 +114,10 @@ def groups_of(trials: Sequence[Any], held: Sequence[dict[str, Any]]) -> list[Gro
 def shown(held: Mapping[str, Any]) -> str:
     """The held values for messages: "x=0.9, y=1"."""
     return ", ".join(f"{name}={value!r}" for name, value in held.items())
+
+
+def _plain_value(space: Space, name: str, value: Any) -> Any:
+    parameter = space[name]
+    if isinstance(parameter, Float):
+        return parameter.check(value, name=name)
+    return parameter.value(parameter.position(value, name=name))

@@ -206,30 +206,6 @@ class Study(KnownResults):
         """
         return best_believed(self)
 
-    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> "Study":
-        """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
-
-        Args:
-            space: the new space: choices, values or parameters added or removed, ranges or scales changed.
-            new_params: values of new parameters with which the trials so far were made, by name.
-
-        Returns:
-            The study with the new space and all trials that belong to it; see `space_changed` of `Study`.
-
-        Raises:
-            StudyError: trials lack a parameter that is not in `new_params`.
-
-        Example:
-            >>> import bojax
-            >>> study = bojax.Study({"act": bojax.Categorical(["relu", "tanh"])}, seed=0)
-            >>> _ = study.add({"act": "relu"}, 0.5)
-            >>> wider = study.carry({"act": bojax.Categorical(["relu", "tanh", "gelu"])})
-            >>> wider.best_params
-            {'act': 'relu'}
-        """
-        settings = {"algorithm": self._algorithm, "space_changed": new_params or "carry"}
-        return Study(space, storage=self._optuna._storage, name=self._name, **settings)
-
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
 
