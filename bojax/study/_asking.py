@@ -87,7 +87,7 @@ def _ask(study: "Study", q: int, program_q: int, fixed: Mapping[str, Any], later
             study._optuna.sampler, study._sampler.asking, study._sampler.later = sampler, False, False
             for trial in created:
                 study._sampler.prepared.pop(trial.number, None)
-        return filled + _ask_instead(study, num_dropped, program_q, bool(filled))
+        return filled + _ask_instead(study, num_dropped, program_q, later, alone, bool(filled))
 
 
 def _next_in_line(study: "Study") -> OptunaTrial | None:
@@ -116,10 +116,10 @@ def _optuna_trial(study: "Study", trial_id: int) -> OptunaTrial:
     return OptunaTrial(study._optuna, trial_id)
 
 
-def _ask_instead(study: "Study", q: int, program_q: int, may_be_fewer: bool) -> list[Trial]:
+def _ask_instead(study: "Study", q: int, program_q: int, later: bool, alone: bool, may_be_fewer: bool) -> list[Trial]:
     """Trials in the place of enqueued ones that were dropped."""
     try:
-        return ask(study, q, program_q) if q else []
+        return ask(study, q, program_q, later=later, alone=alone) if q else []
     except SpaceExhaustedError:
         if may_be_fewer:
             return []
@@ -155,10 +155,10 @@ def _prepare(
             study._sampler.prepared[trial.number] = params
             chosen += [row for row in [study._to_row(params)] if row is not None]
         left_over = group.trials[len(suggested) :]
+        surplus += left_over
         if left_over and group.held and not fixed:
             dropped += len(left_over)
             _warn_dropped(left_over, group.held)
-        surplus += left_over
     for trial in surplus:  # none of them goes back in line: there is no point left that it could have
         _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
     if len(surplus) == len(created) and not dropped:

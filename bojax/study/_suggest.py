@@ -140,6 +140,17 @@ def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callabl
     return _compiled(_made(algorithm, space, q))
 
 
+def predict_program(algorithm: AlgorithmFactory, space: Space) -> tuple[Callable, Callable]:
+    """The compiled `init` and `predict`; those of the default algorithm where this one has no surrogate."""
+    made = _made(algorithm, space, 1)
+    return _compiled_predict(_made(bayesopt, space, 1) if getattr(made.value, "predict", None) is None else made)
+
+
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _compiled_predict(made: Alike) -> tuple[Callable, Callable]:
+    return jax.jit(made.value.init), jax.jit(made.value.predict)
+
+
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
 def _compiled(made: Alike) -> tuple[Callable, Callable]:
     return jax.jit(made.value.init), jax.jit(made.value.ask)
