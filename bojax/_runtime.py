@@ -1,30 +1,165 @@
-"""The host's edge of compiled work: precision, threads and the compilation cache.
+"""The host's edge of compiled work: JAX's settings, precision, threads and the compilation cache.
 
 `host_scope` is entered around calls of compiled functions, never inside them. It changes nothing that outlives it.
+
+A user may have set JAX to look for NaN, to promote no dtypes, to make other keys. Those settings are meant for the
+user's code: bojax marks what is not known by NaN, and a suggestion must not depend on them. So bojax's own code runs
+under `own_settings`, and the user's functions under the user's. Rank promotion is left alone: nothing here needs it.
 """
 
 import contextlib
 import functools
 import os
 import pathlib
+import sys
+import tempfile
 import threading
-from collections.abc import Iterator
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import jaxlib.version
 import numpy as np
+
+from bojax._errors import BojaxWarning, StudyError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PRNG_IMPL = "threefry2x32"
+"""How keys work inside of bojax, whatever JAX's default: its results are the same under `vmap`."""
+
+_OWN_SETTINGS = {
+    "numpy_dtype_promotion": "standard",
+    "default_matmul_precision": None,
+    "default_prng_impl": PRNG_IMPL,
+    "threefry_partitionable": True,
+    "debug_nans": False,
+    "debug_infs": False,
+    "debug_key_reuse": False,
+    "check_tracer_leaks": False,
+    "disable_jit": False,
+    "transfer_guard": "allow",
+}
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """JAX's settings as bojax needs them, for the calling thread, but for the precision."""
+    with contextlib.ExitStack() as stack:
+        for name, value in _OWN_SETTINGS.items():
+            stack.enter_context(getattr(jax, name)(value))
+        yield
+
+
+def under_own_settings(fn: Callable[P, R]) -> Callable[P, R]:
+    """A pure function that works alike whatever JAX's settings, but for the precision."""
+
+    @functools.wraps(fn)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with own_settings():
+            return fn(*args, **kwargs)
+
+    return wrapped
+
+
+class UserSettings(NamedTuple):
+    """The settings of JAX that decide how a user's function is traced."""
+
+    enable_x64: bool
+    numpy_dtype_promotion: str
+    default_matmul_precision: str | None
+    default_prng_impl: str
+    threefry_partitionable: bool
+
+
+def user_settings() -> UserSettings:
+    """The settings here, by the global ones or by scopes. Call it before bojax's own scopes are entered."""
+    return UserSettings(**{name: getattr(jax.config, f"jax_{name}") for name in UserSettings._fields})
+
+
+@contextlib.contextmanager
+def as_user(settings: UserSettings) -> Iterator[None]:
+    """The user's settings again, around the user's functions inside bojax's scopes, or in another thread."""
+    with contextlib.ExitStack() as stack:
+        for name, value in settings._asdict().items():
+            stack.enter_context(getattr(jax, name)(value))
+        yield
+
+
+def as_key(key: Any) -> Any:
+    """A random key, or an array of keys, in the form that bojax uses inside.
+
+    Keys of JAX's RBG are two halves that `key`, `split` and `fold_in` treat like keys of Threefry: the first half is
+    the key that the same program makes by default. So another default leads to the same suggestions.
+
+    Args:
+        key: as `jax.random.key` makes it, or the array that `jax.random.PRNGKey` makes.
+
+    Raises:
+        TypeError: it is no key.
+        StudyError: this process was forked from one in which JAX had computed.
+    """
+    check_not_forked()
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        if str(jax.random.key_impl(key)) == PRNG_IMPL:
+            return key
+        words = jax.random.key_data(key)
+    elif dtype == np.uint32 and key.ndim and key.shape[-1] in (2, 4):
+        words = jnp.asarray(key)
+    else:
+        raise TypeError(f"`key` must be a random key, as jax.random.key(0) makes it, got {key!r}.")
+    return jax.random.wrap_key_data(words[..., :2], impl=PRNG_IMPL)
+
+
+def seed_key(seed: int) -> Any:
+    """The key of a seed, 0 <= seed < 2**32, whatever JAX's settings."""
+    words: Any = np.array([0, seed], np.uint32)
+    return jax.random.wrap_key_data(words, impl=PRNG_IMPL)
+
+
+class _Fork:
+    """What a process knows of its own forking; JAX's threads are not in a child, and whoever waits for them hangs."""
+
+    has_dead_backend = False
+
+
+def _after_fork_in_child() -> None:
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    _Fork.has_dead_backend |= bool(getattr(bridge, "_backends", None))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def check_not_forked() -> None:
+    """Raises StudyError in a process that was forked from one where JAX had computed, in which JAX would hang."""
+    if _Fork.has_dead_backend:
+        raise StudyError(
+            "this process was forked from one in which JAX had computed, where JAX hangs. Start workers by "
+            'multiprocessing.get_context("spawn"), or fork them before anything is computed, and let each open the '
+            "study by the URL of its storage."
+        )
 
 
 @contextlib.contextmanager
 def host_scope() -> Iterator[None]:
-    """Float64 (but on TPU) and one BLAS thread for the calls inside; both as they were afterwards.
+    """Float64 (but on TPU), one BLAS thread and bojax's own settings of JAX inside; all as they were afterwards.
 
-    The precision holds for the calling thread only, as JAX scopes do. The limit on BLAS threads holds for the whole
-    process while the scope is open: more threads make factorisations of this size slower by up to 20 times when the
-    cores are shared. Arrays that leave the scope should be turned into NumPy arrays inside it.
+    Precision and settings hold for the calling thread only, as JAX scopes do. The limit on BLAS threads holds for the
+    whole process while the scope is open: more threads make factorisations of this size slower by up to 20 times when
+    the cores are shared. Arrays that leave the scope should be turned into NumPy arrays inside it.
+
+    Raises:
+        StudyError: this process was forked from one in which JAX had computed.
     """
+    check_not_forked()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(own_settings())
         if jax.default_backend() == "cpu":
             stack.enter_context(_one_blas_thread())
         stack.enter_context(jax.enable_x64(jax.default_backend() != "tpu"))
@@ -71,7 +206,7 @@ def _thread_controller():
     return controller if len(controller) else None
 
 
-def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path:
+def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path | None:
     """Keep compiled programs on disk, so that a new process starts without compiling them again.
 
     This sets JAX's global cache options, which is why importing bojax never does it. Whoever can write to the directory
@@ -82,16 +217,41 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
             after the jaxlib version is made inside, since programs of another version must not be loaded.
 
     Returns:
-        The folder in use. A cache the user has already configured (`JAX_COMPILATION_CACHE_DIR`) is kept as it is.
+        The folder in use. A cache the user has already configured (`JAX_COMPILATION_CACHE_DIR`) is kept as it is. None,
+        after a warning, where the default folder cannot be written: then programs are compiled anew in each process.
+
+    Raises:
+        OSError: the given `directory` cannot be written.
     """
     configured = jax.config.values.get("jax_compilation_cache_dir")
     if configured is not None and directory is None:
         return pathlib.Path(configured)
-    if directory is None:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        directory = os.path.join(home, "bojax")
-    path = pathlib.Path(directory) / f"jaxlib-{jaxlib.version.__version__}"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = f"jaxlib-{jaxlib.version.__version__}"
+    if directory is not None:
+        path = _writable(pathlib.Path(directory) / folder)
+    else:
+        try:
+            path = _writable(_default_cache() / folder)
+        except OSError as error:
+            text = f"compiled programs are not kept on disk: {error}. Set XDG_CACHE_HOME to a folder you may write to."
+            warnings.warn(text, BojaxWarning, stacklevel=2)
+            return None
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return path
+
+
+def _default_cache() -> pathlib.Path:
+    home = os.path.expanduser("~")
+    cache = os.environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if os.path.isabs(home) else None)
+    if cache is None:
+        raise OSError("this user has no home folder")
+    return pathlib.Path(cache) / "bojax"
+
+
+def _writable(path: pathlib.Path) -> pathlib.Path:
+    """The folder, made if need be; an OSError where no file can be written there."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryFile(dir=path) as file:
+        file.write(b"x")
     return path

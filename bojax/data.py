@@ -24,8 +24,8 @@ class Observations(NamedTuple):
         y: [capacity] values as told, larger is better. A failed observation keeps its non-finite value here.
         mask: [capacity] which rows hold a finite observation; only these reach the surrogate.
         count: how many rows were told, failed ones included. More than `capacity` means that rows were lost.
-        noise_var: [capacity] variance of the noise of each value as far as it was told, in squared units of y; 0 where
-            nothing was told. None counts as 0 everywhere.
+        noise_var: [capacity] variance of the noise of each value as far as it was told, in squared units of y; 0 for
+            exact values, NaN where nothing was told. None says that nothing was told of any.
         cost: [capacity] what each evaluation cost, 0 where that was not told. None where costs are not kept.
         grad: [capacity, d] derivatives of y by the coordinates of the cube, NaN where not told. None where gradients
             are not kept.
@@ -82,7 +82,7 @@ def empty(num_dims: int, capacity: int, dtype=None, *, gradients: bool = False) 
         y=jnp.zeros(capacity, dtype),
         mask=jnp.zeros(capacity, bool),
         count=jnp.zeros((), jnp.int32),
-        noise_var=jnp.zeros(capacity, dtype),
+        noise_var=jnp.full(capacity, jnp.nan, dtype),
         grad=jnp.full((capacity, num_dims), jnp.nan, dtype) if gradients else None,
     )
 
@@ -108,7 +108,7 @@ def append(
         observations: what was seen so far.
         X: [k, d] points in the unit cube.
         y: [k] their values; NaN or infinite for a failed evaluation, which is stored with its mask off.
-        noise_var: [k] variances of their noise, 0 where not known; not known by default.
+        noise_var: [k] variances of their noise, 0 where they are exact, NaN where not known; not known by default.
         cost: [k] what the evaluations cost, 0 where not known; for observations that keep costs.
         grad: [k, d] gradients, NaN where not known; for observations that keep them.
 
@@ -122,13 +122,13 @@ def append(
     rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
     # Without the barrier XLA may compute y twice, with other rounding, for the value and for the mask.
     y = jax.lax.optimization_barrier(y.astype(observations.y.dtype))
-    before = jnp.zeros_like(observations.y) if observations.noise_var is None else observations.noise_var
+    before = jnp.full_like(observations.y, jnp.nan) if observations.noise_var is None else observations.noise_var
     return Observations(
         X=observations.X.at[rows].set(X.astype(observations.X.dtype), mode="drop"),
         y=observations.y.at[rows].set(y, mode="drop"),
         mask=observations.mask.at[rows].set(jnp.isfinite(y) & jnp.all(jnp.isfinite(X), axis=-1), mode="drop"),
         count=observations.count + jnp.int32(X.shape[0]),
-        noise_var=before.at[rows].set(_or_zeros(noise_var, y), mode="drop"),
+        noise_var=before.at[rows].set(_or_nans(noise_var, y), mode="drop"),
         cost=None if observations.cost is None else observations.cost.at[rows].set(_or_zeros(cost, y), mode="drop"),
         grad=None if observations.grad is None else observations.grad.at[rows].set(_or_nans(grad, X), mode="drop"),
     )
@@ -152,7 +152,9 @@ def resize(observations: Observations, capacity: int) -> Observations:
         y=grown.y.at[:old].set(observations.y),
         mask=grown.mask.at[:old].set(observations.mask),
         count=observations.count,
-        noise_var=None if observations.noise_var is None else grown.y.at[:old].set(observations.noise_var),
+        noise_var=None
+        if observations.noise_var is None
+        else jnp.full_like(grown.y, jnp.nan).at[:old].set(observations.noise_var),
         cost=None if observations.cost is None else grown.y.at[:old].set(observations.cost),
         grad=None if grown.grad is None else grown.grad.at[:old].set(observations.grad),
     )
@@ -169,7 +171,8 @@ def from_numpy(
 ) -> Observations:
     """A buffer filled on the host, without compiling anything.
 
-    X: [n, d]; y: [n], NaN where failed; noise_var: [n]; cost: [n] and grad: [n, d], None where they are not kept.
+    X: [n, d]; y: [n], NaN where failed; noise_var: [n], NaN where not told; cost: [n] and grad: [n, d], None where
+    they are not kept.
     """
     count, num_dims = X.shape
     padded_X = np.full((capacity, num_dims), 0.5, dtype)
@@ -177,9 +180,9 @@ def from_numpy(
     mask = np.zeros(capacity, bool)
     mask[:count] = np.isfinite(y)
 
-    def padded(values):
-        out = np.zeros(capacity, dtype)
-        out[:count] = 0.0 if values is None else values
+    def padded(values, fill=0.0):
+        out = np.full(capacity, fill, dtype)
+        out[:count] = fill if values is None else values
         return jnp.asarray(out)
 
     padded_grad = np.full((capacity, num_dims), np.nan, dtype)
@@ -189,7 +192,7 @@ def from_numpy(
         y=padded(y),
         mask=jnp.asarray(mask),
         count=jnp.asarray(np.int32(count)),
-        noise_var=padded(noise_var),
+        noise_var=padded(noise_var, np.nan),
         cost=None if cost is None else padded(cost),
         grad=None if grad is None else jnp.asarray(padded_grad),
     )
@@ -237,5 +240,5 @@ def _or_zeros(values, like):
     return jnp.zeros_like(like) if values is None else jnp.asarray(values, like.dtype)
 
 
-def _or_nans(grad, X):
-    return jnp.full_like(X, jnp.nan) if grad is None else jnp.asarray(grad, X.dtype)
+def _or_nans(values, like):
+    return jnp.full_like(like, jnp.nan) if values is None else jnp.asarray(values, like.dtype)

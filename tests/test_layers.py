@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "bojax"
 
 LAYERS = {
-    **dict.fromkeys(("_types", "_errors", "_numerics", "_linalg", "_bfgs", "_qmc", "_runtime"), 0),
+    **dict.fromkeys(("_types", "_errors", "_plain", "_numerics", "_linalg", "_bfgs", "_qmc", "_runtime"), 0),
+    **dict.fromkeys(("_alike", "_liveness"), 0),
     **dict.fromkeys(("space", "data", "objectives", "hypergrad"), 1),
     **dict.fromkeys(("surrogates", "acquisition", "optim"), 2),
     "loop": 3,

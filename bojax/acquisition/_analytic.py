@@ -12,7 +12,9 @@ with respect to X. Prefer the logarithms: far from the incumbent ei and pi under
 logarithms keep a slope to climb (Ament et al. 2023, arXiv:2310.20708).
 """
 
-from typing import Protocol, runtime_checkable
+import functools
+import numbers
+from typing import Any, Protocol, overload, runtime_checkable
 
 import jax.numpy as jnp
 
@@ -66,19 +68,48 @@ def pi(posterior: Posterior, X: Float[Array, "k d"], best_f: Float[Array, ""]) -
     return _numerics.ndtr(_scaled_improvement(posterior, X, best_f)[0])
 
 
+@overload
 def ucb(
     posterior: Posterior, X: Float[Array, "k d"], best_f: Float[Array, ""] | None = None, *, beta: float = 4.0
-) -> Float[Array, "k"]:
+) -> Float[Array, "k"]: ...
+@overload
+def ucb(posterior: float | None = None, *, beta: float | None = None) -> AcquisitionFn: ...
+def ucb(posterior: Any = None, X: Any = None, best_f: Any = None, *, beta: Any = None) -> Any:
     """Upper confidence bound: the mean plus sqrt(beta) standard deviations.
 
+    `ucb` is an acquisition with the default weight, `ucb(beta)` one with another: `bayesopt(space,
+    acquisition=ucb(2.0))`.
+
     Args:
-        posterior: the belief about the objective.
+        posterior: the belief about the objective; or `beta`, where nothing else is given.
         X: [k, d] points of the unit cube.
         best_f: not used; every acquisition has the same signature.
-        beta: weight of the variance, >= 0. The default looks two standard deviations up.
+        beta: weight of the variance, >= 0. The default, 4, looks two standard deviations up.
+
+    Returns:
+        [k] values, or an acquisition.
+
+    Raises:
+        ValueError: `beta` is negative.
+        TypeError: a posterior without points, or a beta that is no number.
 
     Source: Srinivas, Krause, Kakade, Seeger (2010), arXiv:0912.3995.
     """
+    if X is not None:
+        return _ucb(posterior, X, best_f, beta=4.0 if beta is None else beta)
+    if posterior is not None and beta is not None:
+        raise TypeError(f"`beta` must be given once, got {posterior!r} and {beta!r}.")
+    beta = posterior if beta is None else beta
+    beta = 4.0 if beta is None else beta
+    if isinstance(beta, bool) or not isinstance(beta, numbers.Real):
+        raise TypeError(f"`beta` must be a number, got {beta!r}. Write ucb(2.0), or ucb(posterior, X).")
+    beta = float(beta)
+    if not beta >= 0:
+        raise ValueError(f"`beta` must not be negative, got {beta}.")
+    return functools.partial(_ucb, beta=beta)
+
+
+def _ucb(posterior, X, best_f=None, *, beta):
     del best_f
     mean, var = posterior.mean_var(X)
     return mean + jnp.sqrt(beta * var)

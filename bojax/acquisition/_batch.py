@@ -28,6 +28,7 @@ class Context(NamedTuple):
         mask: [n] which of them are real.
         pending_X: [p, d] points being evaluated.
         pending_mask: [p] which of them are real.
+        noise_var: about the noise variance of one evaluation as far as it was told, standardised; 0 where nothing was.
     """
 
     best_f: Float[Array, ""]
@@ -35,6 +36,7 @@ class Context(NamedTuple):
     mask: Bool[Array, "n"]
     pending_X: Float[Array, "p d"]
     pending_mask: Bool[Array, "p"]
+    noise_var: Float[Array, ""] | float = 0.0
 
 
 class BatchAcquisition(NamedTuple):

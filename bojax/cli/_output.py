@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import typer
 from bojax._errors import StudyError
 
 if TYPE_CHECKING:
-    from bojax.study import Study
+    from bojax.study import Study, Trial
 
 
 def summary_of(study: "Study", url: str) -> dict[str, Any]:
@@ -29,16 +30,30 @@ def summary_of(study: "Study", url: str) -> dict[str, Any]:
                 k: v for k, v in trial.user_attrs.items() if isinstance(v, int | float) and not k.startswith("bojax:")
             },
         }
+    failed = [trial for trial in trials if trial.state == "fail"]
     return {
         "study": study.name,
         "storage": shown(url),
         "direction": study.direction,
         "seed": study.seed,
         "num_trials": sum(trial.state in ("complete", "fail", "pruned") for trial in trials),
-        "num_failed": sum(trial.state == "fail" for trial in trials),
+        "num_failed": len(failed),
         "num_running": sum(trial.state == "running" for trial in trials),
         "best": best,
+        "last_failure": _failure_of(failed[-1]) if failed else None,
     }
+
+
+def _failure_of(trial: "Trial") -> dict[str, Any]:
+    """The number of a failed trial, and why it failed, as far as that is recorded."""
+    from bojax.study._failures import TRACEBACK
+    from bojax.study._storage import ERROR, TOLD
+
+    attrs = trial.user_attrs
+    reason = attrs.get(ERROR)
+    if reason is None and TOLD in attrs:
+        reason = f"the value {attrs[TOLD]}"
+    return {"number": trial.number, "reason": reason, "traceback": attrs.get(TRACEBACK)}
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -49,22 +64,36 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     )
     if summary.get("num_compilations"):
         typer.echo(f"{summary['num_compilations']} programs compiled for training")
+    failure = summary["last_failure"]
+    if failure is not None and failure["reason"]:
+        hint = " (its traceback: --json)" if failure["traceback"] else ""
+        typer.echo(f"last failure in trial {failure['number']}: {' '.join(failure['reason'].split())}{hint}")
     best = summary["best"]
     if best is None:
         return typer.echo("no complete trial yet")
     typer.echo(f"best value {best['value']:.6g} in trial {best['number']}")
-    width = max(map(len, [*best["params"], *best["metrics"]]))
-    for name, value in best["params"].items():
-        typer.echo(f"  {name:<{width}}  {value:.6g}" if isinstance(value, float) else f"  {name:<{width}}  {value}")
-    if best["metrics"]:
-        typer.echo("with")
-    for name, value in best["metrics"].items():
-        typer.echo(f"  {name:<{width}}  {value:.6g}")
+    width = max(map(len, [*best["params"], *best["metrics"]]), default=0)
+    for heading in ("params", "metrics"):
+        if best[heading]:
+            typer.echo(f"{heading}:")
+        for name, value in best[heading].items():
+            shown_value = f"{value:.6g}" if isinstance(value, float) else str(value)
+            typer.echo(f"  {name:<{width}}  {shown_value}")
 
 
-def print_json(document: Any) -> None:
-    """One document on stdout."""
-    typer.echo(json.dumps(document, indent=2))
+def to_json(document: Any) -> str:
+    """A document as JSON, with null for numbers that are not finite, for which JSON has no words."""
+    return json.dumps(_without_nan(document), indent=2, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
 
 
 def to_url(storage: str) -> str:
@@ -74,14 +103,16 @@ def to_url(storage: str) -> str:
 
 def must_exist(url: str) -> None:
     """Opening a SQLite file that does not exist would make an empty one."""
-    scheme, _, path = url.partition(":///")
-    if scheme in ("sqlite", "journal") and path != ":memory:" and not pathlib.Path(path).is_file():
+    from bojax.study._backends import file_of
+
+    path = file_of(url)
+    if path is not None and not pathlib.Path(path).exists():
         raise StudyError(f"there is no file {path!r}.")
 
 
 def shown(url: str) -> str:
     """The URL without its password."""
-    from bojax.study._storage import hide_password
+    from bojax.study._backends import hide_password
 
     return hide_password(url)
 
@@ -91,6 +122,14 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     plain = type(error).__module__.startswith("bojax") or isinstance(error, OSError)
     return text if plain else f"{type(error).__name__}: {text}"
+
+
+def located(error: BaseException) -> str:
+    """The text of an exception, with its type and the place in the user's code that raised it."""
+    from bojax.study._failures import where
+
+    text, place = one_line(error), where(error)
+    return f"{text} ({place})" if place else text
 
 
 def complain(message: str, code: int) -> int:

@@ -1,17 +1,15 @@
-"""What is tuned: an objective of the zoo, or one that is written package.module:objective."""
+"""What is tuned: an objective of the zoo, or one of your own, named by its module or its file."""
 
 import difflib
 import importlib
 import json
-import os
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from bojax._errors import BojaxError
+from bojax.cli._modules import import_file, import_module, is_path
 from bojax.cli._output import one_line
 
 if TYPE_CHECKING:
@@ -39,35 +37,53 @@ class Target(NamedTuple):
 
 
 def find_target(target: str, steps: int | None = None) -> Target:
-    """The objective behind a name of the zoo or `package.module:objective`.
+    """The objective behind a name of the zoo, `package.module:objective` or `folder/script.py:objective`.
+
+    Space and direction may be attributes of the objective, or variables `space` and `direction` of its module. The
+    attributes go first.
 
     Raises:
         typer.BadParameter: there is none, or it cannot be used.
         BojaxError: the module fails when it is imported.
     """
-    if ":" not in target:
+    if ":" not in target and not is_path(target):
         return _find_in_zoo(target, steps)
     if steps is not None:
         raise typer.BadParameter("is for objectives of the zoo only.", param_hint="--steps")
-    module_name, _, path = target.partition(":")
-    if not module_name or not path:
-        raise typer.BadParameter(f"write package.module:objective, got {target!r}.", param_hint="TARGET")
-    module = _import(module_name)
+    place, _, path = target.rpartition(":")
+    if not place or not path or is_path(path):
+        raise typer.BadParameter(
+            f"write package.module:objective or folder/script.py:objective, got {target!r}.", param_hint="TARGET"
+        )
+    if is_path(place):
+        module, seen = import_file(place)
+        name, what = f"{seen}:{path}", f"file {place!r}"
+    else:
+        module, name, what = import_module(place), target, f"module {place!r}"
     found: Any = module
     for part in path.split("."):
         if not hasattr(found, part):
-            raise typer.BadParameter(
-                f"the module {module_name!r} has no {path!r}.{_near(path, vars(module))}", param_hint="TARGET"
-            )
+            raise typer.BadParameter(f"the {what} has no {path!r}.{_near(path, vars(module))}", param_hint="TARGET")
         found = getattr(found, part)
-    space = getattr(found, "space", None)
-    space = getattr(module, "space", None) if space is None else space
-    direction = getattr(found, "direction", None)
+    space = _beside(found, module, "space")
+    direction = _beside(found, module, "direction")
+    if direction is not None and not (isinstance(direction, str) and direction in ("minimize", "maximize")):
+        raise typer.BadParameter(
+            f'`direction` of {name} must be "minimize" or "maximize", got {direction!r}. Rename the variable, or give '
+            "the objective an attribute `direction`.",
+            param_hint="TARGET",
+        )
     if hasattr(found, "train") and hasattr(found, "metric"):
-        return Target(target, space, direction, trainable=found, metric=found.metric)
+        return Target(name, space, direction, trainable=found, metric=found.metric)
     if not callable(found):
         raise typer.BadParameter(f"{target} is not callable, it is {found!r}.", param_hint="TARGET")
-    return Target(target, space, direction, objective=found)
+    return Target(name, space, direction, objective=found)
+
+
+def _beside(found: Any, module: Any, name: str) -> Any:
+    """An attribute of the objective, or else the variable of its module."""
+    own = getattr(found, name, None)
+    return getattr(module, name, None) if own is None else own
 
 
 def _find_in_zoo(name: str, steps: int | None) -> Target:
@@ -76,7 +92,7 @@ def _find_in_zoo(name: str, steps: int | None) -> Target:
     if name not in objectives:
         raise typer.BadParameter(
             f"the zoo has no objective {name!r}.{_near(name, objectives)} `bojax list` shows them; "
-            "your own objective is written package.module:objective.",
+            "your own objective is written package.module:objective or folder/script.py:objective.",
             param_hint="TARGET",
         )
     objective = objectives[name]
@@ -84,21 +100,6 @@ def _find_in_zoo(name: str, steps: int | None) -> Target:
         objective = getattr(zoo, f"make_{name}")(num_steps=steps)
         name = f"{name}@{steps}"
     return Target(name, objective.space, objective.direction, trainable=objective, metric=objective.metric)
-
-
-def _import(name: str) -> Any:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name + ".").startswith(error.name + "."):
-            raise typer.BadParameter(
-                f"there is no module {error.name!r} here or among the installed ones.", param_hint="TARGET"
-            ) from None
-        raise BojaxError(f"the module {name!r} cannot be imported: {one_line(error)}") from error
-    except Exception as error:
-        raise BojaxError(f"the module {name!r} cannot be imported: {one_line(error)}") from error
 
 
 def read_space(path: pathlib.Path) -> Any:

@@ -62,12 +62,11 @@ def check(
     Returns:
         Cosine and relative error of the projected gradients.
     """
-    grad = jax.jit(fn)(hparams, inner_params0, inner_data, outer_data, key).grad
+    grad = fn(hparams, inner_params0, inner_data, outer_data, key).grad
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, hparams))
     size = float(jnp.finfo(flat.dtype).eps) ** 0.2 if step is None else step
     directions = _directions(flat.size, num_directions, seed)
 
-    @jax.jit
     def value(point):
         return fn(unravel(point), inner_params0, inner_data, outer_data, key).value
 

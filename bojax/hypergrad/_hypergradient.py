@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from bojax.hypergrad._compiled import call_compiled
 from bojax.hypergrad._forward import Forward
 from bojax.hypergrad._implicit import Implicit
 from bojax.hypergrad._inert import check_differentiable
@@ -50,7 +51,8 @@ def hypergradient(
     The inner problem finds the parameters that minimise `inner_loss` (or trains them for so many steps); the outer loss
     of those parameters is a function of the hyperparameters, and this is its gradient.
 
-    The returned function is pure: jit it, vmap it, scan it. Two uses of the same key see the same randomness, so that
+    The returned function is pure: jit it, vmap it, scan it. Called outside of these it is compiled once for arrays of
+    given shapes. Two uses of the same key see the same randomness, so that
     values can be compared. `grad` is the derivative of `value`; to differentiate either once more by hparams takes
     `Forward` or `Unrolled(backprop="plain")`, and is an error otherwise.
 
@@ -75,7 +77,8 @@ def hypergradient(
     Raises:
         ValueError: `inner_solver` is given to a method that has its own.
         NonDifferentiableHyperparameterError: by the returned function: a leaf of hparams is not floating.
-        InertHyperparameterError: by the returned function: a leaf of hparams does not enter what is differentiated.
+        InertHyperparameterError: by the returned function: a leaf of hparams does not enter what is differentiated, or
+            only by operations without a derivative, such as rounding.
         TypeError: the result of another method than `Forward` and plain `Unrolled` is differentiated by hparams.
         HypergradientError: by the returned function, with `throw`: the status is not ok.
 
@@ -99,17 +102,22 @@ def hypergradient(
     solver = None if own else (inner_solver or Newton())
     problem = Problem(inner_loss, with_aux, solver)
 
-    def fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None):
-        hparams = check_differentiable(hparams)
+    def evaluate(start, hparams, inner_params0, inner_data, outer_data, key, adjoint0):
+        start = start or (lambda _: inner_params0)
         hparams = _last(hparams) if once else hparams
         pull = None
         if space is not None:
             hparams, pull = jax.vjp(functools.partial(from_unit, space), hparams)
-        start = inner_params0 if callable(inner_params0) else (lambda _: inner_params0)
         case = Case(hparams, lambda h: _floating(start(h)), inner_data, outer_data, key, adjoint0)
         method.check(problem, case)
         result = method(problem, case)
-        result = result if pull is None else result._replace(grad=pull(result.grad)[0])
+        return result if pull is None else result._replace(grad=pull(result.grad)[0])
+
+    def fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None):
+        hparams = check_differentiable(hparams)
+        start, inner_params0 = (inner_params0, None) if callable(inner_params0) else (None, _floating(inner_params0))
+        body = functools.partial(evaluate, start)
+        result = call_compiled(body, hparams, inner_params0, inner_data, outer_data, key, adjoint0)
         return throwing(result) if throw else result
 
     return fn

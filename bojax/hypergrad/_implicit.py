@@ -19,7 +19,7 @@ from bojax._types import Array
 from bojax.hypergrad import _tree
 from bojax.hypergrad._cg import CG, relative_tolerance
 from bojax.hypergrad._gauss_newton import GaussNewton
-from bojax.hypergrad._inert import check_live
+from bojax.hypergrad._inert import check_reach
 from bojax.hypergrad._nystrom import Nystrom
 from bojax.hypergrad._problem import (
     Case,
@@ -30,7 +30,7 @@ from bojax.hypergrad._problem import (
     float_info,
     inner_gradient,
     linear_solver,
-    loss_leaves,
+    loss_reach,
     outer_gradients,
     solve_inner,
 )
@@ -80,7 +80,7 @@ class Implicit:
 
     def check(self, problem: Problem, case: Case) -> None:
         """Raise for hyperparameters that neither the inner gradient nor the outer loss depends on."""
-        check_live(loss_leaves(problem, case), case.hparams, INERT_HINT)
+        check_reach(loss_reach(problem, case), case.hparams, INERT_HINT)
 
     def __call__(self, problem: Problem, case: Case) -> Hypergrad:
         """The hypergradient at the solution of the inner problem."""

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bojax._runtime import PRNG_IMPL
 from bojax.hypergrad import _tree
 from bojax.hypergrad._problem import MatVec, Solution
 
@@ -52,7 +53,7 @@ class Neumann:
 def _largest(matvec: MatVec, b: Any, num_steps: int) -> Any:
     """The largest eigenvalue plus the residual of its eigenpair, by the power method from a fixed random start."""
     leaves, treedef = jax.tree.flatten(b)
-    keys = jax.random.split(jax.random.key(0), len(leaves))
+    keys = jax.random.split(jax.random.key(0, impl=PRNG_IMPL), len(leaves))
     draws = [jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, leaves, strict=True)]
 
     def turn(v, _):

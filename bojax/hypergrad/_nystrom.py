@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from bojax._linalg import inverse, matmul
+from bojax._runtime import PRNG_IMPL
 from bojax.hypergrad import _tree
 from bojax.hypergrad._problem import MatVec
 
@@ -39,7 +40,7 @@ class Nystrom:
         flat, unravel = ravel_pytree(like)
         on_flat, _ = _tree.on_flat(matvec, like)
         rank, kind = min(self.rank, flat.size), flat.dtype
-        sketch = jax.random.normal(jax.random.key(self.seed), (rank, flat.size), kind)
+        sketch = jax.random.normal(jax.random.key(self.seed, impl=PRNG_IMPL), (rank, flat.size), kind)
         image = jax.vmap(on_flat)(sketch)
         # A little of the identity keeps the small factor positive definite; it is taken off again in s.
         nu = float(jnp.finfo(kind).eps) ** 0.5 * jnp.sqrt(jnp.sum(image**2)) / flat.size

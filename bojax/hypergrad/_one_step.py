@@ -6,14 +6,14 @@ import jax.numpy as jnp
 
 from bojax.hypergrad import _tree
 from bojax.hypergrad._implicit import INERT_HINT
-from bojax.hypergrad._inert import check_live
+from bojax.hypergrad._inert import check_reach
 from bojax.hypergrad._problem import (
     Case,
     Problem,
     cross_term,
     float_info,
     inner_gradient,
-    loss_leaves,
+    loss_reach,
     outer_gradients,
     solve_inner,
 )
@@ -35,7 +35,7 @@ class OneStep:
 
     def check(self, problem: Problem, case: Case) -> None:
         """Raise for hyperparameters that neither the inner gradient nor the outer loss depends on."""
-        check_live(loss_leaves(problem, case), case.hparams, INERT_HINT)
+        check_reach(loss_reach(problem, case), case.hparams, INERT_HINT)
 
     def __call__(self, problem: Problem, case: Case) -> Hypergrad:
         """The estimate where the inner solver ended."""

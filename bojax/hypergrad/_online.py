@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from bojax._liveness import reaches
 from bojax._types import Array
 from bojax.hypergrad import _tree
-from bojax.hypergrad._inert import check_differentiable, check_live, live_leaves
+from bojax.hypergrad._inert import check_differentiable, check_reach
 from bojax.hypergrad._problem import Loss
 from bojax.hypergrad._training import build
 
@@ -142,8 +143,8 @@ def _differentiate(run: Callable, state: OnlineState, decay: float) -> tuple[Arr
         new, value = run(merge(floats), hparams)
         return (_split(new)[0], value), new
 
-    live = live_leaves(lambda hparams: advance(floats, hparams)[0], state.hparams)
-    check_live(live, state.hparams, INERT_HINT)
+    reached = reaches(lambda hparams: advance(floats, hparams)[0], state.hparams)
+    check_reach(reached, state.hparams, INERT_HINT)
 
     def along(tangent, direction):
         fn = lambda floats, flat: advance(floats, unravel(flat))  # noqa: E731

@@ -1,5 +1,6 @@
 """The outer loop: hyperparameters by gradient descent on the outer loss."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import optax
 
 from bojax._types import Array, Bool, Float, Int
 from bojax.hypergrad import _tree
+from bojax.hypergrad._compiled import call_compiled
 from bojax.hypergrad._hypergradient import HypergradFn
 from bojax.hypergrad._inert import check_differentiable
 from bojax.hypergrad._result import Hypergrad
@@ -125,6 +127,16 @@ def optimize(
     optimizer = optax.adam(0.05) if optimizer is None else optimizer
     hparams = check_differentiable(hparams)
     box = None if bounds is None else tuple(_like(bound, hparams) for bound in bounds)
+    start, first = (inner_params0, None) if callable(inner_params0) else (None, inner_params0)
+    body = functools.partial(_loop, fn, start, num_steps, optimizer, warm_start, stop)
+    return call_compiled(body, hparams, first, inner_data, outer_data, key, box)
+
+
+def _loop(
+    fn, start_of, num_steps, optimizer, warm_start, stop, hparams, inner_params0, inner_data, outer_data, key, box
+) -> OptimizeResult:
+    """The outer loop, all of it traced; `start_of` gives the inner parameters of hyperparameters, or is None."""
+    inner_params0 = start_of or inner_params0
 
     def advance(s: _State) -> _State:
         start = s.params if warm_start else inner_params0

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from bojax._liveness import Reach, reaches
 from bojax._types import Array
 from bojax.hypergrad import _tree
 from bojax.hypergrad._result import Hypergrad
@@ -135,14 +136,12 @@ def cross_term(problem: Problem, case: Case, params: Any, adjoint: Any) -> Any:
     return jax.jvp(lambda w: by_hparams(w, case.hparams, case.inner_data), (params,), (adjoint,))[1]
 
 
-def loss_leaves(problem: Problem, case: Case) -> list[bool]:
-    """For each leaf of hparams, whether dL/dw or the outer loss depends on it."""
-    from bojax.hypergrad._inert import live_leaves
-
+def loss_reach(problem: Problem, case: Case) -> list[Reach]:
+    """How each leaf of hparams enters dL/dw or the outer loss, by whichever it has a derivative."""
     params = case.start(case.hparams)
-    inner = live_leaves(lambda h: inner_gradient(problem, case)(params, h), case.hparams)
-    outer = live_leaves(lambda h: problem.outer_loss(params, h, case.outer_data)[0], case.hparams)
-    return [a or b for a, b in zip(inner, outer, strict=True)]
+    inner = reaches(lambda h: inner_gradient(problem, case)(params, h), case.hparams)
+    outer = reaches(lambda h: problem.outer_loss(params, h, case.outer_data)[0], case.hparams)
+    return [max(a, b) for a, b in zip(inner, outer, strict=True)]
 
 
 def float_info(params: Any) -> tuple[Any, float]:

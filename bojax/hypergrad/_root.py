@@ -9,6 +9,7 @@ diagnostics; here G may be anything: a fixed point w - T(w, h), the equations of
 Karush, Kuhn and Tucker. dG/dw need not be symmetric.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from bojax._types import Array
 from bojax.hypergrad import _tree
 from bojax.hypergrad._cg import CG
 from bojax.hypergrad._closure import open_closure
+from bojax.hypergrad._compiled import call_compiled
 from bojax.hypergrad._inert import check_differentiable
 from bojax.hypergrad._problem import MatVec, Solution, linear_solver
 
@@ -75,6 +77,11 @@ def ift_vjp(
     params, cotangent = (jax.tree.map(jnp.asarray, tree) for tree in (params, cotangent))
     _check_like(params, cotangent, "cotangent")
     _check_like(params, jax.eval_shape(optimality, params, hparams), "optimality")
+    return call_compiled(functools.partial(_pull, optimality, solver, symmetric), params, hparams, cotangent)
+
+
+def _pull(optimality: Optimality, solver: Any, symmetric: bool, params: Any, hparams: Any, cotangent: Any) -> Pullback:
+    """`ift_vjp` of checked arrays."""
     _, by_params = jax.vjp(lambda w: optimality(w, hparams), params)
     _, by_hparams = jax.vjp(lambda h: optimality(params, h), hparams)
     matvec = lambda v: by_params(v)[0]  # noqa: E731

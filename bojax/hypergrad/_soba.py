@@ -18,8 +18,8 @@ import optax
 
 from bojax._types import Array
 from bojax.hypergrad import _tree
-from bojax.hypergrad._inert import check_differentiable, check_live
-from bojax.hypergrad._problem import Case, Loss, Problem, loss_leaves
+from bojax.hypergrad._inert import check_differentiable, check_reach
+from bojax.hypergrad._problem import Case, Loss, Problem, loss_reach
 
 INERT_HINT = "Neither the gradient of the inner loss nor the outer loss depends on it."
 
@@ -108,7 +108,7 @@ def soba(
     def step(state, inner_data, outer_data):
         w, v, h = state.params, state.adjoint, state.hparams
         case = Case(h, lambda _: w, inner_data, outer_data, None, None)
-        check_live(loss_leaves(problem, case), h, INERT_HINT)
+        check_reach(loss_reach(problem, case), h, INERT_HINT)
         both = jax.grad(inner_loss, argnums=(0, 1))
         (g, _), (Hv, cross) = jax.jvp(lambda w: both(w, h, inner_data), (w,), (v,))
         value, (b, direct) = jax.value_and_grad(outer_loss, argnums=(0, 1))(w, h, outer_data)

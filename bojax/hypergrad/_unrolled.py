@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bojax._liveness import reaches
 from bojax.hypergrad import _tree
-from bojax.hypergrad._inert import check_live, live_leaves
+from bojax.hypergrad._inert import check_reach
 from bojax.hypergrad._mixflow import mixflow_grad
 from bojax.hypergrad._problem import Case, Problem, float_info, inner_gradient
 from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, worst_status
@@ -68,7 +69,7 @@ class Unrolled:
         """Raise for hyperparameters that neither the training run nor the outer loss depends on."""
         short = dataclasses.replace(self, num_steps=min(2, self.num_steps), truncate=None)
         outcome = short._outcome(problem, case, jax.grad(problem.inner_loss))
-        check_live(live_leaves(lambda h: outcome(h)[0], case.hparams), case.hparams, INERT_HINT)
+        check_reach(reaches(lambda h: outcome(h)[0], case.hparams), case.hparams, INERT_HINT)
 
     def __call__(self, problem: Problem, case: Case) -> Hypergrad:
         """The hypergradient of the outer loss after T steps."""

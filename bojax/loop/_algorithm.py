@@ -2,6 +2,7 @@
 
     state = algorithm.init(key)
     X, state, info = algorithm.ask(key, state)      # X [q, d] in the unit cube
+    X, state, info = algorithm.ask(key, state, held)   # held [d]: coordinates that are given, NaN where free
     state = algorithm.tell(state, X, y)             # y [q], larger is better
 
 `init`, `ask` and `tell` hold no state of their own: they can be jitted, scanned and vmapped. A State is a NamedTuple
@@ -22,6 +23,7 @@ from jax.core import Tracer
 
 from bojax import data
 from bojax._errors import BojaxError, Status
+from bojax._runtime import as_key, own_settings, under_own_settings
 from bojax._types import Array, Bool, Int
 from bojax.optim import Lattice
 from bojax.space import Space
@@ -34,12 +36,18 @@ class Algorithm(NamedTuple):
 
     Attributes:
         init: `init(key) -> state`.
-        ask: `ask(key, state) -> (X [q, d], state, info)`; the points are remembered as pending.
+        ask: `ask(key, state, held=None) -> (X [q, d], state, info)`; the points are remembered as pending. `held` [d]
+            gives coordinates that all points shall have, NaN where they are free: the others are chosen given these.
         tell: `tell(state, X [k, d], y [k], noise_var=None) -> state`; y is maximised, non-finite y means a failed
-            evaluation, `noise_var` [k] are variances of the noise where they are known. Algorithms that take gradients
-            also have an argument `grad` [k, d], dy/dx in the unit cube, NaN where not known.
+            evaluation, `noise_var` [k] are variances of the noise where they are known, 0 for exact values. Algorithms
+            that learn from gradients take `grad` [k, d], dy/dx in the unit cube, NaN where not known; those that learn
+            costs take `cost` [k]. To others telling one of them is an error.
         space: what is searched; its `decode` turns X into native values.
         q: how many points each `ask` gives.
+        repeats: whether a point may be asked for again, as noisy objectives want; else every point is new, and a finite
+            space can be exhausted.
+        predict: `predict(key, state, X [k, d]) -> (mean [k], std [k])`, what the algorithm's surrogate believes about
+            the noise-free objective, in the units of y; None for an algorithm without a surrogate.
     """
 
     init: Callable[..., Any]
@@ -47,6 +55,8 @@ class Algorithm(NamedTuple):
     tell: Callable[..., Any]
     space: Space
     q: int = 1
+    repeats: bool = False
+    predict: Callable[..., Any] | None = None
 
 
 class Info(NamedTuple):
@@ -68,6 +78,30 @@ def lattice_of(space: Space) -> Lattice:
     return Lattice(space.num_values, space.is_categorical, space.positions, space.coordinates)
 
 
+def compiled_ask(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """The `ask` of an algorithm, compiled, for keys of any kind and whatever JAX's settings."""
+    program = jax.jit(ask)
+
+    @functools.wraps(ask)
+    def outer(key, state, *args, **kwargs):
+        with own_settings():
+            return program(as_key(key), state, *args, **kwargs)
+
+    outer._cache_size = lambda: program._cache_size()  # type: ignore[attr-defined]
+    return outer
+
+
+def keyed_init(init: Callable[..., Any]) -> Callable[..., Any]:
+    """The `init` of an algorithm, for keys of any kind and whatever JAX's settings."""
+
+    @functools.wraps(init)
+    def outer(key):
+        with own_settings():
+            return init(as_key(key))
+
+    return outer
+
+
 MIN_PENDING = 8
 """Points that may be asked for and not yet told, unless an algorithm is given another number."""
 
@@ -87,6 +121,7 @@ def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""
     return jnp.where(full | crowded, Status.OVERFLOW, status).astype(jnp.int32)
 
 
+@under_own_settings
 def tell_state(
     space: Space, state: StateT, X: Any, y: Any, noise_var: Any = None, cost: Any = None, grad: Any = None
 ) -> StateT:
@@ -95,7 +130,8 @@ def tell_state(
     Points are rounded to the space first, so that the objective, the buffer and the surrogate see the same point.
 
     Raises:
-        ValueError: when the shapes of X and y do not fit the space or each other.
+        ValueError: when the shapes of X and y do not fit the space or each other, or the state keeps no costs or
+            gradients and some are told.
         BojaxError: when the buffer is full (outside of compiled code; inside, `Info.status` says so).
     """
     dtype = state.observations.X.dtype
@@ -108,6 +144,7 @@ def tell_state(
         noise_var = jnp.broadcast_to(jnp.asarray(noise_var, dtype), y.shape)
         if not isinstance(noise_var, Tracer) and not bool(jnp.all(jnp.isfinite(noise_var) & (noise_var >= 0))):
             raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
+    _check_columns(state.observations, cost=cost, grad=grad)
     if cost is not None:
         cost = jnp.broadcast_to(jnp.asarray(cost, dtype), y.shape)
         if not isinstance(cost, Tracer) and not bool(jnp.all((cost > 0) & (cost < jnp.inf) | jnp.isnan(cost))):
@@ -128,6 +165,21 @@ def tell_state(
     return _store(space, state, X, y, noise_var, cost, grad)
 
 
+LEARNED_BY = {"cost": "bojax.loop.cost_aware(space)", "grad": "bojax.bayesopt(space, gradients=True)"}
+"""What may be told beside values, but for the noise, and what learns from it."""
+
+
+def unread_column(name: str) -> str:
+    """What to say of a column that is told to an algorithm that keeps none."""
+    return f"`{name}` must be left out: this algorithm learns nothing from it. {LEARNED_BY[name]} does."
+
+
+def _check_columns(observations: data.Observations, **columns: Any) -> None:
+    for name, told in columns.items():
+        if told is not None and getattr(observations, name) is None:
+            raise ValueError(unread_column(name))
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _store(space, state, X, y, noise_var, cost, grad):
     X = space.round(X)
@@ -138,6 +190,7 @@ def _store(space, state, X, y, noise_var, cost, grad):
     return state._replace(failures=()) if hasattr(state, "failures") else state
 
 
+@under_own_settings
 def restore(
     state: StateT,
     X: np.ndarray,
@@ -161,7 +214,7 @@ def restore(
         remember: keep room for the points of the next `ask`. Without it the program is spared all that deals with
             pending points when nothing is pending, and with failures when nothing failed: for callers who restore
             before every `ask`.
-        noise_var: [n] variances of the noise of each value, 0 where not known.
+        noise_var: [n] variances of the noise of each value, 0 where it is exact, NaN where not known.
         cost: [n] what each evaluation cost, 0 where not known; left out of states that keep no costs.
         grad: [n, d] gradients in the unit cube, NaN where not known; left out of states that keep none.
 
@@ -194,6 +247,7 @@ def restore(
     )
 
 
+@under_own_settings
 def grow(state: StateT, capacity: int) -> StateT:
     """The state with room for `capacity` observations (compiled functions accept it and compile once for its shape)."""
     if capacity < state.observations.capacity:

@@ -2,9 +2,11 @@
 
     observations --fit--> hyperparameters --condition--> posterior --maximise acquisition--> x --add--> next x
 
-The first `num_initial` points fill the space evenly. After that each `ask` fits the surrogate, begins a batch
-acquisition on its posterior, which takes account of what is pending, and chooses its q points one after another, each
-in the light of those before it. Failed evaluations are no data of the surrogate: a second model learns from them where
+The first `num_initial` points fill the space evenly, and so do the next ones as long as all values are equal: a
+surrogate fitted to equal values knows of no better place and is most uncertain in the corners. After that each `ask`
+fits the surrogate, begins a batch acquisition on its posterior, which takes account of what is pending, and chooses its
+q points one after another, each in the light of those before it. No place is evaluated twice, unless the objective is
+said to be noisy. Failed evaluations are no data of the surrogate: a second model learns from them where
 evaluations succeed, and its probability weighs the acquisition.
 
 Before, failures counted as the worst value seen, which bends the surrogate. Over 48 studies each, failures and the
@@ -39,7 +41,8 @@ from bojax.acquisition import (
     log_pi,
     with_success,
 )
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
+from bojax.loop._arguments import check_parts
 from bojax.loop._defaults import (
     NUM_INITIAL_GRADIENTS,
     default_gradient_surrogate,
@@ -47,11 +50,15 @@ from bojax.loop._defaults import (
     default_surrogate,
     surrogate_for,
 )
-from bojax.loop._design import design_points, mark_seen, replace_seen, seen_points
-from bojax.optim import CandidateOptimizer, Lattice, multistart
+from bojax.loop._design import design, mark_seen, replace_seen, seen_points
+from bojax.loop._predict import predictor
+from bojax.optim import CandidateOptimizer, Lattice, Seen, multistart
+from bojax.optim._lattice import is_seen
 from bojax.space import Space
 from bojax.surrogates import Surrogate, fit_success, half_rank, log_tail
+from bojax.surrogates._noise import told_noise
 from bojax.surrogates._output import OutputTransform, transformed
+from bojax.surrogates._standardize import is_constant, standardize
 
 POLISH_EVALS = 30
 """Evaluations of the joint polish. At n = 100, d = 6, q = 8 it adds 15 ms to 105 and lifts the batch above BoTorch's
@@ -107,14 +114,14 @@ def bayesopt(
     surrogate: Surrogate | None = None,
     acquisition: AcquisitionFn | BatchAcquisition | None = None,
     optimizer: CandidateOptimizer | None = None,
-    num_restarts: int = 10,
-    raw_samples: int = 512,
+    num_restarts: int | None = None,
+    raw_samples: int | None = None,
     output_transform: OutputTransform | None | Literal["auto"] = "auto",
     noisy: bool = False,
     gradients: bool = False,
     joint: bool = True,
     max_pending: int | None = None,
-    byte_budget: int = BYTE_BUDGET,
+    byte_budget: int | None = None,
     mesh: Mesh | None = None,
 ) -> Algorithm:
     """Bayesian optimization of a space.
@@ -131,23 +138,24 @@ def bayesopt(
             `(posterior, X, best_f) -> [k]` in standardised units of y, whose batches imagine chosen and pending points
             at their mean (`believer`). `batch_log_ei()` by default, `batch_log_nei()` for noisy objectives.
         optimizer: how it is maximised; `multistart` by default.
-        num_restarts: starts of the default optimizer.
-        raw_samples: raw samples of the default optimizer.
+        num_restarts: starts of the default optimizer, 10 by default.
+        raw_samples: raw samples of the default optimizer, 512 by default.
         output_transform: a monotone map of the values that the surrogate sees, or None; what is stored and told stays
             as it is. By default values worse than the median count by their rank only (`surrogates.half_rank`), which
             suits objectives that are very bad in places; with gradients they are compressed (`surrogates.log_tail`)
             while gradients are believed.
         noisy: whether evaluations of one point differ by more than a little. Then the default acquisition is noisy
-            expected improvement, and the default surrogate expects a noise variance of about e^-4 of the values'.
-            Figures in `loop._defaults`.
+            expected improvement, the default surrogate expects a noise variance of about e^-4 of the values', and
+            points may be asked for again where that pays, so that a finite space is never exhausted. Figures in
+            `loop._defaults`.
         gradients: whether `tell` takes gradients of y, which the default surrogate (`gradient_gp` with warped inputs)
             learns from as long as the values do not contradict them. An `output_transform` changes gradients by its
             slope; where that is 0, they are left out.
         joint: whether the q points, chosen one after another, are then moved together along the gradient of their joint
             utility, where the acquisition has one. Figures in `POLISH_EVALS`.
         max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
-        byte_budget: about how many bytes the default optimizer may hold while it evaluates points; more points than fit
-            are evaluated in turn.
+        byte_budget: about how many bytes the default optimizer may hold while it evaluates points, 256 MiB by default;
+            more points than fit are evaluated in turn.
         mesh: devices (a `jax.sharding.Mesh` of one axis) among which the default optimizer divides its restarts and raw
             samples.
 
@@ -156,7 +164,9 @@ def bayesopt(
         called: float64 inside `bojax.run` and `Study`, or in a scope `with jax.enable_x64(True)`.
 
     Raises:
-        ValueError: when a number is out of range.
+        ValueError: when a number is out of range, or an argument would have no effect: `num_restarts`, `raw_samples`,
+            `byte_budget` or `mesh` beside `optimizer`, `gradients` beside a surrogate that does not learn from them.
+        TypeError: when surrogate, acquisition or optimizer is none.
 
     Example:
         >>> import jax, bojax
@@ -174,12 +184,14 @@ def bayesopt(
         ("q", q, 1),
         ("capacity", capacity, 1),
         ("num_initial", num_initial, 1),
-        ("byte_budget", byte_budget, 1),
+        ("byte_budget", 1 if byte_budget is None else byte_budget, 1),
     ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
+    sizes = {"num_restarts": num_restarts, "raw_samples": raw_samples, "byte_budget": byte_budget, "mesh": mesh}
+    check_parts(space, surrogate, acquisition, optimizer, gradients=gradients, sizes=sizes)
     if output_transform == "auto":
         output_transform = log_tail if gradients else half_rank
         fallback_transform = half_rank  # sees the same after log_tail, which keeps the order and the better half
@@ -197,17 +209,19 @@ def bayesopt(
         acquisition = believer(acquisition, in_logs=acquisition in (log_ei, log_pi))
     joint = joint and q > 1 and acquisition.joint is not None and lattice.cardinality is None
 
-    def optimizer_for(capacity, dtype):
+    def optimizer_for(lattice, capacity, dtype):
         if optimizer is not None:
             return optimizer
         # Covariances, their products with the factor, and samples; their gradients hold as much again.
         row_bytes = 2 * jnp.finfo(dtype).bits // 8 * (3 * capacity + 6 * acquisition.num_samples)
-        max_rows = max(1, byte_budget // row_bytes)
-        sizes = {"num_restarts": num_restarts, "raw_samples": raw_samples}
+        max_rows = max(1, (BYTE_BUDGET if byte_budget is None else byte_budget) // row_bytes)
+        given = {"num_restarts": num_restarts, "raw_samples": raw_samples}
+        sizes = {name: value for name, value in given.items() if value is not None}
         return multistart(lattice, **sizes, max_rows=max_rows, mesh=mesh)
 
-    optimizer_for(capacity, jnp.float32)  # complains about bad numbers now
+    optimizer_for(lattice, capacity, jnp.float32)  # complains about bad numbers now
 
+    @keyed_init
     def init(key):
         observations = data.empty(space.num_dims, capacity, gradients=gradients)
         dtype = observations.X.dtype
@@ -218,27 +232,32 @@ def bayesopt(
             shift=random_shift(key, space.num_dims),
         )
 
-    @jax.jit
-    def ask(key, state):
-        chosen_optimizer = optimizer_for(state.observations.capacity, state.observations.X.dtype)
+    @compiled_ask
+    def ask(key, state, held=None):
+        here = lattice.hold(held)
+        chosen_optimizer = optimizer_for(here, state.observations.capacity, state.observations.X.dtype)
+        settings = {"output_transform": output_transform, "joint": joint, "repeats": noisy}
 
         def model_based(design):
-            parts = (lattice, surrogate, acquisition, chosen_optimizer)
-            return _suggest(key, *parts, state, design, output_transform=output_transform, joint=joint)
+            return _suggest(key, here, surrogate, acquisition, chosen_optimizer, state, design, **settings)
 
-        X, params, info = space_filling(lattice, state, q, num_initial, model_based)
+        X, params, info = space_filling(here, state, q, num_initial, model_based)
+        if noisy:
+            info = info._replace(valid=jnp.ones(q, bool))
         status = status_of(info.status, state, info.valid)
         state = state._replace(params=params, pending=data.add_pending(state.pending, X, info.valid))
         return X, state, info._replace(status=status)
 
-    def tell(state, X, y, noise_var=None, grad=None):
-        return tell_state(space, state, X, y, noise_var, grad=grad)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
+    predict = predictor(surrogate, lambda told: seen_by_surrogate(told, output_transform))
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, repeats=noisy, predict=predict)
 
 
 def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: int, model_based):
-    """The points of an `ask`: the initial design until `num_initial` points are told or pending, then the model's.
+    """The points of an `ask`: the design until `num_initial` points are told or pending and values differ, then the
+    model's.
 
     Args:
         lattice: the columns of the cube.
@@ -249,17 +268,16 @@ def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: i
     """
     observations, pending = state.observations, state.pending
     seen = seen_points(observations, pending, q)
-    X = design_points(lattice, state.shift, seen, q, num_initial, observations.X.dtype)
-    design = replace_seen(lattice, X, seen)
+    filling = design(lattice, state.shift, seen, q, num_initial, observations.X.dtype)
     num_told = observations.count + jnp.sum(pending.mask, dtype=jnp.int32)
-    too_few = jnp.sum(observations.mask) < min(2, num_initial)
+    says_nothing = is_constant(observations.y, observations.mask)
 
     def initial(design):
         nan = jnp.full(q, jnp.nan, observations.X.dtype)
         info = BayesoptInfo(jnp.int32(Status.INITIAL), design[1], nan, nan[0], jnp.int32(0))
         return design[0], state.params, info
 
-    return jax.lax.cond((num_told < num_initial) | too_few, initial, model_based, design)
+    return jax.lax.cond((num_told < num_initial) | says_nothing, initial, model_based, filling)
 
 
 def seen_by_surrogate(observations: data.Observations, transform: OutputTransform | None) -> data.Observations:
@@ -271,10 +289,10 @@ def seen_by_surrogate(observations: data.Observations, transform: OutputTransfor
 def observed(observations: data.Observations, transform: OutputTransform | None) -> data.Observations:
     """What the surrogate sees of the observations: failures as the worst value, all values transformed."""
     seen = _with_failures(observations)
-    return seen if transform is None else seen._replace(y=transform(seen.y, seen.mask))
+    return seen if transform is None else transformed(seen, transform)
 
 
-def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, *, output_transform, joint):
+def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, *, output_transform, joint, repeats):
     """Fit, condition, and choose q points one after another; the design's where that is not finite."""
     q = design[0].shape[0]
     keys = jax.random.split(key, q + 2)
@@ -284,24 +302,28 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, *, 
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()
     best_f, center = incumbent(posterior, observations)
-    context = Context(best_f, data_seen.X, data_seen.mask, pending.X, pending.mask)
+    context = Context(best_f, data_seen.X, data_seen.mask, pending.X, pending.mask, typical_noise(data_seen))
     if state.failures is not None:
         categories = tuple(i for i, categorical in enumerate(lattice.is_categorical) if categorical)
         acquisition = with_success(acquisition, fit_success(observations, categorical_dims=categories))
     chosen = acquisition.begin(keys[q + 1], posterior, context, q)
     seen = seen_points(observations, pending, q)
+    avoided = Seen(seen.X, jnp.zeros_like(seen.mask)) if repeats else seen
 
     def choose(key, chosen, seen):
-        x, candidate = optimizer(key, lambda X: acquisition.value(chosen, X), seen, center)
+        x, candidate = optimizer(key, lambda X: acquisition.value(chosen, lattice.pin(X)), seen, lattice.pin(center))
         usable = jnp.isfinite(candidate.raw_value)  # an acquisition that is NaN everywhere counts as -inf
         return jnp.where(usable, lattice.snap(x), jnp.nan), candidate.value, candidate.valid
 
     if q == 1:
-        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], chosen, seen))
+        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], chosen, avoided))
     else:
-        X, values, valid = _choose_greedily(choose, acquisition, keys[:q], chosen, seen)
+        X, values, valid = _choose_greedily(choose, acquisition, keys[:q], chosen, avoided, repeats=repeats)
         if joint:
-            X = _polish(lattice, acquisition, chosen, X)
+            polished = _polish(lattice, acquisition, chosen, X)
+            X = polished if repeats else keep_apart(lattice, polished, X, seen)
+    if lattice.cardinality is None and not repeats:
+        X, _ = replace_seen(lattice, X, seen, design[0])
 
     ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.isfinite(best_f)
     info = BayesoptInfo(
@@ -314,7 +336,7 @@ def _suggest(key, lattice, surrogate, acquisition, optimizer, state, design, *, 
     return jnp.where(ok, X, design[0]), params, info
 
 
-def _choose_greedily(choose, acquisition, keys, chosen, seen):
+def _choose_greedily(choose, acquisition, keys, chosen, seen, *, repeats):
     """Choose points one after another, each in the light of those before it."""
     q = keys.shape[0]
     first_spare = seen.X.shape[0] - q
@@ -323,9 +345,23 @@ def _choose_greedily(choose, acquisition, keys, chosen, seen):
         chosen, seen = carry
         i, key = item
         x, value, valid = choose(key, chosen, seen)
-        return (acquisition.add(chosen, x), mark_seen(seen, first_spare + i, x)), (x, value, valid)
+        after = seen if repeats else mark_seen(seen, first_spare + i, x)
+        return (acquisition.add(chosen, x), after), (x, value, valid)
 
     return jax.lax.scan(step, (chosen, seen), (jnp.arange(q, dtype=jnp.int32), keys))[1]
+
+
+def keep_apart(lattice: Lattice, moved: Float[Array, "q d"], X: Float[Array, "q d"], seen: Seen) -> Float[Array, "q d"]:
+    """The moved points, but where one came to a seen place or to an earlier one of them, where it was before."""
+    q = X.shape[0]
+    first_spare = seen.X.shape[0] - q
+
+    def place(seen, item):
+        i, x, before = item
+        x = jnp.where(is_seen(lattice, x[None], seen.X, seen.mask)[0], before, x)
+        return mark_seen(seen, first_spare + i, x), x
+
+    return jax.lax.scan(place, seen, (jnp.arange(q, dtype=jnp.int32), moved, X))[1]
 
 
 def _polish(lattice, acquisition, chosen, X):
@@ -336,7 +372,7 @@ def _polish(lattice, acquisition, chosen, X):
 
     def value_and_grad(flat, active):
         del active
-        value, pullback = jax.vjp(lambda flat: acquisition.joint(chosen, flat.reshape(-1, q, d)), flat)
+        value, pullback = jax.vjp(lambda flat: acquisition.joint(chosen, lattice.pin(flat.reshape(-1, q, d))), flat)
         return -value, -pullback(jnp.ones_like(value))[0]
 
     start = X.reshape(1, q * d)
@@ -367,6 +403,14 @@ def _with_failures(observations):
     worst = jnp.min(jnp.where(observations.mask, observations.y, jnp.inf))
     X = jnp.where(finite_X[:, None], observations.X, 0.5)
     return observations._replace(X=X, y=jnp.where(failed, worst, observations.y), mask=observations.mask | failed)
+
+
+def typical_noise(observations):
+    """Mean of the noise variances that were told, in squared standard deviations of y; 0 where none was."""
+    _, scale = standardize(observations.y, observations.mask)
+    told = told_noise(observations, scale)
+    known = observations.mask & ~jnp.isnan(told)
+    return jnp.sum(jnp.where(known, told, 0.0)) / jnp.maximum(jnp.sum(known), 1)
 
 
 def incumbent(posterior, observations):

@@ -26,7 +26,7 @@ from bojax._types import Array, Bool, Float, Int
 from bojax.acquisition import AcquisitionFn, BatchAcquisition, batch_log_ei, per_cost
 from bojax.acquisition._cost import cooled
 from bojax.acquisition._prior import on_params
-from bojax.loop._algorithm import Algorithm, tell_state
+from bojax.loop._algorithm import Algorithm, compiled_ask, keyed_init, tell_state
 from bojax.loop._bayesopt import BayesoptState, bayesopt
 from bojax.loop._defaults import surrogate_for
 from bojax.space import Space
@@ -123,6 +123,7 @@ def cost_aware(
     known = None if cost is None else on_params(space, lambda params: jnp.log(cost(params)))
     model = surrogate_for(space, cost_surrogate, "cost_surrogate")
 
+    @keyed_init
     def init(key):
         state = plain.init(key)
         observations = state.observations
@@ -130,8 +131,8 @@ def cost_aware(
         params = () if known is not None else model.init(space.num_dims, observations.X.dtype)
         return CostAwareState(*state._replace(observations=observations._replace(cost=costs)), cost_params=params)
 
-    @jax.jit
-    def ask(key, state):
+    @compiled_ask
+    def ask(key, state, held=None):
         fit_key, key = jax.random.split(key)
         observations = state.observations
         if known is not None:
@@ -145,12 +146,12 @@ def cost_aware(
         weighed = per_cost(acquisition, log_cost, exponent=exponent)
         inner = bayesopt(space, acquisition=weighed, capacity=capacity, **settings)
         without_costs = observations._replace(cost=None)
-        X, new, info = inner.ask(key, BayesoptState(without_costs, *state[1:5]))
+        X, new, info = inner.ask(key, BayesoptState(without_costs, *state[1:5]), held)
         state = CostAwareState(observations, *new[1:], cost_params=params)
         return X, state, CostAwareInfo(*info, cost=jnp.exp(log_cost(X)), spent=spent)
 
-    def tell(state, X, y, noise_var=None, cost=None):
-        return tell_state(space, state, X, y, noise_var, cost)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
     return plain._replace(init=init, ask=ask, tell=tell)
 

@@ -1,5 +1,6 @@
 """What an algorithm does where nothing else is asked for: the size of its initial design, and its surrogate."""
 
+from bojax.loop._arguments import check_surrogate
 from bojax.space import Space
 from bojax.surrogates import Inputs, Surrogate, bound, gp, gradient_gp, half_rank, learned_noise, matern52, warped
 from bojax.surrogates._output import OutputTransform
@@ -32,8 +33,7 @@ def surrogate_for(space: Space, surrogate: Surrogate | None, name: str = "surrog
     """
     if surrogate is None:
         return default_surrogate(space)
-    if isinstance(surrogate, type) or not all(hasattr(surrogate, field) for field in ("init", "fit", "posterior")):
-        raise TypeError(f"`{name}` must be a bojax.surrogates.Surrogate, such as gp(), got {surrogate!r}.")
+    check_surrogate(surrogate, name)
     return bound(surrogate, Inputs(space.num_values, space.is_categorical), name)
 
 

@@ -8,14 +8,11 @@ from bojax._qmc import shifted, sobol_integers
 from bojax._types import Array, Bool, Float, Int
 from bojax.data import next_capacity
 from bojax.optim import Lattice, Seen
-from bojax.optim._lattice import is_seen, nearby_unseen
+from bojax.optim._lattice import SAME, is_seen, nearby_unseen
 
 DESIGN_SIZE = 4096
-"""Most points of the sequence that are looked at."""
-
-SAME = 1e-5
-"""Points closer than this in every dimension are the same one, after a detour through native values and a storage.
-Points of the sequence are at least 1 / DESIGN_SIZE apart in every continuous dimension."""
+"""Most points of the sequence that are looked at. They are at least 1 / DESIGN_SIZE apart in every continuous
+dimension, far more than `optim._lattice.SAME`."""
 
 
 def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initial: int, dtype) -> Float[Array, "q d"]:
@@ -41,6 +38,17 @@ def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initia
     return candidates[order[:q]]
 
 
+def design(
+    lattice: Lattice, shift: Array, seen: Seen, q: int, num_initial: int, dtype
+) -> tuple[Float[Array, "q d"], Bool[Array, "q"]]:
+    """The next q points of the design, none twice, and which of them are new; arguments as in `design_points`."""
+    if lattice.cardinality is None and lattice.held is None:
+        return design_points(lattice, shift, seen, q, num_initial, dtype), jnp.ones(q, bool)
+    # Held coordinates or few values make points of the sequence fall together.
+    points = design_points(lattice, shift, seen, 4 * q + 16, num_initial, dtype)
+    return replace_seen(lattice, points[:q], seen, points)
+
+
 def seen_points(observations: data.Observations, pending: data.Pending, num_spare: int) -> Seen:
     """Everything told (failed evaluations too) or pending, with spare rows at the end."""
     num_dims = observations.X.shape[-1]
@@ -55,25 +63,31 @@ def mark_seen(seen: Seen, row: Int[Array, ""], x: Float[Array, "d"]) -> Seen:
     return Seen(X=seen.X.at[row].set(x), mask=seen.mask.at[row].set(True))
 
 
-def replace_seen(lattice: Lattice, X: Float[Array, "q d"], seen: Seen) -> tuple[Float[Array, "q d"], Bool[Array, "q"]]:
-    """On a finite space, replace what was seen before (or stands twice in X) by unseen neighbours.
+def replace_seen(
+    lattice: Lattice, X: Float[Array, "q d"], seen: Seen, others: Float[Array, "m d"]
+) -> tuple[Float[Array, "q d"], Bool[Array, "q"]]:
+    """Replace what was seen before, or stands twice in X: no place is evaluated twice.
 
     Args:
         lattice: the columns of the cube.
         X: [q, d] points.
         seen: points not to repeat; its last q rows are spare.
+        others: [m, d] what to take instead, in this order, where the space is infinite; in a finite one unseen
+            neighbors are taken.
 
     Returns:
-        The points, and which of them are new; all are, unless the space is exhausted.
+        The points, and which of them are new; all are, unless a finite space is exhausted.
     """
     q = X.shape[0]
-    if lattice.cardinality is None:
-        return X, jnp.ones(q, bool)
     first_spare = seen.X.shape[0] - q
 
     def place(seen, item):
         i, x = item
-        other, any_left = nearby_unseen(lattice, x, seen.X, seen.mask)
+        if lattice.cardinality is None:
+            fresh = ~is_seen(lattice, others, seen.X, seen.mask)
+            other, any_left = others[jnp.argmax(fresh)], jnp.bool_(True)
+        else:
+            other, any_left = nearby_unseen(lattice, x, seen.X, seen.mask)
         x = jnp.where(is_seen(lattice, x[None], seen.X, seen.mask)[0], other, x)
         return mark_seen(seen, first_spare + i, x), (x, any_left)
 

@@ -28,10 +28,13 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._types import Array, Bool, Float, Int
+from bojax.acquisition._checks import check_acquisition, is_log_improvement
 from bojax.data import Observations
-from bojax.loop._algorithm import Algorithm
+from bojax.loop._algorithm import Algorithm, compiled_ask, lattice_of
 from bojax.loop._bayesopt import bayesopt, incumbent, seen_by_surrogate
 from bojax.loop._defaults import default_gradient_surrogate
+from bojax.loop._design import seen_points
+from bojax.optim._lattice import is_seen
 from bojax.space import Space
 from bojax.surrogates import log_tail
 from bojax.surrogates._standardize import standardize
@@ -73,13 +76,15 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
     Args:
         space: what to search. Local steps move Floats only.
         noisy: see `bayesopt`.
-        arguments: further ones of `bayesopt`, but for the surrogate, the acquisition and the output transform.
+        arguments: further ones of `bayesopt`, but for the surrogate and the output transform. The acquisition may be
+            `batch_log_ei(...)`, `batch_log_nei(...)` or `log_ei`.
 
     Returns:
         An `Algorithm` whose `ask` gives a `HybridInfo`, and whose `tell` takes `grad`.
 
     Raises:
-        ValueError: see `bayesopt`.
+        ValueError: see `bayesopt`; or the acquisition is none of these.
+        TypeError: an argument that `hybrid` brings itself is given.
 
     Example:
         >>> import jax, bojax
@@ -89,16 +94,32 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
         >>> X.shape
         (1, 1)
     """
+    fixed = [name for name in ("surrogate", "output_transform", "gradients") if name in arguments]
+    if fixed:
+        raise TypeError(
+            f"`{'`, `'.join(fixed)}` must be left out: `hybrid` brings its own, from which its local steps are made. "
+            "For others use bojax.bayesopt(space, gradients=True)."
+        )
+    acquisition = arguments.get("acquisition")
+    if acquisition is not None:
+        check_acquisition(acquisition)
+        if not is_log_improvement(acquisition):
+            raise ValueError(
+                "`acquisition` must be batch_log_ei(), batch_log_nei() or log_ei: a local step competes with the "
+                f"improvement that it expects, got {getattr(acquisition, '__name__', type(acquisition).__name__)}."
+            )
     surrogate = default_gradient_surrogate(space, noisy=noisy)
     base = bayesopt(space, gradients=True, noisy=noisy, surrogate=surrogate, output_transform=log_tail, **arguments)
+    lattice = lattice_of(space)
     moves = ~(jnp.asarray(space.is_categorical) | (jnp.asarray(space.num_values) > 0))
 
-    @jax.jit
-    def ask(key, state):
-        X, after, info = base.ask(key, state)
+    @compiled_ask
+    def ask(key, state, held=None):
+        X, after, info = base.ask(key, state, held)
         modelled = jnp.isfinite(info.acquisition[0]) & after.params.believed  # not the initial design
         seen = seen_by_surrogate(state.observations, log_tail)
-        x, gain = local_step(seen, moves)
+        x, gain = local_step(seen, moves if held is None else moves & jnp.isnan(held))
+        x = lattice.hold(held).snap(x)
         posterior = surrogate.posterior(after.params, seen).standardized()
         mean, var = posterior.mean_var(x[None])
         best, _ = incumbent(posterior, seen)
@@ -106,9 +127,12 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
             gain / standardize(seen.y, seen.mask)[1].scale, mean[0] - best + OPTIMISM * jnp.sqrt(var[0])
         )
         global_gain = jnp.exp(info.acquisition[0])
-        is_new = ~jnp.any(state.pending.mask & jnp.all(jnp.abs(state.pending.X - x[None]) < 1e-6, axis=-1))
+        before = seen_points(state.observations, state.pending, 0)
+        is_new = (
+            ~is_seen(lattice, x[None], before.X, before.mask)[0] & ~is_seen(lattice, x[None], X[1:], info.valid[1:])[0]
+        )
         is_local = modelled & info.valid[0] & is_new & (local_gain > global_gain)
-        X = X.at[0].set(jnp.where(is_local, space.round(x), X[0]))
+        X = X.at[0].set(jnp.where(is_local, x, X[0]))
         pending = data.add_pending(state.pending, X, info.valid)
         gains = {"is_local": is_local, "local_gain": local_gain, "global_gain": global_gain}
         told = HybridInfo(status=info.status, valid=info.valid, acquisition=info.acquisition, **gains)

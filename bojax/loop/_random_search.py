@@ -6,7 +6,16 @@ import jax
 
 from bojax import data
 from bojax._errors import Status
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, Info, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import (
+    MIN_PENDING,
+    Algorithm,
+    Info,
+    compiled_ask,
+    keyed_init,
+    lattice_of,
+    status_of,
+    tell_state,
+)
 from bojax.loop._design import replace_seen, seen_points
 from bojax.space import Space
 
@@ -19,7 +28,7 @@ class RandomSearchState(NamedTuple):
 
 
 def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
-    """Uniformly random points; on a finite space without repetition.
+    """Uniformly random points, none of them twice.
 
     Args:
         space: what to search.
@@ -36,6 +45,7 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
     if q < 1 or capacity < 1:
         raise ValueError(f"`q` and `capacity` must be at least 1, got {q} and {capacity}.")
 
+    @keyed_init
     def init(key):
         del key
         return RandomSearchState(
@@ -43,16 +53,18 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
             pending=data.empty_pending(space.num_dims, max(q, MIN_PENDING)),
         )
 
-    @jax.jit
-    def ask(key, state):
-        seen = seen_points(state.observations, state.pending, q)
-        X = space.sample(key, q, state.observations.X.dtype)
-        X, valid = replace_seen(lattice, X, seen)
+    @compiled_ask
+    def ask(key, state, held=None):
+        seen, dtype = seen_points(state.observations, state.pending, q), state.observations.X.dtype
+        here = lattice.hold(held)
+        X = here.pin(space.sample(key, q, dtype))
+        others = here.pin(space.sample(jax.random.fold_in(key, 1), q + 16, dtype))
+        X, valid = replace_seen(here, X, seen, others)
         status = status_of(Status.OK, state, valid)
         pending = data.add_pending(state.pending, X, valid)
         return X, state._replace(pending=pending), Info(status=status, valid=valid)
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
-from bojax._runtime import ambient_x64, host_scope
+from bojax._alike import Alike, alike
+from bojax._runtime import UserSettings, as_key, as_user, host_scope, own_settings, user_settings
 from bojax._types import Array, Float, Key, Shaped
 from bojax.data import empty_pending, resize
 from bojax.loop._algorithm import Algorithm
+from bojax.space._choices import check_choices
 
 Objective = Callable[[dict[str, Array]], Any]
 PARALLEL = ("auto", "vmap", "map", "shard")
@@ -43,13 +45,14 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
     """
     _check(algorithm, num_steps)
     num_new = num_steps * algorithm.q
+    user, key = user_settings(), as_key(key)
     if isinstance(key, Tracer):
-        state = state if state is None else _with_room(state, num_new)
-        return _study(key, state, algorithm, f, num_steps, ambient_x64())
-    user_x64 = ambient_x64()
+        with own_settings():
+            state = state if state is None else _with_room(state, num_new)
+            return _study(key, state, algorithm, f, num_steps, user)
     with host_scope():
         state = state if state is None else _with_room(state, num_new)
-        return jax.device_get(_run_compiled(key, state, algorithm, f, num_steps, user_x64))
+        return jax.device_get(_run_compiled(alike(algorithm, f), num_steps, user)(key, state))
 
 
 def run_many(
@@ -73,18 +76,20 @@ def run_many(
         ValueError: when `num_steps` is below 1, `keys` is not a vector, or `parallel` is none of these.
     """
     _check(algorithm, num_steps)
+    keys = as_key(keys)
     if jnp.ndim(keys) != 1:
         raise ValueError(f"`keys` must be a vector of keys, got the shape {list(jnp.shape(keys))}.")
     if parallel not in PARALLEL:
         raise ValueError(f"`parallel` must be 'auto', 'vmap', 'map' or 'shard', got {parallel!r}.")
-    user_x64 = ambient_x64()
+    user = user_settings()
     if parallel == "auto":
         several = jax.local_device_count() > 1
         parallel = "shard" if several else "map" if jax.default_backend() == "cpu" else "vmap"
     if isinstance(keys, Tracer):
-        return _many(keys, algorithm, f, num_steps, user_x64, parallel)
+        with own_settings():
+            return _many(keys, algorithm, f, num_steps, user, parallel)
     with host_scope():
-        return jax.device_get(_run_many_compiled(keys, algorithm, f, num_steps, user_x64, parallel))
+        return jax.device_get(_run_many_compiled(alike(algorithm, f), num_steps, user, parallel)(keys))
 
 
 def _check(algorithm, num_steps):
@@ -96,19 +101,25 @@ def _check(algorithm, num_steps):
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
-def _run_compiled(key, state, algorithm, f, num_steps, user_x64):
-    return _study(key, state, algorithm, f, num_steps, user_x64)
+NUM_PROGRAMS = 16
+"""Programs that are kept. An algorithm or an objective that is made anew shares the program of one that is alike."""
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
-def _run_many_compiled(keys, algorithm, f, num_steps, user_x64, parallel):
-    return _many(keys, algorithm, f, num_steps, user_x64, parallel)
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _run_compiled(what: Alike, num_steps: int, user: UserSettings) -> Callable[..., Any]:
+    algorithm, f = what.value
+    return jax.jit(lambda key, state: _study(key, state, algorithm, f, num_steps, user))
 
 
-def _many(keys, algorithm, f, num_steps, user_x64, parallel):
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _run_many_compiled(what: Alike, num_steps: int, user: UserSettings, parallel: str) -> Callable[..., Any]:
+    algorithm, f = what.value
+    return jax.jit(lambda keys: _many(keys, algorithm, f, num_steps, user, parallel))
+
+
+def _many(keys, algorithm, f, num_steps, user, parallel):
     def study(key):
-        return _study(key, None, algorithm, f, num_steps, user_x64)
+        return _study(key, None, algorithm, f, num_steps, user)
 
     if parallel == "vmap":
         return jax.vmap(study)(keys)
@@ -125,7 +136,7 @@ def _many(keys, algorithm, f, num_steps, user_x64, parallel):
     return jax.tree.map(lambda leaf: leaf[:num_studies], finals)
 
 
-def _study(key, state, algorithm, f, num_steps, user_x64):
+def _study(key, state, algorithm, f, num_steps, user):
     key_init, key_steps = jax.random.split(key)
     q = algorithm.q
     slots = None
@@ -139,7 +150,7 @@ def _study(key, state, algorithm, f, num_steps, user_x64):
             pending=empty_pending(algorithm.space.num_dims, 0, dtype),
         )
     dtype = state.observations.X.dtype
-    evaluate = _evaluator(algorithm.space, f, q, dtype, user_x64)
+    evaluate = _evaluator(algorithm.space, f, q, dtype, user)
 
     def step(state, key):
         X, state, _ = algorithm.ask(key, state)
@@ -156,21 +167,22 @@ def _with_room(state, num_new):
     return state._replace(observations=resize(state.observations, told + num_new))
 
 
-def _evaluator(space, f, q, dtype, user_x64) -> Callable[[Float[Array, "q d"]], Float[Array, "q"]]:
+def _evaluator(space, f, q, dtype, user) -> Callable[[Float[Array, "q d"]], Float[Array, "q"]]:
     """`f` as a function of X in the caller's precision, vmapped if it is written for scalars."""
 
     def decode(X):
         params = space.decode(X)
-        if user_x64:
+        if user.enable_x64:
             return params
         return {k: v.astype(jnp.float32) if v.dtype == jnp.float64 else v for k, v in params.items()}
 
     def shape_of(function, num_points):
         shape = (num_points, space.num_dims) if num_points else (space.num_dims,)
         params = jax.eval_shape(decode, jax.ShapeDtypeStruct(shape, dtype))
-        with jax.enable_x64(user_x64):
+        with as_user(user):
             return jax.eval_shape(function, params)
 
+    check_choices(space, f, jax.eval_shape(decode, jax.ShapeDtypeStruct((space.num_dims,), dtype)))
     function = f
     if not _gives(shape_of, f, q, (q,)):
         if not _gives(shape_of, f, 0, ()):
@@ -183,7 +195,7 @@ def _evaluator(space, f, q, dtype, user_x64) -> Callable[[Float[Array, "q d"]], 
 
     def evaluate(X):
         params = decode(X)
-        with jax.enable_x64(user_x64):
+        with as_user(user):
             y = function(params)
         return y.astype(dtype)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from bojax import data
 from bojax._errors import Status
 from bojax._qmc import random_shift
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
 from bojax.loop._bayesopt import (
     BYTE_BUDGET,
     BayesoptInfo,
@@ -27,6 +27,7 @@ from bojax.loop._bayesopt import (
 )
 from bojax.loop._defaults import default_num_initial, surrogate_for
 from bojax.loop._design import replace_seen, seen_points
+from bojax.loop._predict import predictor
 from bojax.optim._multistart import local_search, raw_points
 from bojax.space import Space
 from bojax.surrogates import Surrogate, half_rank, sample_functions
@@ -50,7 +51,7 @@ def thompson(
 ) -> Algorithm:
     """Thompson sampling in batches of any size.
 
-    Points that are pending do not change what is drawn; in finite spaces they are not asked for again.
+    Points that are pending do not change what is drawn; they are not asked for again.
 
     Args:
         space: what to search.
@@ -93,6 +94,7 @@ def thompson(
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
     model = surrogate_for(space, surrogate)
 
+    @keyed_init
     def init(key):
         observations = data.empty(space.num_dims, capacity)
         dtype = observations.X.dtype
@@ -103,8 +105,8 @@ def thompson(
             shift=random_shift(key, space.num_dims),
         )
 
-    def suggest(key, state, design):
-        keys = jax.random.split(key, 4)
+    def suggest(key, state, design, held):
+        keys, here = jax.random.split(key, 4), lattice.hold(held)
         seen_data = observed(state.observations, output_transform)
         params, fit = model.fit(keys[0], seen_data, state.params)
         posterior = model.posterior(params, seen_data).standardized()
@@ -112,13 +114,13 @@ def thompson(
         functions = sample_functions(keys[1], posterior, q, num_features=num_features)
         d, dtype = space.num_dims, seen_data.X.dtype
         bits = jax.random.bits(keys[2], (d + (raw_samples // 4) * (1 + d),), jnp.uint32)
-        raw = raw_points(bits, lattice, raw_samples, seen_data.X[jnp.argmax(means)])
+        raw = raw_points(bits, here, raw_samples, seen_data.X[jnp.argmax(means)])
         lane_bytes = jnp.finfo(dtype).bits // 8 * (3 * (num_features + posterior.X.shape[0]) + 4 * d * d)
         function_bytes = num_restarts * lane_bytes + raw_samples * jnp.finfo(dtype).bits // 8
         size = max(1, min(q, byte_budget // function_bytes))
-        X, values = maximise_each(keys[3], lattice, functions, raw, num_restarts=num_restarts, chunk=size)
+        X, values = maximise_each(keys[3], here, functions, raw, num_restarts=num_restarts, chunk=size)
         seen = seen_points(state.observations, state.pending, q)
-        X, valid = replace_seen(lattice, X, seen)
+        X, valid = replace_seen(here, X, seen, design[0])
         ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.all(jnp.isfinite(values))
         info = BayesoptInfo(
             status=jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32),
@@ -129,17 +131,21 @@ def thompson(
         )
         return jnp.where(ok, X, design[0]), params, info
 
-    @jax.jit
-    def ask(key, state):
-        X, params, info = space_filling(lattice, state, q, num_initial, lambda design: suggest(key, state, design))
+    @compiled_ask
+    def ask(key, state, held=None):
+        def model_based(design):
+            return suggest(key, state, design, held)
+
+        X, params, info = space_filling(lattice.hold(held), state, q, num_initial, model_based)
         status = status_of(info.status, state, info.valid)
         pending = data.add_pending(state.pending, X, info.valid)
         return X, state._replace(params=params, pending=pending), info._replace(status=status)
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
+    predict = predictor(model, lambda told: observed(told, output_transform))
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)
 
 
 def maximise_each(key, lattice, functions: Functions, raw, *, num_restarts: int, chunk: int) -> tuple[Any, Any]:
@@ -165,7 +171,7 @@ def maximise_each(key, lattice, functions: Functions, raw, *, num_restarts: int,
         starts = raw[rows].reshape(-1, d)
 
         def fn(X):  # rows of one function stand together
-            return some.at_own(X.reshape(part[0].shape[0], -1, d)).reshape(-1)
+            return some.at_own(lattice.pin(X).reshape(part[0].shape[0], -1, d)).reshape(-1)
 
         X, values = local_search(key, lattice, fn, starts, jnp.ones((), raw.dtype), MAX_EVALS)
         X, values = X.reshape(-1, num_restarts, d), values.reshape(-1, num_restarts)

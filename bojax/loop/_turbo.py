@@ -19,15 +19,17 @@ from bojax import data
 from bojax._errors import Status
 from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, lattice_of, status_of, tell_state
+from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
 from bojax.loop._bayesopt import observed
 from bojax.loop._defaults import default_num_initial, surrogate_for
-from bojax.loop._design import design_points, replace_seen, seen_points
+from bojax.loop._design import design, replace_seen, seen_points
+from bojax.loop._predict import predictor
 from bojax.loop._regions import Rules, candidates, replay, starting
 from bojax.optim._lattice import is_seen
 from bojax.space import Space
 from bojax.surrogates import Surrogate, half_rank, sample_functions
 from bojax.surrogates._output import OutputTransform
+from bojax.surrogates._standardize import is_constant
 
 
 class TurboState(NamedTuple):
@@ -84,7 +86,7 @@ def turbo(
 
     Nothing but told points, in their order, and pending ones decides on a suggestion (and the key): a study that is
     restored from them goes on with the same points. Failed evaluations count as no success. Pending points fill
-    designs, and are not asked for again in finite spaces; functions are drawn without them.
+    designs, and are not asked for again; functions are drawn without them.
 
     Args:
         space: what to search.
@@ -138,62 +140,65 @@ def turbo(
     rules = Rules(num_regions, num_initial, q, success_tolerance, failure_tolerance)
     model = surrogate_for(space, surrogate)
 
+    @keyed_init
     def init(key):
         observations = data.empty(d, capacity)
         pending = data.empty_pending(d, max_pending, observations.X.dtype)
         return TurboState(observations, pending, random_shift(key, d))
 
-    def scored(key, state, regions, member, index):
+    def scored(key, state, regions, member, index, here):
         """Candidates of a region, a drawn function of each of the q points at all of them, and the fit's success."""
         keys = jax.random.split(key, 3)
         center = regions.center[index]
         seen = observed(local_data(state.observations, member == index, center, max_local), output_transform)
         params, fit = model.fit(keys[0], seen, model.init(d, center.dtype))
         posterior = model.posterior(params, seen)
-        X = candidates(keys[1], lattice, center, regions.length[index], lengthscales(posterior), num_candidates)
+        X = candidates(keys[1], here, center, regions.length[index], lengthscales(posterior), num_candidates)
         values = sample_functions(keys[2], posterior, q, num_features=num_features).at_all(X)
         return X, values, fit.loss, fit.ok
 
-    def suggest(key, state, regions, member, design):
+    def suggest(key, state, regions, member, filling, here):
         keys = jax.random.split(key, num_regions)
         X, values, loss, fit_ok = jax.lax.map(
-            lambda item: scored(item[0], state, regions, member, item[1]), (keys, jnp.arange(num_regions))
+            lambda item: scored(item[0], state, regions, member, item[1], here), (keys, jnp.arange(num_regions))
         )
         X, values = X.reshape(-1, d), jnp.moveaxis(values, 0, 1).reshape(q, -1)
         seen = seen_points(state.observations, state.pending, q)
-        old = is_seen(lattice, X, seen.X, seen.mask) | jnp.any(jnp.all(X[:, None] == regions.center[None], -1), axis=1)
+        old = jnp.any(jnp.all(X[:, None] == regions.center[None], -1), axis=1)
+        if lattice.cardinality is not None:
+            old |= is_seen(lattice, X, seen.X, seen.mask)
         rows = largest_of_each(jnp.where(old[None, :] | jnp.isnan(values), -jnp.inf, values))
-        points, valid = replace_seen(lattice, X[rows], seen)
+        points, valid = replace_seen(here, X[rows], seen, filling[0])
         ok = jnp.all(fit_ok) & jnp.all(jnp.isfinite(points)) & jnp.all(jnp.isfinite(values))
         status = jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32)
         region = jnp.where(ok, rows // num_candidates, -1).astype(jnp.int32)
-        valid = jnp.where(ok, valid, design[1])
-        return jnp.where(ok, points, design[0]), status, valid, region, loss
+        valid = jnp.where(ok, valid, filling[1])
+        return jnp.where(ok, points, filling[0]), status, valid, region, loss
 
-    @jax.jit
-    def ask(key, state):
-        observations = state.observations
+    @compiled_ask
+    def ask(key, state, held=None):
+        observations, here = state.observations, lattice.hold(held)
         regions, member = replay(rules, observations, state.pending)
         seen = seen_points(observations, state.pending, q)
-        sequence = design_points(lattice, state.shift, seen, q, num_initial * num_regions, observations.X.dtype)
-        design = replace_seen(lattice, sequence, seen)
+        filling = design(here, state.shift, seen, q, num_initial * num_regions, observations.X.dtype)
 
         def initial(_):
             region, loss = jnp.full(q, -1, jnp.int32), jnp.full(num_regions, jnp.nan, observations.X.dtype)
-            return design[0], jnp.int32(Status.INITIAL), design[1], region, loss
+            return filling[0], jnp.int32(Status.INITIAL), filling[1], region, loss
 
         def model_based(_):
-            return suggest(key, state, regions, member, design)
+            return suggest(key, state, regions, member, filling, here)
 
-        young = jnp.any(starting(rules, regions))
+        young = jnp.any(starting(rules, regions)) | is_constant(observations.y, observations.mask)
         X, status, valid, region, loss = jax.lax.cond(young, initial, model_based, None)
         info = TurboInfo(status_of(status, state, valid), valid, region, regions.length, regions.restarts, loss)
         return X, state._replace(pending=data.add_pending(state.pending, X, valid)), info
 
-    def tell(state, X, y, noise_var=None):
-        return tell_state(space, state, X, y, noise_var)
+    def tell(state, X, y, noise_var=None, **columns):
+        return tell_state(space, state, X, y, noise_var, **columns)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
+    predict = predictor(model, lambda told: observed(told, output_transform))
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)
 
 
 def local_data(
@@ -210,7 +215,7 @@ def local_data(
         y=jnp.where(mine, observations.y[rows], 0.0),
         mask=mine & observations.mask[rows],
         count=jnp.sum(mine, dtype=jnp.int32),
-        noise_var=None if noise_var is None else jnp.where(mine, noise_var[rows], 0.0),
+        noise_var=None if noise_var is None else jnp.where(mine, noise_var[rows], jnp.nan),
     )
 
 

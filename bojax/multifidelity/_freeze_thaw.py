@@ -23,7 +23,7 @@ import numpy as np
 
 from bojax import data
 from bojax._qmc import sobol
-from bojax._runtime import host_scope
+from bojax._runtime import as_key, host_scope
 from bojax._types import Array, Bool, Float, Int, Key
 from bojax.acquisition import log_ei
 from bojax.acquisition._weighted import FAILURE_AVERSION
@@ -130,6 +130,7 @@ def freeze_thaw(
     settings |= {"rungs": list(rungs), "max_steps": rungs[-1]}
     kept = kept_in(storage, name, checkpoint, objective, "freeze_thaw", settings)
     design_key, train_key, fit_key, choose_key = jax.random.split(jax.random.key(seed), 4)
+    design_key, fit_key, choose_key = (as_key(key) for key in (design_key, fit_key, choose_key))
     basket = Basket(objective, space, rungs, train_key, kept)
     with host_scope():
         design = np.asarray(space.round(sobol(design_key, num_initial, space.num_dims)))

@@ -5,6 +5,7 @@ Members train side by side; every so often the worst take over parameters and hy
 of it is one `lax.scan`.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,9 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bojax._alike import Alike, alike
+from bojax._runtime import as_key
 from bojax._types import Key
+from bojax.multifidelity._reads import check_reads
 from bojax.multifidelity._trainable import Program, Trainable
 from bojax.space import Float, Space, to_space
+
+NUM_PROGRAMS = 16
+"""Compiled runs that are kept."""
 
 
 class PBTResult(NamedTuple):
@@ -95,22 +102,18 @@ def pbt(
     middle = np.asarray(space.from_params(params), float)
     tuned = np.array([name in names for name in space])
     program = objective.program(objective.structure(_row(space, middle)))
+    check_reads(objective, _rows(space, middle), names)
     sign = 1.0 if objective.direction == "maximize" else -1.0
-    trace = _compiled_run(
-        jax.random.key(seed),
-        jnp.asarray(middle, jnp.float32),
-        jnp.asarray(tuned),
-        program=program,
-        space=space,
-        metric=objective.metric,
-        sign=sign,
-        population=population,
-        num_rounds=num_rounds,
-        interval=interval,
-        num_replaced=max(1, int(share * population)),
-        step=step,
-        resample=resample,
-    )
+    static = {
+        "space": space,
+        "metric": objective.metric,
+        "sign": sign,
+        "population": population,
+        "num_rounds": num_rounds,
+        "num_replaced": max(1, int(share * population)),
+    }
+    arrays = (jax.random.key(seed), jnp.asarray(middle, jnp.float32), jnp.asarray(tuned))
+    trace = _compiled_run(alike(program), **static)(*arrays, interval=interval, step=step, resample=resample)
     return _result(jax.device_get(trace), space, names, objective.metric, sign, interval)
 
 
@@ -139,6 +142,7 @@ def run_pbt(
         program: the training run; see `pbt` for the others.
     """
     draw_key, init_key, rounds_key = jax.random.split(key, 3)
+    draw_key, rounds_key = as_key(draw_key), as_key(rounds_key)
     X = jnp.where(tuned, jax.random.uniform(draw_key, (population, middle.shape[0]), middle.dtype), middle)
     state = jax.vmap(program.init)(jax.random.split(init_key, population), space.decode(X))
 
@@ -158,25 +162,26 @@ def run_pbt(
     return jax.lax.scan(turn, (X, state), jax.random.split(rounds_key, num_rounds))[1]
 
 
-_compiled_run = jax.jit(
-    run_pbt, static_argnames=("program", "space", "metric", "sign", "population", "num_rounds", "num_replaced")
-)
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _compiled_run(what: Alike, **static: Any) -> Any:
+    """`run_pbt` of programs that are alike."""
+    return jax.jit(functools.partial(run_pbt, program=what.value[0], **static))
 
 
 def exploit(key: Key, values: jax.Array, num_replaced: int) -> jax.Array:
     """Truncation selection: [n] whose state each member takes over. The worst take one of the best at random."""
     order = jnp.argsort(-values)
     best, worst = order[:num_replaced], order[-num_replaced:]
-    chosen = best[jax.random.randint(key, (num_replaced,), 0, num_replaced)]
+    chosen = best[jax.random.randint(key, (num_replaced,), 0, num_replaced, jnp.int32)]
     return jnp.arange(values.shape[0], dtype=order.dtype).at[worst].set(chosen)
 
 
 def explore(key: Key, X: jax.Array, tuned: jax.Array, step: Any, resample: Any) -> jax.Array:
     """[n, d] points changed in the tuned columns: moved by plus or minus `step`, or drawn anew."""
     sign_key, anew_key, draw_key = jax.random.split(key, 3)
-    signs = jnp.where(jax.random.bernoulli(sign_key, shape=X.shape), 1.0, -1.0).astype(X.dtype)
+    signs = jnp.where(jax.random.bernoulli(sign_key, jnp.asarray(0.5, X.dtype), X.shape), 1.0, -1.0).astype(X.dtype)
     moved = jnp.clip(X + step * signs, 0.0, 1.0)
-    anew = jax.random.bernoulli(anew_key, resample, X.shape)
+    anew = jax.random.bernoulli(anew_key, jnp.asarray(resample, X.dtype), X.shape)
     return jnp.where(tuned, jnp.where(anew, jax.random.uniform(draw_key, X.shape, X.dtype), moved), X)
 
 
@@ -202,7 +207,12 @@ def _result(trace: Trace, space: Space, names: list[str], metric: str, sign: flo
 
 
 def _row(space: Space, x: np.ndarray) -> dict[str, Any]:
-    return {name: np.asarray(column)[0] for name, column in space.decode(jnp.asarray(x)[None]).items()}
+    return {name: column[0] for name, column in _rows(space, x).items()}
+
+
+def _rows(space: Space, x: np.ndarray) -> dict[str, np.ndarray]:
+    """The native values of one point, arrays [1]."""
+    return {name: np.asarray(column) for name, column in space.decode(jnp.asarray(x)[None]).items()}
 
 
 def _check(space, names, fixed, population, num_rounds, num_steps, share, step, resample):

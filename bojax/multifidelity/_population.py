@@ -20,7 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bojax._alike import Alike, alike
+from bojax._runtime import as_user, user_settings
 from bojax._types import Array, Shaped
+from bojax.multifidelity._reads import check_reads
 from bojax.multifidelity._trainable import Program, Trainable
 
 Members = Sequence[int] | np.ndarray
@@ -75,7 +78,7 @@ class Population:
         self.programs: set[tuple[str, Hashable, int]] = set()
         self._num_workers = num_workers or default_workers()
         self._places: dict[int, tuple[Chunk, int]] = {}  # member -> where its state is
-        self.add(keys, hparams)
+        self.add(keys, hparams, look=True)
 
     @property
     def members(self) -> np.ndarray:
@@ -92,13 +95,15 @@ class Population:
         """Steps of all members together."""
         return sum(self.steps)
 
-    def add(self, keys: Shaped[Array, "..."], hparams: Mapping[str, Any]) -> np.ndarray:
+    def add(self, keys: Shaped[Array, "..."], hparams: Mapping[str, Any], *, look: bool = False) -> np.ndarray:
         """New members, before their first step; gives their numbers. Arguments as for the class."""
         n = keys.shape[0]
         columns = {name: np.asarray(column) for name, column in hparams.items()}
         for name, column in columns.items():
             if column.shape != (n,):
                 raise ValueError(f"`hparams[{name!r}]` must have the shape [{n}], got {list(column.shape)}.")
+        if look and n:
+            check_reads(self.objective, columns)
         numbers = np.arange(n) + len(self.steps)
         rows = [{name: column[i] for name, column in columns.items()} for i in range(n)]
         structures = [self.objective.structure(row) for row in rows]
@@ -212,10 +217,10 @@ class Population:
 
         if self._num_workers == 1 or len(chunks) < 2:
             return [one(chunk) for chunk in chunks]
-        scope = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # a scope of this thread, to be entered in the workers
+        user = user_settings()  # of this thread
 
         def in_scope(chunk):
-            with jax.enable_x64(scope):
+            with as_user(user):
                 return one(chunk)
 
         with ThreadPoolExecutor(self._num_workers) as pool:
@@ -249,7 +254,14 @@ def default_workers() -> int:
 
 @functools.lru_cache(maxsize=MAX_STRUCTURES)
 def _vmapped(program: Any) -> Program:
+    """The functions of a program, compiled once for it and for programs that are alike."""
+    return _compiled(alike(program))
+
+
+@functools.lru_cache(maxsize=MAX_STRUCTURES)
+def _compiled(what: Alike) -> Program:
     """The functions of a program, vmapped and jitted once, so that every population shares what was compiled."""
+    (program,) = what.value
     return Program(
         jax.jit(jax.vmap(program.init)),
         jax.jit(jax.vmap(program.advance, in_axes=(0, 0, None))),

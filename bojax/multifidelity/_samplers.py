@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bojax._runtime import host_scope
+from bojax._alike import Alike
+from bojax._runtime import as_key, host_scope, under_own_settings
 from bojax._types import Key
 from bojax.loop import Algorithm, bayesopt, restore
 from bojax.multifidelity._history import Recorder
@@ -27,11 +28,13 @@ def random_sampler(space: Space) -> Sampler:
     return sample
 
 
+@under_own_settings
 def sampled(space: Space, key: Key, numbers: np.ndarray) -> np.ndarray:
     """Points [n, d] that depend on `key` and their numbers [n] only."""
-    return np.asarray(_sampled(space, key, jnp.asarray(_padded(numbers), jnp.uint32)), float)[: len(numbers)]
+    return np.asarray(_sampled(space, as_key(key), jnp.asarray(_padded(numbers), jnp.uint32)), float)[: len(numbers)]
 
 
+@under_own_settings
 def decoded(space: Space, X: np.ndarray) -> dict[str, np.ndarray]:
     """The hyperparameters at points of the unit cube, NumPy arrays [n]."""
     columns = jax.device_get(_decoded(space, jnp.asarray(_padded(np.asarray(X)))))
@@ -51,7 +54,7 @@ def _decoded(space: Space, X: jax.Array) -> dict[str, jax.Array]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _sampled(space: Space, key: Key, numbers: jax.Array) -> jax.Array:
-    return jax.vmap(lambda number: space.sample(jax.random.fold_in(key, number), 1)[0])(numbers)
+    return jax.vmap(lambda number: space.sample(jax.random.fold_in(key, number), 1, jnp.float32)[0])(numbers)
 
 
 def model_sampler(
@@ -81,7 +84,7 @@ def model_sampler(
     at_random = random_sampler(space)
 
     def sample(key: Key, n: int, recorder: Recorder) -> np.ndarray:
-        random_key, ask_key, init_key = jax.random.split(key, 3)
+        random_key, ask_key, init_key = jax.random.split(as_key(key), 3)
         for steps in sorted({steps for _, steps, _ in recorder.rows}, reverse=True):
             X, values = recorder.values_at(steps)
             if np.isfinite(values).sum() < enough:
@@ -90,7 +93,7 @@ def model_sampler(
             with host_scope():
                 drawn = [at_random(random_key, num_random, recorder)] if num_random else []
                 if n > num_random:
-                    model, ask = _compiled(make, space, n - num_random)
+                    model, ask = _compiled(Alike(make(space, n - num_random)))
                     values = np.where(np.isfinite(values), values, np.nan)
                     state = restore(model.init(init_key), X, values, np.zeros((0, space.num_dims)))
                     asked, _, info = ask(ask_key, state)
@@ -108,7 +111,6 @@ def _greedy_bayesopt(space: Space, q: int) -> Algorithm:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(make: Callable[[Space, int], Algorithm], space: Space, q: int) -> tuple[Algorithm, Callable]:
+def _compiled(made: Alike) -> tuple[Algorithm, Callable]:
     """An algorithm and its jitted `ask`, the same for all brackets and runs."""
-    algorithm = make(space, q)
-    return algorithm, jax.jit(algorithm.ask)
+    return made.value, jax.jit(made.value.ask)

@@ -18,6 +18,9 @@ MAX_MOVES = 128
 """Most neighbours looked at in one step; beyond that a random part of them."""
 LONG_STEP = 8
 """Ordered columns of more than twice so many values also move by an eighth of their range."""
+SAME = 1e-5
+"""Points closer than this in every continuous column, and equal in the others, are one place: told points come back
+from native units and a storage with rounding, and nearer points say nothing new of a noiseless objective."""
 
 
 class Lattice(NamedTuple):
@@ -28,12 +31,14 @@ class Lattice(NamedTuple):
         is_categorical: [d] which columns have no order.
         positions: `positions(X [..., d]) -> int32 [..., d]`, 0 in continuous columns.
         coordinates: `coordinates(P [..., d], X [..., d]) -> X`, the discrete columns of X replaced by positions P.
+        held: [d] coordinates that every point has, NaN where a column is free; None where all are.
     """
 
     num_values: tuple[int, ...]
     is_categorical: tuple[bool, ...]
     positions: Callable[..., Int[Array, "*b d"]]
     coordinates: Callable[..., Float[Array, "*b d"]]
+    held: Float[Array, "d"] | None = None
 
     @property
     def num_dims(self) -> int:
@@ -51,8 +56,19 @@ class Lattice(NamedTuple):
         return math.prod(self.num_values) if all(self.num_values) else None
 
     def snap(self, X: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        """The nearest points of the lattice; continuous columns are kept."""
-        return self.coordinates(self.positions(X), X) if self.discrete else X
+        """The nearest points of the lattice; continuous columns are kept unless they are held."""
+        return self.coordinates(self.positions(X), X) if self.discrete else self.pin(X)
+
+    def pin(self, X: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        """The points with the held coordinates."""
+        return X if self.held is None else jnp.where(jnp.isnan(self.held), X, self.held.astype(X.dtype))
+
+    def hold(self, held: Float[Array, "d"] | None) -> "Lattice":
+        """The lattice of the points with these coordinates; NaN where a column stays free, None where all do."""
+        if held is None:
+            return self
+        fixed = self._replace(held=held)
+        return fixed._replace(coordinates=lambda P, X: fixed.pin(self.coordinates(P, X)))
 
 
 def all_points(lattice: Lattice, dtype) -> Float[Array, "n d"]:
@@ -64,12 +80,17 @@ def all_points(lattice: Lattice, dtype) -> Float[Array, "n d"]:
 def is_seen(
     lattice: Lattice, X: Float[Array, "r d"], seen_X: Float[Array, "n d"], seen_mask: Bool[Array, "n"]
 ) -> Bool[Array, "r"]:
-    """Which points of a finite lattice are among the seen ones. Always false where a column is continuous."""
+    """Which points stand at the place of a seen one: equal discrete values, the rest closer than `SAME`."""
+    same = jnp.broadcast_to(seen_mask[None, :], (X.shape[0], seen_X.shape[0]))
+    if lattice.discrete:
+        columns = np.asarray(lattice.discrete)
+        P, seen_P = lattice.positions(X)[:, columns], lattice.positions(seen_X)[:, columns]
+        same &= jnp.all(P[:, None, :] == seen_P[None, :, :], axis=-1)
     if lattice.cardinality is None:
-        return jnp.zeros(X.shape[0], bool)
-    P, seen_P = lattice.positions(X), lattice.positions(seen_X)
-    same = jnp.all(P[:, None, :] == seen_P[None, :, :], axis=-1)
-    return jnp.any(same & seen_mask[None, :], axis=-1)
+        columns = np.flatnonzero(np.asarray(lattice.num_values) == 0)
+        near = jnp.abs(X[:, None, columns] - seen_X[None, :, columns]) < SAME
+        same &= jnp.all(near, axis=-1)
+    return jnp.any(same, axis=-1)
 
 
 def nearby_unseen(

@@ -6,8 +6,9 @@ With discrete columns the search alternates. First ordered columns are relaxed (
 categories stay fixed; the result is snapped to the lattice, improved by greedy moves to neighbours, and the continuous
 columns are polished with all discrete ones fixed; the last two steps repeat. A small finite space is enumerated.
 
-On a finite space no point that was seen is proposed, and the answer says when none is left. All of it is one compiled
-program in which the function stands two or three times.
+No point that was seen is proposed: where every search ends at one, nothing better is left nearby, and the raw sample
+farthest from all seen points is taken. On a finite space the answer says when no point is left. All of it is one
+compiled program in which the function stands two or three times.
 """
 
 from collections.abc import Callable
@@ -40,8 +41,8 @@ class CandidateInfo(NamedTuple):
     """How the search went.
 
     Attributes:
-        value: the function at the candidate; NaN where every end of the search was seen before and an unseen neighbour
-            was taken, which is not evaluated.
+        value: the function at the candidate; NaN where every end of the search was seen before and another point was
+            taken, which is not evaluated.
         valid: whether the candidate is a new point; false only when a finite space is exhausted.
         raw_value: the best value among the raw samples (of all points, where the space was enumerated).
     """
@@ -52,7 +53,7 @@ class CandidateInfo(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Points not to be proposed again in a finite space: X [n, d] where mask [n]."""
+    """Points not to be proposed again: X [n, d] where mask [n]."""
 
     X: Float[Array, "n d"]
     mask: Bool[Array, "n"]
@@ -70,7 +71,7 @@ class CandidateOptimizer(Protocol):
         Args:
             key: random key.
             fn: maps [k, d] points to [k] values, each row by itself; larger is better.
-            seen: points not to propose again where the space is finite.
+            seen: points not to propose again.
             center: a good point to look around, such as the best one observed.
         """
         ...
@@ -129,7 +130,7 @@ def multistart(
         scale = _scale(values)
         search = sharded(lambda starts: local_search(key, lattice, fn, starts, scale, max_evals), mesh)
         X, lane_values = search(starts)
-        return _best_unseen(lattice, X, lane_values, seen, jnp.max(values))
+        return _best_unseen(lattice, X, lane_values, seen, raw, jnp.max(values))
 
     return maximize
 
@@ -244,18 +245,24 @@ def _hop(key, lattice, steps, fn, X):
     return X, values
 
 
-def _best_unseen(lattice, X, values, seen, raw_value):
-    """The best lane; on a finite space the best one not seen, or else an unseen point near it."""
+def _best_unseen(lattice, X, values, seen, raw, raw_value):
+    """The best lane not seen; or else an unseen point: near the best one in a finite space, far from all in others."""
     values = jnp.where(jnp.isnan(values), -jnp.inf, values)
-    best = jnp.argmax(values)
-    if lattice.cardinality is None:
-        return X[best], CandidateInfo(values[best], jnp.bool_(True), raw_value)
     old = is_seen(lattice, X, seen.X, seen.mask)
-    best_new = jnp.argmax(jnp.where(old, -jnp.inf, values))
-    other, any_left = nearby_unseen(lattice, X[best], seen.X, seen.mask)
+    best_new = jnp.argmax(jnp.where(old, -jnp.inf, jnp.maximum(values, jnp.finfo(X.dtype).min)))
+    if lattice.cardinality is None:
+        other, any_left = jax.lax.cond(jnp.all(old), lambda: farthest(raw, seen), lambda: X[best_new]), jnp.bool_(True)
+    else:
+        other, any_left = nearby_unseen(lattice, X[jnp.argmax(values)], seen.X, seen.mask)
     x = jnp.where(old[best_new], other, X[best_new])
     value = jnp.where(old[best_new], jnp.nan, values[best_new])
     return x, CandidateInfo(value, any_left, raw_value)
+
+
+def farthest(X: Float[Array, "k d"], seen: Seen) -> Float[Array, "d"]:
+    """The point of X that is farthest from all seen ones."""
+    squares = jnp.sum((X[:, None, :] - seen.X[None, :, :]) ** 2, axis=-1)
+    return X[jnp.argmax(jnp.min(jnp.where(seen.mask[None, :], squares, jnp.inf), axis=1))]
 
 
 def _enumerate(lattice, fn, seen, dtype):

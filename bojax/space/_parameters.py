@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from bojax._errors import BojaxWarning
+from bojax._plain import plain, plain_number
 
 Choice: TypeAlias = None | bool | int | float | str
 """What a `Categorical` or an `Ordinal` may hold."""
@@ -99,6 +100,7 @@ class Float:
         if not 0 <= position <= self._last:
             raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
         rounding = 4 * sys.float_info.epsilon * max(abs(self.low), abs(self.high))
+        number = _unrounded(value, float(number), [self.value(position)])
         if abs(number - self.value(position)) > GRID_TOLERANCE * step + rounding:
             below = max(0, min(math.floor((number - self.low) / step), self._last - 1))
             raise ValueError(
@@ -111,13 +113,13 @@ class Float:
         """Returns `value` as a float, or raises an error that calls the parameter `name`."""
         if self.step is not None:
             return self.value(self.position(value, name=name))
-        number = self._number(value, name)
+        number = _unrounded(value, self._number(value, name), (self.low, self.high))
         if not self.low <= number <= self.high:
             raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {number!r}.")
         return float(number)
 
     def _number(self, value: Any, name: str) -> float:
-        value = plain(value)
+        value = plain_number(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}.")
         return value
@@ -253,7 +255,8 @@ class _Listed:
 
     def position(self, value: Any, *, name: str) -> int:
         """The number of `value`, or an error that calls the parameter `name`."""
-        value, listed = plain(value), self._listed()
+        listed = self._listed()
+        value = _unrounded(value, plain(value), listed)
         if value is None or isinstance(value, (bool, int, float, str)):
             for i, choice in enumerate(listed):
                 if choice == value and isinstance(choice, bool) == isinstance(value, bool):
@@ -319,9 +322,13 @@ Parameter: TypeAlias = Float | Int | Categorical | Ordinal
 """Any kind of parameter."""
 
 
-def plain(value: Any) -> Any:
-    """Returns a NumPy scalar or an array without axes as the Python value it holds, all else as it is."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+def _unrounded(given: Any, value: Any, known: Sequence[Any]) -> Any:
+    """The known float that was rounded to the type of what is given, float32 or smaller; else the value as it is."""
+    dtype = getattr(given, "dtype", None)
+    if isinstance(value, float) and isinstance(dtype, np.dtype) and value not in known:
+        floats = [number for number in known if isinstance(number, float)]
+        return next((number for number in floats if float(np.asarray(number, dtype)) == value), value)
+    return value
 
 
 def did_you_mean(value: Any, known: Sequence[Any]) -> str:
@@ -351,7 +358,7 @@ def _flag(value: Any, argument: str) -> bool:
 
 
 def _real(value: Any, argument: str) -> float:
-    value = plain(value)
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"`{argument}` must be a real number, got {_shown(value)}.")
     try:
@@ -386,8 +393,8 @@ def _check_order(low: float, high: float) -> None:
 
 
 def _distinct(values: Any, argument: str) -> tuple[Choice, ...]:
-    if isinstance(values, np.ndarray) and values.ndim == 1:
-        values = values.tolist()
+    if hasattr(values, "__array__") and getattr(values, "ndim", 0) == 1:
+        values = np.asarray(values).tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise TypeError(f"`{argument}` must be a list or tuple, got {_shown(values)}. Its order must be fixed.")
     if not values:

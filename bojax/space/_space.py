@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bojax._plain import plain
 from bojax._types import Array, Key
 from bojax._types import Float as FloatArray
 from bojax._types import Int as IntArray
 from bojax.space import _encoding as encoding
-from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter, did_you_mean, plain
+from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter, did_you_mean
 from bojax.space._spec import parameter_from_spec, parameter_to_spec
 
 

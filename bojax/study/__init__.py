@@ -1,5 +1,6 @@
 """The host: studies that are stored, resumed and shared; `minimize` and `maximize` in one call."""
 
+from bojax.study._believed import Believed
 from bojax.study._nested import Nested, tune_nested, tuned_hparams
 from bojax.study._optimize import Result, maximize, minimize
 from bojax.study._plots import plot_slices, plot_trajectory
@@ -8,6 +9,7 @@ from bojax.study._trial import Trial
 from bojax.study._tune import tune
 
 __all__ = [
+    "Believed",
     "Nested",
     "Result",
     "Study",

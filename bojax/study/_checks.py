@@ -1,13 +1,26 @@
 """What the arguments of a study must be; every message names the value and the way out."""
 
-import json
 import math
 import numbers
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
+
+import numpy as np
+
+from bojax._plain import plain, plain_json, plain_number
+from bojax.space import Float, Space
 
 DIRECTIONS = ("minimize", "maximize")
 MAX_SEED = 2**32
+
+PREFIX = "bojax:"
+"""How attributes begin that mean something to bojax."""
+
+_NOTES = ("bojax:error", "bojax:traceback", "bojax:hparams")
+"""Those that mean something to people only: objectives and the loop tell them like the user's own."""
+
+MAX_KEY_LENGTH = 512
+"""Most characters in the name of an attribute: what the columns of Optuna's databases hold."""
 
 
 def check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> None:
@@ -15,6 +28,7 @@ def check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> Non
         raise ValueError(f'`direction` must be "minimize" or "maximize", got {direction!r}.')
     if not isinstance(name, str) or not name:
         raise ValueError(f"`name` must be a text that is not empty, got {name!r}.")
+    seed = plain(seed)
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
         raise TypeError(f"`seed` must be an integer or None, got {seed!r}.")
     if seed is not None and not 0 <= int(seed) < MAX_SEED:
@@ -28,28 +42,107 @@ def check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> Non
         )
 
 
-def check_attrs(attrs: Mapping[str, Any]) -> None:
-    for key, attr in attrs.items():
+def plain_params(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a space, all or some of them, as the plain Python values that are stored.
+
+    Raises:
+        ValueError, TypeError: a value does not belong to the space.
+    """
+    result = {}
+    for name, value in params.items():
+        parameter = space[name]
+        if isinstance(parameter, Float):
+            result[str(name)] = parameter.check(value, name=name)
+        else:
+            result[str(name)] = parameter.value(parameter.position(value, name=name))
+    return result
+
+
+def check_attrs(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Attributes as what every storage gives back for them (see `bojax._plain.plain_json`).
+
+    Raises:
+        TypeError: a name is no text, or a value does not fit into JSON.
+        ValueError: a name is too long, or belongs to bojax.
+    """
+    if attrs is None:
+        return {}
+    if not isinstance(attrs, Mapping):
+        raise TypeError(f"`user_attrs` must map names to values, got {attrs!r} ({type(attrs).__name__}).")
+    return dict(_plain_attr(key, value) for key, value in attrs.items())
+
+
+def fitting_attrs(attrs: Mapping[str, Any], left_out: Callable[[Any, Exception], None]) -> dict[str, Any]:
+    """The attributes that can be recorded, for values that must not be lost; `left_out` is told of the others."""
+    fitting: dict[str, Any] = {}
+    for key, value in attrs.items():
         try:
-            json.dumps(attr)
+            fitting |= [_plain_attr(key, value)]
         except (TypeError, ValueError) as error:
-            raise TypeError(f"`user_attrs[{key!r}]` must fit into JSON, got {attr!r}: {error}.") from None
+            left_out(key, error)
+    return fitting
 
 
-def to_float(value: Any) -> float:
+def _plain_attr(key: Any, value: Any) -> tuple[str, Any]:
+    key = plain(key)
+    if not isinstance(key, str):
+        raise TypeError(f"a name in `user_attrs` must be a text, got {key!r} ({type(key).__name__}).")
+    if len(key) > MAX_KEY_LENGTH:
+        raise ValueError(f"a name in `user_attrs` must have at most {MAX_KEY_LENGTH} characters, got {key[:40]!r}...")
+    if key.encode(errors="ignore").decode() != key:
+        raise ValueError(f"a name in `user_attrs` must be a text that UTF-8 can encode, got {key!r}.")
+    if key.startswith(PREFIX) and key not in _NOTES:
+        raise ValueError(f"a name in `user_attrs` must not start with {PREFIX!r}, which bojax keeps, got {key!r}.")
+    try:
+        return key, plain_json(value)
+    except TypeError as error:
+        raise TypeError(f"`user_attrs[{key!r}]` {str(error).removeprefix('it ')}.") from None
+
+
+def to_float(value: Any, name: str = "value") -> float:
     """A number as a float; everything else is an error that names the way out."""
     shape = getattr(value, "shape", ())
-    kind = getattr(getattr(value, "dtype", None), "kind", None)
-    is_array = kind is not None
-    if is_array and shape != ():
-        raise TypeError(f"`value` must be one number, got an array of shape {shape}. Reduce it, e.g. with mean().")
+    if shape != () and hasattr(value, "dtype"):
+        raise TypeError(f"`{name}` must be one number, got an array of shape {tuple(shape)}. Reduce it by mean(), say.")
     if value is None:
-        raise TypeError('`value` must be a number, got None. For a failed evaluation write tell(trial, state="fail").')
-    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or is_array) or kind in tuple("bcUSOMm"):
-        raise TypeError(f"`value` must be a number, got {value!r}. Convert it with float(...).")
+        hint = ' For a failed evaluation write tell(trial, state="fail").' if name == "value" else ""
+        raise TypeError(f"`{name}` must be a number, got None.{hint}")
     try:
-        return float(value)
+        number = plain_number(value)
+    except ValueError:  # a Decimal that signals
+        number = None
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or number is np.ma.masked:
+        raise TypeError(f"`{name}` must be a number, got {value!r}. Convert it with float(...).")
+    try:
+        return float(number)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+        return math.inf if number > 0 else -math.inf  # type: ignore[operator]
     except Exception as error:
-        raise TypeError(f"`value` must be a number, got {value!r}. Convert it with float(...).") from error
+        raise TypeError(f"`{name}` must be a number, got {value!r}. Convert it with float(...).") from error
+
+
+def to_floats(values: Any, count: int) -> list[float | None]:
+    """What a vectorized objective returned as so many floats: an array [count], or a list of numbers.
+
+    None in a list stays: that evaluation gave no value.
+    """
+    if isinstance(values, (list, tuple)) and len(values) == count:
+        try:
+            return [None if value is None else to_float(value) for value in values]
+        except TypeError as error:
+            raise TypeError(f"{_wanted(count)}, got another entry in a {type(values).__name__}: {error}") from None
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # entries of different shapes, a deleted array
+        raise TypeError(f"{_wanted(count)}, got what is no array: {error}") from error
+    small = array.dtype.kind == "V" and array.dtype.names is None  # bfloat16 and the like
+    if array.shape != (count,) or not (array.dtype.kind in "fiu" or small):
+        hint = " Flatten it, e.g. by [:, 0]." if array.shape == (count, 1) else ""
+        raise TypeError(f"{_wanted(count)}, got shape {array.shape} of type {array.dtype}.{hint}")
+    return [float(value) for value in array]
+
+
+def _wanted(count: int) -> str:
+    return (
+        f"with vectorized=True the objective must return an array of {count} numbers, one for each row of its arguments"
+    )

@@ -15,14 +15,16 @@ def checked_gradient(space: Space, grad: Mapping[str, Any]) -> dict[str, float]:
 
     Raises:
         ValueError: for a name the space does not have, or a parameter that is no `Float`.
-        TypeError: for a component that is no number.
+        TypeError: for a component that is no number, or no mapping at all.
     """
+    if not isinstance(grad, Mapping):
+        raise TypeError(f"`grad` must map names of Floats to derivatives, got {grad!r} ({type(grad).__name__}).")
     for name in grad:
         if name not in list(space):
             raise ValueError(f"`grad` names {name!r}, which the space does not have; it has {list(space)}.")
         if space[name].num_values:
             raise ValueError(f"`grad` names {name!r}, which is discrete: only Floats without `step` have derivatives.")
-    components = {name: to_float(value) for name, value in grad.items()}
+    components = {str(name): to_float(value, f"grad[{name!r}]") for name, value in grad.items()}
     return {name: value for name, value in components.items() if math.isfinite(value)}
 
 

@@ -16,8 +16,9 @@ import optuna
 
 from bojax._errors import HypergradientError, StudyError
 from bojax.space import Space
-from bojax.study._optimize import Callback, Result, check_count
-from bojax.study._study import Study
+from bojax.study._failures import MAX_FIRST_FAILURES
+from bojax.study._loop_arguments import check_count, check_loop
+from bojax.study._optimize import Callback, Result, run_study
 from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
 
@@ -70,38 +71,42 @@ def tune_nested(
     make: Callable[[dict[str, Any]], Nested],
     space: Space | Any,
     *,
-    num_trials: int = 20,
+    num_trials: int | None = 20,
     batch_size: int = 1,
-    seed: int = 0,
+    seed: int | None = 0,
     storage: str | optuna.storages.BaseStorage | None = None,
     name: str | None = None,
     algorithm: AlgorithmFactory | None = None,
     progress: bool = True,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
+    catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
+    timeout: float | None = None,
+    max_first_failures: int | None = MAX_FIRST_FAILURES,
 ) -> Result:
     """Minimises over a space, where each trial tunes continuous hyperparameters of its own by hypergradients.
 
     A trial calls `make` with the outer hyperparameters and runs `hypergrad.optimize` on what it gives. A trial whose
     inner optimization reaches no finite value counts as failed, like one that raises (see `Study.optimize`).
 
-    The inner optimization is compiled for each `fn`, `optimizer`, `stop` and shape of the arrays. Let equal structures
-    share them: build `fn` in a function with `functools.cache` of what decides the structure, `optimizer` once, and
-    pass in the data what only changes numbers, such as a mask of the units in use.
+    The inner optimization is compiled for each `fn`, `optimizer`, `stop` and shape of the arrays; those made of the
+    same parts share it. So pass in the data what only changes numbers, such as a mask of the units in use, and do not
+    close over it.
 
     Args:
         make: from plain values of the outer hyperparameters to a `Nested`; called on the host.
         space: the outer hyperparameters (see `Study`, also for `seed`, `storage`, `name` and `algorithm`).
-        num_trials: number of outer trials.
+        num_trials: number of outer trials; None for as many as `timeout`, a callback or the size of the space allow.
         batch_size: how many are chosen jointly; they run one after another.
-        progress: whether to show a progress bar (on a terminal).
-        callbacks: see `Study.optimize`.
+        progress: see `Study.optimize`, also for `callbacks`, `catch`, `timeout` and `max_first_failures`.
 
     Returns:
         The result. The `user_attrs` of a trial hold `outer_loss` (the best), `outer_steps`, `hypergrad_status` (of the
         best step) and the tuned hyperparameters, which `tuned_hparams` reads, also in another process.
 
     Raises:
-        BojaxError: each of the first five trials raised.
+        BojaxError: each of the first `max_first_failures` trials raised, or each of fewer and the study has no value.
+            Neither with `max_first_failures=None`.
+        TypeError, ValueError: an argument is wrong.
 
     Example:
         >>> import bojax, jax.numpy as jnp
@@ -118,14 +123,19 @@ def tune_nested(
         >>> bojax.study.tuned_hparams(result.best_trial, jnp.zeros(3)).shape
         (3,)
     """
-    check_count("num_trials", num_trials, 0)
-    check_count("batch_size", batch_size, 1)
+    loop = check_loop(
+        num_trials=num_trials,
+        batch_size=batch_size,
+        progress=progress,
+        callbacks=callbacks,
+        catch=catch,
+        timeout=timeout,
+        max_first_failures=max_first_failures,
+    )
     if not callable(make):
         raise TypeError(f"`make` must be a function of the outer hyperparameters, got {make!r}.")
-    study = Study(space, "minimize", storage, name, seed, algorithm=algorithm)
     objective = functools.partial(_evaluate, make)
-    study.optimize(objective, num_trials, batch_size, progress=progress, callbacks=callbacks)
-    return Result(study)
+    return run_study(objective, space, "minimize", loop, storage, name, seed, algorithm)
 
 
 def tuned_hparams(trial: Trial, like: Any) -> Any:
@@ -216,29 +226,8 @@ def _check_bounds(bounds: Any) -> None:
 
 
 def _search(nested: Nested) -> "OptimizeResult":
-    arrays = (nested.hparams, nested.inner_params, nested.inner_data, nested.outer_data, nested.key, nested.bounds)
-    static = (nested.fn, nested.num_steps, nested.optimizer, nested.warm_start, nested.stop)
-    return _compiled(*static)(*arrays)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(fn: Any, num_steps: int, optimizer: Any, warm_start: bool, stop: Any) -> Callable[..., "OptimizeResult"]:
-    """The inner optimization of one structure, jitted once."""
     from bojax.hypergrad import optimize
 
-    def run(hparams, inner_params, inner_data, outer_data, key, bounds):
-        return optimize(
-            fn,
-            hparams,
-            inner_params,
-            inner_data,
-            outer_data,
-            key,
-            num_steps=num_steps,
-            optimizer=optimizer,
-            bounds=bounds,
-            warm_start=warm_start,
-            stop=stop,
-        )
-
-    return jax.jit(run)
+    arrays = (nested.hparams, nested.inner_params, nested.inner_data, nested.outer_data, nested.key)
+    settings = {name: getattr(nested, name) for name in ("num_steps", "optimizer", "bounds", "warm_start", "stop")}
+    return optimize(nested.fn, *arrays, **settings)

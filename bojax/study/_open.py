@@ -1,16 +1,20 @@
-"""Opening a study: the one that is stored, or a new one."""
+"""Opening a study: the one that is stored, or a new one. All is compared before anything is written."""
 
 import secrets
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, check_distribution_compatibility
 from optuna.storages import BaseStorage
 from optuna.study import Study as OptunaStudy
+from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
-from bojax.space import Space
+from bojax.space import Float, Space
 from bojax.study import _storage
+from bojax.study._carry import SpaceChanged, carry, current
 from bojax.study._checks import DIRECTIONS
+from bojax.study._sampler import to_distributions
 
 
 def open_study(
@@ -19,8 +23,10 @@ def open_study(
     space: Space | None,
     direction: str | None,
     seed: int | None,
+    space_changed: SpaceChanged = "error",
 ) -> tuple[OptunaStudy, dict[str, Any]]:
     """Opens or creates the Optuna study and returns it with the attributes that hold for it."""
+    seed = None if seed is None else int(seed)
     if space is None:
         try:
             with _storage.quiet():
@@ -29,6 +35,7 @@ def open_study(
             raise StudyError(f"there is no study {name!r} in the storage. To make one, give a `space`.") from None
     else:
         study, created = _storage.create_or_open(backend, name, direction or DIRECTIONS[0])
+    study = study if created else current(study)
     if len(study.directions) != 1:
         raise StudyError(f"the study {name!r} has several objectives; bojax needs one.")
     stored_direction = study.direction.name.lower()
@@ -38,20 +45,69 @@ def open_study(
     if not attrs:
         if space is None:
             raise StudyError(f"the study {name!r} was not made by bojax. To go on with it, give a `space`.")
-        seed = secrets.randbits(31) if seed is None else int(seed)
+        if not created:
+            _check_trials(study, space)
+        seed = secrets.randbits(31) if seed is None else seed
         _storage.write_attrs(study, space.to_spec(), seed)
         return study, {_storage.SPACE: space.to_spec(), _storage.SEED: seed}
     if attrs[_storage.VERSION] > _storage.FORMAT_VERSION:
         raise StudyError(f"the study {name!r} was made by a newer bojax: update bojax to open it.")
-    if space is not None and Space.from_spec(attrs[_storage.SPACE]) != space:
+    if space is not None and space_changed == "error" and Space.from_spec(attrs[_storage.SPACE]) != space:
         raise _differs(name, "space", Space.from_spec(attrs[_storage.SPACE]), space)
     if seed is not None and attrs[_storage.SEED] != seed:
         raise _differs(name, "seed", attrs[_storage.SEED], seed)
+    if space is not None and space_changed != "error":
+        return carry(study, space, space_changed)
     return study, attrs
 
 
+def _check_trials(study: OptunaStudy, space: Space) -> None:
+    """Raises unless the trials of a study that Optuna made belong to the space: it is bound to the space for good."""
+    distributions = to_distributions(space)
+    for trial in _storage.retry(lambda: study.get_trials(deepcopy=False)):
+        wrong = _misfit(trial, space, distributions)
+        if wrong is not None:
+            raise StudyError(
+                f"the study {study.study_name!r} was made with another space: trial {trial.number} {wrong}. "
+                "Give the space of its trials, or choose another `name`."
+            )
+
+
+def _misfit(trial: FrozenTrial, space: Space, distributions: dict[str, BaseDistribution]) -> str | None:
+    """What of a trial does not belong to the space, None if all does."""
+    params = trial.system_attrs.get("fixed_params", {}) | trial.params
+    for name, value in params.items():
+        if name not in distributions:
+            return f"has a parameter {name!r}, which the space lacks"
+        if name in trial.distributions:
+            wrong = _incompatible(trial.distributions[name], distributions[name])
+            if wrong is not None:
+                return f"has {name!r} {wrong}"
+        parameter = space[name]
+        try:
+            parameter.check(value, name=name) if isinstance(parameter, Float) else parameter.position(value, name=name)
+        except (ValueError, TypeError) as error:
+            return f"does not fit: {str(error).rstrip('.')}"
+    missing = [name for name in space if name not in params]
+    if missing and trial.state == TrialState.COMPLETE:
+        return f"has no parameter {missing[0]!r}"
+    return None
+
+
+def _incompatible(stored: BaseDistribution, own: BaseDistribution) -> str | None:
+    """How a stored distribution differs from the space's in what Optuna lets no study change."""
+    try:
+        check_distribution_compatibility(stored, own)
+    except ValueError:
+        if isinstance(stored, CategoricalDistribution) and isinstance(own, CategoricalDistribution):
+            return f"with the choices {list(stored.choices)}, not {list(own.choices)} in this order"
+        return f"as {stored}, not as {own}"
+    return None
+
+
 def _differs(name: str, what: str, stored: Any, given: Any) -> StudyError:
+    way_out = ', or carry its results over: Study(..., space_changed="carry")' if what == "space" else ""
     return StudyError(
         f"the study {name!r} exists with another {what}: stored {stored!r}, given {given!r}. "
-        f"Leave `{what}` out to go on with it, or choose another `name`."
+        f"Leave `{what}` out to go on with it, or choose another `name`{way_out}."
     )

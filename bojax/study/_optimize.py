@@ -2,31 +2,32 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
-import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import optuna
 
-from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError
-from bojax.space import Space
-from bojax.study import _storage
+from bojax._errors import BojaxWarning, SpaceExhaustedError
+from bojax.space import Space, to_space
+from bojax.space._choices import watched_arrays
+from bojax.study import _lost, _storage
 from bojax.study._asking import ask
+from bojax.study._checks import fitting_attrs, to_floats
+from bojax.study._failures import MAX_FIRST_FAILURES, TRACEBACK, Failure, FirstFailures, describe_error
+from bojax.study._loop_arguments import LoopArguments, check_end, check_loop
+from bojax.study._progress import progress_bar
 from bojax.study._study import Study
 from bojax.study._suggest import AlgorithmFactory
+from bojax.study._telling import warn_left_out
 from bojax.study._trial import Trial
 
 Callback = Callable[[Study, Trial], Any]
 
-MAX_FIRST_FAILURES = 5
-"""So many failures at the start, with no success between, mean a broken objective."""
-
-_ERROR_LENGTH = 500
+NO_VALUE = "the objective returned None"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Result:
 def minimize(
     objective: Callable[..., Any],
     space: Space | Mapping[str, Any],
-    num_trials: int = 50,
+    num_trials: int | None = 50,
     batch_size: int = 1,
     seed: int | None = None,
     *,
@@ -78,20 +79,27 @@ def minimize(
     algorithm: AlgorithmFactory | None = None,
     vectorized: bool = False,
     progress: bool = True,
-    callbacks: Sequence[Callback] = (),
-    catch: tuple[type[BaseException], ...] = (Exception,),
+    callbacks: Callback | Sequence[Callback] = (),
+    catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
     timeout: float | None = None,
+    max_first_failures: int | None = MAX_FIRST_FAILURES,
 ) -> Result:
     """Minimises an objective over a space.
 
     Args:
         objective: from a dict of plain Python values to a number (see `Study.optimize`).
         space: what is tuned (see `Study`, also for `seed`, `storage`, `name` and `algorithm`).
-        num_trials: number of evaluations.
+        num_trials: number of evaluations; None for as many as `timeout`, a callback or the size of the space allow.
         batch_size: how many are chosen jointly (see `Study.optimize`, also for the rest).
 
     Returns:
         The result: `best_params`, `best_value`, `trials`, `to_dataframe()`, `study`.
+
+    Raises:
+        BojaxError: each of the first `max_first_failures` evaluations raised, or each of fewer and the study has no
+            value. Neither with `max_first_failures=None`.
+        TypeError: an argument is wrong, or the objective returned something that is no number.
+        ValueError: an argument is wrong.
 
     Example:
         >>> import bojax
@@ -100,15 +108,23 @@ def minimize(
         >>> 0.0 <= result.best_value <= 1.0
         True
     """
-    study = Study(space, "minimize", storage, name, seed, algorithm=algorithm)
-    study.optimize(objective, num_trials, batch_size, vectorized, progress, callbacks, catch, timeout)
-    return Result(study)
+    loop = check_loop(
+        num_trials=num_trials,
+        batch_size=batch_size,
+        vectorized=vectorized,
+        progress=progress,
+        callbacks=callbacks,
+        catch=catch,
+        timeout=timeout,
+        max_first_failures=max_first_failures,
+    )
+    return run_study(objective, space, "minimize", loop, storage, name, seed, algorithm)
 
 
 def maximize(
     objective: Callable[..., Any],
     space: Space | Mapping[str, Any],
-    num_trials: int = 50,
+    num_trials: int | None = 50,
     batch_size: int = 1,
     seed: int | None = None,
     *,
@@ -117,53 +133,78 @@ def maximize(
     algorithm: AlgorithmFactory | None = None,
     vectorized: bool = False,
     progress: bool = True,
-    callbacks: Sequence[Callback] = (),
-    catch: tuple[type[BaseException], ...] = (Exception,),
+    callbacks: Callback | Sequence[Callback] = (),
+    catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
     timeout: float | None = None,
+    max_first_failures: int | None = MAX_FIRST_FAILURES,
 ) -> Result:
     """Maximises an objective over a space; the arguments and the result are those of `minimize`."""
-    study = Study(space, "maximize", storage, name, seed, algorithm=algorithm)
-    study.optimize(objective, num_trials, batch_size, vectorized, progress, callbacks, catch, timeout)
+    loop = check_loop(
+        num_trials=num_trials,
+        batch_size=batch_size,
+        vectorized=vectorized,
+        progress=progress,
+        callbacks=callbacks,
+        catch=catch,
+        timeout=timeout,
+        max_first_failures=max_first_failures,
+    )
+    return run_study(objective, space, "maximize", loop, storage, name, seed, algorithm)
+
+
+def run_study(
+    objective: Callable[..., Any],
+    space: Any,
+    direction: str,
+    loop: LoopArguments,
+    storage: str | optuna.storages.BaseStorage | None,
+    name: str | None,
+    seed: int | None,
+    algorithm: AlgorithmFactory | None,
+) -> Result:
+    """A study from its beginning to its result: the body of `minimize`, `maximize` and `tune_nested`."""
+    check_objective(objective)
+    space = to_space(space)
+    check_end(loop, space.cardinality)
+    study = Study(space, direction, storage, name, seed, algorithm=algorithm)
+    failures = optimize(study, objective, loop)
+    if not any(trial.state == "complete" for trial in study.trials):
+        failures.check(at_end=True)
     return Result(study)
 
 
-def optimize(
-    study: Study,
-    objective: Callable[..., Any],
-    *,
-    num_trials: int,
-    batch_size: int,
-    vectorized: bool,
-    progress: bool,
-    callbacks: Sequence[Callback],
-    catch: tuple[type[BaseException], ...],
-    timeout: float | None,
-) -> None:
-    """The body of `Study.optimize`."""
-    check_count("num_trials", num_trials, 0)
-    check_count("batch_size", batch_size, 1)
+def check_objective(objective: Any) -> None:
+    """Raises TypeError unless it can be called."""
     if not callable(objective):
         raise TypeError(f"`objective` must be callable, got {objective!r}.")
-    evaluate = _evaluate_batch if vectorized else _evaluate_singly
-    end = math.inf if timeout is None else time.monotonic() + timeout
-    failures = _FirstFailures()
-    with progress_bar(study, num_trials, progress) as advance:
-        for trials in ask_batches(study, num_trials, batch_size, end):
+
+
+def optimize(study: Study, objective: Callable[..., Any], loop: LoopArguments) -> FirstFailures:
+    """The body of `Study.optimize`; gives what there is to know of failures."""
+    check_objective(objective)
+    evaluate = _evaluate_batch if loop.vectorized else _evaluate_singly
+    end = time.monotonic() + loop.timeout
+    failures = FirstFailures(loop.max_first_failures)
+    with progress_bar(study, loop.num_trials, loop.progress) as advance:
+        for trials in ask_batches(study, loop.num_trials, loop.batch_size, end, together=loop.vectorized):
             with giving_up_rest(study, trials):
                 # A vectorized batch is evaluated by now: all of it is told before anything may end the loop.
                 told: list[Trial] = []
-                for trial, outcome in evaluate(study, objective, trials, catch):
+                for trial, returned in evaluate(study, objective, trials, loop.catch):
+                    outcome, attrs = _split(returned)
                     failures.count(outcome)
-                    told.append(_tell(study, trial, outcome))
+                    told.append(_tell(study, trial, outcome, attrs))
+                    del returned, outcome, attrs  # they may hold much memory, which the next evaluation may need
                     advance(told[-1])
-                    if not vectorized:
+                    if not loop.vectorized:
                         failures.check()
-                        _call(callbacks, study, told.pop())
+                        _call(loop.callbacks, study, told.pop())
                         if study._stopping or time.monotonic() >= end:
                             break
                 failures.check()
                 for trial in told:
-                    _call(callbacks, study, trial)
+                    _call(loop.callbacks, study, trial)
+    return failures
 
 
 def _call(callbacks: Sequence[Callback], study: Study, trial: Trial) -> None:
@@ -171,20 +212,24 @@ def _call(callbacks: Sequence[Callback], study: Study, trial: Trial) -> None:
         callback(study, trial)
 
 
-def ask_batches(study: Study, num_trials: int, batch_size: int, end: float = math.inf) -> Iterator[list[Trial]]:
+def ask_batches(
+    study: Study, num_trials: int | None, batch_size: int, end: float = math.inf, *, together: bool
+) -> Iterator[list[Trial]]:
     """Batches until so many trials were asked for, the space is used up, the study stops, or its time has ended.
 
     Args:
         study: what is asked; `stop` ends the loop.
-        num_trials: how many trials altogether.
+        num_trials: how many trials altogether, None for no limit.
         batch_size: how many are chosen jointly; the last batch may be smaller.
         end: when to end, by `time.monotonic`.
+        together: whether a batch is evaluated at once. Otherwise `_lost.begin` is called before each evaluation.
     """
     study._stopping = False
-    left = num_trials
+    left = math.inf if num_trials is None else num_trials
     while left > 0 and not study._stopping and time.monotonic() < end:
         try:
-            trials = ask(study, min(batch_size, left), batch_size)
+            later = batch_size > 1 and not together
+            trials = ask(study, int(min(batch_size, left)), batch_size, later=later, alone=together)
         except SpaceExhaustedError as error:
             warnings.warn(f"the study {study.name!r} stops early: {error}", BojaxWarning, stacklevel=4)
             return
@@ -194,91 +239,43 @@ def ask_batches(study: Study, num_trials: int, batch_size: int, end: float = mat
 
 @contextlib.contextmanager
 def giving_up_rest(study: Study, trials: Sequence[Trial]) -> Iterator[None]:
-    """On leaving, for whatever reason, the trials that were not told are given up: they count for nothing."""
+    """On leaving, for whatever reason, ends the trials that were not told: lost where their evaluation had begun, and
+    otherwise given up (see `_lost`)."""
+    reason = "it was not told"
     try:
         yield
+    except BaseException as error:
+        reason = describe_error(error)
+        raise
     finally:
-        by_number = {t.number: t for t in _storage.trials_of(study.optuna)}
-        for trial in trials:
-            frozen = by_number.get(trial.number)
-            if frozen is not None and frozen.state == optuna.trial.TrialState.RUNNING:
-                _storage.mark_stale(study.optuna, frozen)
+        _lost.end_rest(study, [trial.number for trial in trials], reason)
 
 
-@contextlib.contextmanager
-def progress_bar(study: Study, total: int, show: bool, initial: int = 0) -> Iterator[Callable[[Trial], None]]:
-    """A progress bar on stderr with the best value so far; gives a function to call after each told trial."""
-    import tqdm
-
-    choose = max if study.direction == "maximize" else min
-    best = [t.value for t in study.trials if t.state == "complete" and t.value is not None]
-    # tqdm draws nothing on terminals that claim to have no rows, so the number of rows is not left to it.
-    options: dict[str, Any] = {"desc": study.name, "initial": initial, "ncols": _num_columns(), "nrows": 20}
-    with tqdm.tqdm(total=total, disable=None if show else True, **options) as bar:
-
-        def note_best() -> None:
-            best[:] = [choose(best)] if best else []
-            if best:
-                bar.set_postfix_str(f"best {best[0]:.6g}", refresh=False)
-
-        def advance(trial: Trial) -> None:
-            if trial.state == "complete" and trial.value is not None:
-                best.append(trial.value)
-            note_best()
-            bar.update()
-
-        note_best()
-        yield advance
+def _split(returned: Any) -> tuple[Any, Mapping[str, Any]]:
+    """What an objective returned, as a value or a `Failure`, and what else is to be recorded."""
+    outcome, attrs = returned if _is_pair(returned) else (returned, {})
+    return Failure(TypeError(NO_VALUE)) if outcome is None else outcome, attrs
 
 
-def _num_columns() -> int | None:
-    """Width of the terminal; 80 for terminals that claim to have none, on which tqdm would draw nothing."""
+def _tell(study: Study, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) -> Trial:
+    attrs = fitting_attrs(attrs, functools.partial(warn_left_out, study, trial.number))  # a bad one loses no value
+    if isinstance(outcome, Failure):
+        told = _fail(study, trial, outcome, attrs)
+        warnings.warn(f"trial {trial.number} failed: {outcome}", BojaxWarning, stacklevel=4)
+        return told
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError, AttributeError):
-        return None
+        return study.tell(trial, outcome, user_attrs=attrs)
+    except TypeError as error:
+        _fail(study, trial, Failure(error))
+        raise TypeError(
+            f"the objective returned something that is no value of trial {trial.number}: {error}"
+        ) from error
 
 
-class _FirstFailures:
-    """Notices an objective that fails from the start."""
-
-    def __init__(self):
-        self.errors: list[BaseException] = []
-        self.active = True
-
-    def count(self, outcome: Any) -> None:
-        if not isinstance(outcome, BaseException):
-            self.active = False
-        elif not self.errors or self.errors[-1] is not outcome:  # one call fails a whole vectorized batch
-            self.errors.append(outcome)
-
-    def check(self) -> None:
-        if self.active and len(self.errors) >= MAX_FIRST_FAILURES:
-            last = self.errors[-1]
-            raise BojaxError(
-                f"each of the first {len(self.errors)} evaluations of the objective raised, the last one "
-                f"{describe_error(last)}"
-            ) from last
-
-
-def describe_error(error: BaseException) -> str:
-    """Type and text of an exception, cut to a length that every database stores."""
-    text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= _ERROR_LENGTH else text[: _ERROR_LENGTH - 3] + "..."
-
-
-def _tell(study: Study, trial: Trial, outcome: Any) -> Trial:
-    if not isinstance(outcome, BaseException):
-        value, attrs = outcome if _is_pair(outcome) else (outcome, None)
-        try:
-            return study.tell(trial, value, user_attrs=attrs)
-        except TypeError as error:
-            raise TypeError(
-                f"the objective returned something that is no value of trial {trial.number}: {error}"
-            ) from error
-    reason = describe_error(outcome)
-    warnings.warn(f"trial {trial.number} failed: {reason}", BojaxWarning, stacklevel=4)
-    return study.tell(trial, state="fail", user_attrs={_storage.ERROR: reason})
+def _fail(study: Study, trial: Trial, failure: Failure, attrs: Mapping[str, Any] | None = None) -> Trial:
+    """A failed trial is data, so that the same is not evaluated again."""
+    why = {_storage.ERROR: failure.text} | ({TRACEBACK: failure.traceback} if failure.traceback else {})
+    return study.tell(trial, state="fail", user_attrs={**(attrs or {}), **why})
 
 
 def _is_pair(outcome: Any) -> bool:
@@ -290,31 +287,33 @@ def _evaluate_singly(
     study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
 ) -> Iterator[tuple[Trial, Any]]:
     for trial in trials:
-        try:
-            outcome = objective(dict(trial.params))
-        except catch as error:
-            outcome = error
-        yield trial, outcome
+        if not _lost.begin(study, trial.number):
+            continue  # another process gave it up
+        # No name for the outcome: this frame would keep it alive during the next evaluation.
+        yield trial, _outcome(objective, dict(trial.params), catch)
 
 
 def _evaluate_batch(
     study: Study, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
 ) -> Iterator[tuple[Trial, Any]]:
-    try:
-        values = objective(study.space.to_arrays([trial.params for trial in trials]))
-    except catch as error:
-        yield from ((trial, error) for trial in trials)
+    columns = watched_arrays(study.space, study.space.to_arrays([trial.params for trial in trials]))
+    values = _outcome(objective, columns, catch)
+    values = Failure(TypeError(NO_VALUE)) if values is None else values
+    if isinstance(values, Failure):
+        yield from ((trial, values) for trial in trials)
         return
-    values = np.asarray(values)
-    if values.shape != (len(trials),) or values.dtype.kind not in "fiu":
-        raise TypeError(
-            f"with vectorized=True the objective must return an array of {len(trials)} numbers, one for each "
-            f"row of its arguments, got shape {values.shape} of type {values.dtype}."
-        )
-    yield from zip(trials, values.tolist(), strict=True)
+    try:
+        outcomes = to_floats(values, len(trials))
+    except TypeError as error:
+        for trial in trials:
+            _fail(study, trial, Failure(error))
+        raise
+    yield from zip(trials, outcomes, strict=True)
 
 
-def check_count(name: str, value: Any, low: int) -> None:
-    """Raises ValueError unless it is an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}.")
+def _outcome(objective: Callable, params: dict[str, Any], catch: tuple[type[BaseException], ...]) -> Any:
+    """What the objective returns, or how it failed."""
+    try:
+        return objective(params)
+    except catch as error:
+        return Failure(error)

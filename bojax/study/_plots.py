@@ -1,5 +1,6 @@
 """Figures of a study (matplotlib, imported when first needed)."""
 
+import math
 import os
 from typing import Any
 
@@ -12,6 +13,9 @@ from bojax.study._study import Study
 
 _MAX_POINTS = 101
 """Points of a slice along one parameter."""
+
+_MAX_TICKS, _MAX_CHOICES, _MAX_LABEL, _ROW_LENGTH = 6, 20, 20, 32
+"""Most ticks of numbers, ticks of choices, characters of a label, and characters of all labels in a row: what fits."""
 
 
 def plot_trajectory(study: Study, target: Any = None) -> Any:
@@ -46,6 +50,7 @@ def plot_trajectory(study: Study, target: Any = None) -> Any:
     axes.set_title(study.name)
     if len(values) or failed:
         axes.legend()
+    _whole_numbers(axes.xaxis)
     if is_file and target is not None:
         axes.figure.savefig(target, dpi=150)
     return axes
@@ -98,13 +103,13 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
     import jax
 
     from bojax import data
-    from bojax._runtime import host_scope
-    from bojax.loop._defaults import default_surrogate
+    from bojax._runtime import host_scope, seed_key
+    from bojax.loop._defaults import surrogate_for
 
     X, y, noise_var, *_ = study._data(_storage.trials_of(study.optuna), set())
     if np.isfinite(y).sum() < 2:
         raise StudyError(f"the study {study.name!r} has fewer than two complete trials: nothing to fit.")
-    surrogate = default_surrogate(study.space) if surrogate is None else surrogate
+    surrogate = surrogate_for(study.space, surrogate)
 
     @jax.jit
     def mean_var(key, observations, points):
@@ -115,7 +120,7 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
     with host_scope():
         dtype = jax.numpy.zeros(()).dtype  # float64, but on TPU
         observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var)
-        key = jax.random.key(study.seed, impl="threefry2x32")
+        key = seed_key(study.seed)
         mean, var = mean_var(key, observations, points.astype(dtype))
         return study._sign * np.asarray(mean), np.sqrt(np.maximum(np.asarray(var), 0.0))
 
@@ -151,13 +156,69 @@ def _draw_slice(axes: Any, study: Study, name: str, at: np.ndarray, mean: np.nda
     if isinstance(parameter, Float | Int):
         axes.plot(at, mean, color="tab:blue")
         axes.fill_between(at, mean - 2.0 * std, mean + 2.0 * std, color="tab:blue", alpha=0.2, linewidth=0.0)
-        axes.set_xscale("log" if parameter.log else "linear")
+        _set_scale(axes, parameter)
     else:
         axes.errorbar(at, mean, yerr=2.0 * std, fmt="o", color="tab:blue", capsize=3.0)
         labels = parameter.choices if isinstance(parameter, Categorical) else parameter.values
-        axes.set_xticks(range(len(labels)), [str(label) for label in labels])
+        _set_choices(axes, [str(label) for label in labels])
     axes.axvline(_place(study, name, study.best_params[name]), color="tab:orange", linewidth=1.0)
     axes.set_xlabel(name)
+
+
+def _set_scale(axes: Any, parameter: Float | Int) -> None:
+    """Few ticks with plain labels, whole numbers for an `Int`."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    if not parameter.log:
+        if isinstance(parameter, Int):
+            _whole_numbers(axes.xaxis)
+        return
+    axes.set_xscale("log")
+    # Matplotlib labels minor ticks where a range has few powers of ten, and then they overlap.
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(FixedLocator(_log_ticks(parameter.low, parameter.high, isinstance(parameter, Int))))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick_label(value)))
+
+
+def _log_ticks(low: float, high: float, whole: bool) -> list[float]:
+    """Up to six round numbers in a range of a log scale, at least its ends."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for digits in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10))):
+        ticks = [float(f"{digit}e{power}") for power in range(first, last + 1) for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high and not (whole and tick % 1)]
+        if len(ticks) >= 3:
+            break
+    if len(ticks) < 3:
+        ticks = list(np.linspace(low, high, 3))
+        ticks = sorted({float(round(tick)) for tick in ticks}) if whole else ticks
+    return ticks[:: -(-len(ticks) // _MAX_TICKS)]
+
+
+def _tick_label(value: float) -> str:
+    text = f"{value:.6g}"
+    return text if float(text) == value else str(float(value)).removesuffix(".0")
+
+
+def _set_choices(axes: Any, labels: list[str]) -> None:
+    """A tick for each choice, or for some of many, with labels that do not overlap."""
+    step = -(-len(labels) // _MAX_CHOICES)
+    shown = [_shortened(label) for label in labels[::step]]
+    if len(set(shown)) < len(shown):
+        shown = labels[::step]
+    axes.set_xticks(range(0, len(labels), step), shown)
+    if sum(map(len, shown)) > _ROW_LENGTH:
+        axes.tick_params(axis="x", labelrotation=90.0)
+
+
+def _shortened(label: str) -> str:
+    half = _MAX_LABEL // 2
+    return label if len(label) <= _MAX_LABEL else f"{label[: half - 2]}...{label[1 - half :]}"
+
+
+def _whole_numbers(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=_MAX_TICKS, integer=True, min_n_ticks=1))
 
 
 def _new_figure(width: float, height: float) -> Any:

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 from bojax.study import _storage
+from bojax.study._leases import Lease
 
 
 def to_distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -35,6 +36,7 @@ class StudySampler(BaseSampler):
         distributions: the space, as Optuna describes it.
         suggest: from the number of a running trial to its parameters.
         seed: of parameters that are not in the space, which are drawn at random.
+        lease: of this process on the trials it evaluates.
     """
 
     def __init__(
@@ -42,17 +44,21 @@ class StudySampler(BaseSampler):
         distributions: Mapping[str, BaseDistribution],
         suggest: Callable[[int], dict[str, Any]],
         seed: int,
+        lease: Lease,
     ):
         self.prepared: dict[int, dict[str, Any]] = {}
-        self.asking = False
+        self.asking, self.later = False, False
         self._distributions = dict(distributions)
         self._suggest = suggest
         self._seed = seed
+        self._lease = lease
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Records who evaluates the trial, before anything else can go wrong."""
         if trial.state == TrialState.RUNNING:
-            _storage.set_trial_attr(study, trial, _storage.WORKER, _storage.worker(self.asking))
+            if not self._lease.owns(trial.user_attrs.get(_storage.WORKER)):
+                _storage.set_trial_attr(study, trial, _storage.WORKER, self._lease.worker(self.asking, self.later))
+            self._lease.hold(trial._trial_id)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole space."""
@@ -63,7 +69,11 @@ class StudySampler(BaseSampler):
     ) -> dict[str, Any]:
         """The prepared parameters of this trial, or one suggestion."""
         prepared = self.prepared.pop(trial.number, None)
-        return self._suggest(trial.number) if prepared is None else prepared
+        if prepared is None:
+            prepared = self._suggest(trial.number)
+            # The objective may end the process before it has asked for all of them.
+            _storage.set_trial_attr(study, trial, _storage.SUGGESTED, prepared)
+        return prepared
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

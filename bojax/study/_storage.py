@@ -1,9 +1,8 @@
-"""Where a study lives: an Optuna storage, opened by URL, shared by processes, robust to processes that die.
+"""Where a study lives: an Optuna storage, shared by processes, robust to processes that die.
 
 A study is its trials and three user attributes of the Optuna study: `bojax:space` (the specification of the
 space), `bojax:seed` and `bojax:version`. Every trial asked for carries `bojax:worker`: the process that
-evaluates it. Trials that a dead process left running are failed and marked `bojax:stale` when a study opens;
-they count for nothing.
+evaluates it. What becomes of trials whose process ended stands in `_lost`.
 """
 
 import contextlib
@@ -13,40 +12,41 @@ import functools
 import logging
 import os
 import platform
-import random
-import re
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import optuna
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
-
-T = TypeVar("T")
+from bojax.study._backends import NUM_RETRIES, retry
+from bojax.study._replaced import without_replaced
 
 SPACE, SEED, VERSION = "bojax:space", "bojax:seed", "bojax:version"
 WORKER, STALE, ERROR, TOLD = "bojax:worker", "bojax:stale", "bojax:error", "bojax:told"
 NOISE_VAR, COST, GRAD = "bojax:noise_var", "bojax:cost", "bojax:grad"
 INSTEAD_OF = "bojax:instead_of"
-"""Number of the trial that was given up and told after all, under this trial's number."""
+"""Number of the trial that was given up or lost and told after all, under this trial's number."""
+LOST, RETRY_OF = "bojax:lost", "bojax:retry_of"
+"""Users see these: the evaluation began and never ended; the number of the lost trial that this trial repeats."""
+STARTED, OWED, AGAIN = "bojax:started", "bojax:owed", "bojax:again"
+CLAIM, LEASE, SUGGESTED = "bojax:claim", "bojax:lease", "bojax:suggested"
+HIDDEN = (WORKER, STALE, STARTED, OWED, AGAIN, CLAIM, LEASE, SUGGESTED)
+"""Attributes that are bookkeeping (see `_lost` and `_leases`); users do not see them."""
 FINISHED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
-FORMAT_VERSION = 1
+ENDED_ERRORS = (optuna.exceptions.UpdateFinishedTrialError, RuntimeError)
+"""What Optuna raises when a finished trial is to be changed; early versions of it the latter."""
 
-SQLITE_TIMEOUT = 60.0
-"""Seconds that SQLite waits for another process's write: many times what a queue of workers needs."""
+FORMAT_VERSION = 1
 
 SETTLE_TIMEOUT = 5.0
 """Seconds that the creator of a study has to write its attributes before another process does."""
 
 NEW_SECONDS = 2.0
 """Age up to which a trial without a recorded worker is taken for one that is just being created."""
-
-_RETRIES = 8
 
 _quiet: contextvars.ContextVar[bool] = contextvars.ContextVar("bojax_quiet", default=False)
 
@@ -79,52 +79,10 @@ def quiet() -> Iterator[None]:
         _quiet.reset(token)
 
 
-def retry(call: Callable[[], T]) -> T:
-    """Calls an idempotent storage operation again while the database says that it is locked."""
-    for attempt in range(_RETRIES):
-        try:
-            return call()
-        except Exception as error:
-            if attempt == _RETRIES - 1 or not _is_locked(error):
-                raise
-        time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
-    raise AssertionError("unreachable")
-
-
-def open_storage(storage: str | optuna.storages.BaseStorage | None) -> optuna.storages.BaseStorage:
-    """The Optuna storage behind a URL.
-
-    Args:
-        storage: None (in memory), `sqlite:///file.db`, `journal:///file.log`, `grpc://host:port`, any URL
-            that SQLAlchemy knows (the driver must be installed), or an Optuna storage.
-
-    Raises:
-        ValueError: the text is no URL.
-        StudyError: the storage cannot be opened.
-    """
-    if storage is None:
-        return optuna.storages.InMemoryStorage()
-    if isinstance(storage, optuna.storages.BaseStorage):
-        return storage
-    if not isinstance(storage, str):
-        raise TypeError(
-            f"`storage` must be None, a URL or an Optuna storage, got {storage!r}. "
-            'For a file write `storage="sqlite:///study.db"`.'
-        )
-    if "://" not in storage:
-        raise ValueError(
-            f'`storage` must be a URL, got {storage!r}. For a SQLite file write `storage="sqlite:///{storage}"`.'
-        )
-    try:
-        return _open_url(storage)
-    except Exception as error:
-        raise StudyError(f"the storage {hide_password(storage)} cannot be opened: {_first_line(error)}") from error
-
-
 def create_or_open(storage: optuna.storages.BaseStorage, name: str, direction: str) -> tuple[optuna.Study, bool]:
     """The Optuna study of that name and whether this call created it."""
     with quiet():
-        for _ in range(_RETRIES):
+        for _ in range(NUM_RETRIES):
             with contextlib.suppress(KeyError):
                 return retry(lambda: optuna.load_study(study_name=name, storage=storage)), False
             with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
@@ -159,10 +117,40 @@ def write_attrs(study: optuna.Study, space_spec: Any, seed: int) -> None:
     retry(lambda: study.set_user_attr(VERSION, FORMAT_VERSION))
 
 
+def all_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials by number, those given up included; not to be changed."""
+    return sorted(retry(lambda: study.get_trials(deepcopy=False)), key=lambda t: t.number)
+
+
 def trials_of(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials that count (the stale ones do not), by number; not to be changed."""
-    trials = retry(lambda: study.get_trials(deepcopy=False))
-    return sorted((t for t in trials if not t.user_attrs.get(STALE)), key=lambda t: t.number)
+    """All trials that count (those given up and corrected ones do not), by number; not to be changed."""
+    return without_replaced([trial for trial in all_trials(study) if not is_given_up(trial)])
+
+
+def add_trial(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial:
+    """Stores a trial that nobody asked for, in one write, and gives it as it is stored."""
+    trial_id = retry(lambda: study._storage.create_new_trial(study._study_id, template_trial=trial))
+    return retry(lambda: study._storage.get_trial(trial_id))
+
+
+def shown_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a trial without those that only bojax reads."""
+    return {key: attr for key, attr in attrs.items() if key not in HIDDEN}
+
+
+def is_given_up(trial: FrozenTrial) -> bool:
+    """Whether a trial counts for nothing: it ended before its evaluation began."""
+    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(STALE))
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether a trial's evaluation began and never ended."""
+    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(LOST))
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, and those that are decided and not asked for yet."""
+    return trial.system_attrs.get("fixed_params", {}) | trial.user_attrs.get(SUGGESTED, {}) | trial.params
 
 
 def set_trial_attr(study: optuna.Study, trial: FrozenTrial | optuna.Trial, key: str, value: Any) -> None:
@@ -170,20 +158,14 @@ def set_trial_attr(study: optuna.Study, trial: FrozenTrial | optuna.Trial, key: 
     retry(lambda: study._storage.set_trial_user_attr(trial._trial_id, key, value))
 
 
-def mark_stale(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> bool:
-    """Fails a running trial so that it counts for nothing; False when somebody else has finished it."""
+def end_trial(study: optuna.Study, trial: FrozenTrial | optuna.Trial, attrs: Mapping[str, Any]) -> bool:
+    """Fails an unfinished trial and says why in its attributes; False when somebody else has finished it."""
     try:
-        set_trial_attr(study, trial, STALE, True)
+        for key, value in attrs.items():  # first, for a finished trial cannot be changed
+            set_trial_attr(study, trial, key, value)
         return retry(lambda: study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL))
-    except (optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
-        # Optuna 4 raises a RuntimeError here.
+    except ENDED_ERRORS:
         return False
-
-
-def mark_dead_trials(study: optuna.Study) -> int:
-    """Marks the running trials of dead processes of this host as stale; returns how many."""
-    running = retry(lambda: study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-    return sum(mark_stale(study, trial) for trial in running if is_dead(trial.user_attrs.get(WORKER)))
 
 
 def worker(asking: bool = False) -> dict[str, Any]:
@@ -192,66 +174,38 @@ def worker(asking: bool = False) -> dict[str, Any]:
     return {"host": _host(), "pid": pid, "start": _start_time(pid), "asking": asking}
 
 
-def is_dead(recorded: Any) -> bool:
-    """Whether the recorded worker certainly lives no more: False for other hosts and whenever in doubt."""
+def lives(recorded: Any) -> bool | None:
+    """Whether the recorded worker runs, by its process id; None where that cannot be told, as on another host."""
     if not isinstance(recorded, dict) or recorded.get("host") != _host():
-        return False
+        return None
     pid, start = recorded.get("pid"), recorded.get("start")
+    if pid == os.getpid():
+        return start == _start_time(os.getpid())
     if not isinstance(pid, int) or os.name != "posix":
-        return False  # os.kill(pid, 0) would end the process on Windows
+        return None  # os.kill(pid, 0) would end the process on Windows
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except OSError:
         return False
-    now = _start_time(pid)
-    return start is not None and now is not None and start != now  # the number was given to another process
+    except OSError:
+        return None
+    fields = _stat(pid)
+    if not fields or start is None:
+        return None
+    if fields[0] in ("Z", "X"):  # it has ended, and its parent has not asked for its exit status yet
+        return False
+    return start == _start_time(pid)  # otherwise the number was given to another process
+
+
+def is_dead(recorded: Any) -> bool:
+    """Whether the recorded worker certainly lives no more: False for other hosts and whenever in doubt."""
+    return lives(recorded) is False
 
 
 def is_new(trial: FrozenTrial) -> bool:
     """Whether a trial was created in this very moment (by the clock of the process that did)."""
     start = trial.datetime_start
     return start is not None and abs((datetime.datetime.now() - start).total_seconds()) < NEW_SECONDS
-
-
-def hide_password(url: str) -> str:
-    """The URL without its password, for messages."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
-
-
-def _open_url(url: str) -> optuna.storages.BaseStorage:
-    scheme, rest = url.split("://", 1)
-    if scheme == "journal":
-        backend = JournalFileBackend(rest.removeprefix("/"))
-        return optuna.storages.JournalStorage(backend)
-    if scheme == "grpc":
-        host, _, port = rest.rstrip("/").partition(":")
-        return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
-    if scheme.split("+")[0] != "sqlite":
-        return optuna.storages.RDBStorage(url)
-    options = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
-    for _ in range(_RETRIES - 1):
-        # Processes that create the tables of a new file at the same moment trip over each other.
-        try:
-            return optuna.storages.RDBStorage(url, engine_kwargs=options)
-        except Exception as error:
-            if not (_is_locked(error) or re.search("already exists|UNIQUE constraint", str(error))):
-                raise
-        time.sleep(random.uniform(0.05, 0.3))
-    return optuna.storages.RDBStorage(url, engine_kwargs=options)
-
-
-def _is_locked(error: BaseException | None) -> bool:
-    while error is not None:
-        if re.search("database (table )?is locked|database is busy", str(error)):
-            return True
-        error = error.__cause__
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 @functools.cache
@@ -267,8 +221,14 @@ def _host() -> str:
 
 def _start_time(pid: int) -> int | None:
     """Start of a process in clock ticks after boot, where the system tells (field 22 of /proc/PID/stat)."""
+    fields = _stat(pid)
+    return int(fields[19]) if len(fields) > 19 else None
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third one, the state, on; empty where there are none."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return None
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []

@@ -13,6 +13,7 @@ data.
 import functools
 import math
 import numbers
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,26 +26,47 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax._plain import plain
 from bojax.space import Space, to_space
-from bojax.study import _storage
+from bojax.study import _lost, _storage
+from bojax.study._adding import KnownResults
 from bojax.study._asking import ask, suggest_one
+from bojax.study._backends import open_storage
+from bojax.study._believed import Believed, best_believed
+from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
-from bojax.study._gradients import cube_gradient
+from bojax.study._failures import MAX_FIRST_FAILURES
+from bojax.study._held import checked_values
+from bojax.study._leases import Lease, Watch
 from bojax.study._open import open_study
+from bojax.study._rows import told_data
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
+from bojax.study._travel import reduced
 from bojax.study._trial import Trial
 
 DEFAULT_NAME = "bojax"
 
 
-class Study:
+class Study(KnownResults):
     """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
+
+    An evaluation that began and was not told is *lost*: its process was killed, or an exception that is not caught or
+    Ctrl-C ended it. It is recorded as a failed trial whose `user_attrs` hold `bojax:lost` and the reason,
+    `bojax:error`, and the same parameters are tried once more, in a trial with `bojax:retry_of`. If that is lost, too,
+    it is a failure like any other: the algorithm learns it, and does not suggest it again. The evaluation of a trial
+    begins with `ask`. In a batch of `optimize`, trials that had not begun count for nothing; those that were enqueued
+    go back in line. A value that is told late is kept.
+
+    The next `ask` of any process records losses. On the host of a worker its process tells whether it lives. Elsewhere
+    a sign of life does, which a thread writes every 15 s while trials run: a worker is taken for dead 120 s after its
+    last one, or at once if that is 10 minutes old. So clocks should agree within some minutes.
 
     Args:
         space: what is tuned: a `Space`, a mapping of names to parameters, or a plain specification. May be
-            left out when an existing study is opened.
+            left out when an existing study is opened. Opening it writes nothing, so that its storage may be
+            read-only, until the first `ask`, `tell` or `enqueue`.
         direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
         storage: None for memory, or where to keep the study: "sqlite:///study.db", "journal:///study.log",
             any other URL that Optuna opens, or an Optuna storage.
@@ -52,10 +74,18 @@ class Study:
         seed: 0 <= seed < 2**32, all randomness of the study. By default that of the stored study; a new study
             draws one.
         algorithm: from (space, q) to an algorithm that asks for q points; by default `bojax.bayesopt`.
+        space_changed: what to do where the stored study has another space. "error" by default. "carry" goes on with the
+            new space and copies all told and enqueued trials that belong to it; a warning counts the others. Where the
+            new space has parameters that earlier trials lack, give the values with which they were made, by name:
+            `space_changed={"dropout": 0.0}`. From then on the name opens the study with the new space. Workers that are
+            running go on with the old one; what they tell is carried over when the study is opened like this again.
+
+    A study can be pickled: one in memory takes a copy of its trials along, others are opened again. A process that was
+    forked from one in which JAX has computed cannot ask: open the study by its URL in a process that was spawned.
 
     Raises:
         StudyError: space, direction or seed differ from those of the stored study, or the storage cannot be
-            opened.
+            opened, or earlier trials lack a parameter.
         ValueError, TypeError: an argument is wrong.
 
     Example:
@@ -76,12 +106,15 @@ class Study:
         seed: int | None = None,
         *,
         algorithm: AlgorithmFactory | None = None,
+        space_changed: SpaceChanged = "error",
     ):
         space = None if space is None else to_space(space)
         name = DEFAULT_NAME if name is None else name
         check_arguments(direction, name, seed, algorithm)
-        backend = _storage.open_storage(storage)
-        self._optuna, attrs = open_study(backend, name, space, direction, seed)
+        check_space_changed(space_changed, space)
+        backend = open_storage(storage, create=space is not None)
+        self._optuna, attrs = open_study(backend, name, space, direction, seed, space_changed)
+        self._name = str(attrs.get(ROOT, self._optuna.study_name))
         self._space = Space.from_spec(attrs[_storage.SPACE])
         self._seed = int(attrs[_storage.SEED])
         self._algorithm = bayesopt if algorithm is None else algorithm
@@ -89,10 +122,13 @@ class Study:
         self._lock = threading.RLock()
         self._warned: set[str] = set()
         self._stopping = False
+        self._process = os.getpid()
         self._distributions = to_distributions(self._space)
-        self._sampler = StudySampler(self._distributions, functools.partial(suggest_one, self), self._seed)
+        self._lease = Lease(self._optuna._storage, self._optuna._study_id)
+        self._watch = Watch()
+        suggest = functools.partial(suggest_one, self)
+        self._sampler = StudySampler(self._distributions, suggest, self._seed, self._lease)
         self._optuna.sampler = self._sampler
-        _storage.mark_dead_trials(self._optuna)
 
     @property
     def space(self) -> Space:
@@ -106,8 +142,8 @@ class Study:
 
     @property
     def name(self) -> str:
-        """The name of the study in its storage."""
-        return self._optuna.study_name
+        """The name by which the study is opened. After a change of the space `study.optuna` has another one."""
+        return self._name
 
     @property
     def seed(self) -> int:
@@ -121,8 +157,8 @@ class Study:
 
     @property
     def trials(self) -> list[Trial]:
-        """All trials by number, but for those that a dead process left behind."""
-        return [self._view(trial) for trial in _storage.trials_of(self._optuna)]
+        """All trials by number, but for those that were given up before their evaluation began."""
+        return [self._view(trial) for trial in _lost.as_seen(self, _storage.all_trials(self._optuna))]
 
     @property
     def best_trial(self) -> Trial:
@@ -149,26 +185,85 @@ class Study:
         assert value is not None
         return value
 
+    @property
+    def best_believed(self) -> Believed:
+        """The told trial that the algorithm's surrogate believes to be the best, with the value it predicts there.
+
+        With noisy values the best observed one is mostly a lucky one; what is believed weighs all values around it.
+        Without noise the two are nearly the same. The surrogate is fitted anew, which takes about as long as
+        an `ask`. An algorithm without a surrogate is answered for by that of `bojax.bayesopt`.
+
+        Raises:
+            StudyError: no trial is complete, or the surrogate is not finite.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+            >>> study.optimize(lambda params: params["x"], num_trials=4, progress=False)
+            >>> believed = study.best_believed
+            >>> abs(believed.mean - believed.trial.value) < 0.1
+            True
+        """
+        return best_believed(self)
+
+    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> "Study":
+        """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
+
+        Args:
+            space: the new space: choices, values or parameters added or removed, ranges or scales changed.
+            new_params: values of new parameters with which the trials so far were made, by name.
+
+        Returns:
+            The study with the new space and all trials that belong to it; see `space_changed` of `Study`.
+
+        Raises:
+            StudyError: trials lack a parameter that is not in `new_params`.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study({"act": bojax.Categorical(["relu", "tanh"])}, seed=0)
+            >>> _ = study.add({"act": "relu"}, 0.5)
+            >>> wider = study.carry({"act": bojax.Categorical(["relu", "tanh", "gelu"])})
+            >>> wider.best_params
+            {'act': 'relu'}
+        """
+        settings = {"algorithm": self._algorithm, "space_changed": new_params or "carry"}
+        return Study(space, storage=self._optuna._storage, name=self._name, **settings)
+
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
 
-    def ask(self, q: int = 1) -> list[Trial]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
+
+    def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
-        Trials enqueued on the Optuna study come first.
+        Trials that wait in line come first, unless parameters are fixed: those enqueued, and retries of lost ones.
 
         Args:
             q: how many, at least 1.
+            fixed: values of parameters that all q trials shall have; the others are chosen given these. Enqueued trials
+                stay in line then.
 
         Returns:
             The running trials: q, or what is left of a finite space.
 
         Raises:
-            SpaceExhaustedError: every point of the space is told or pending.
+            SpaceExhaustedError: every point of the space (with the fixed values) is told or pending.
+            ValueError, TypeError: a fixed value does not belong to the space.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study({"x": bojax.Float(0.0, 1.0), "y": bojax.Float(0.0, 1.0)}, seed=0)
+            >>> study.ask(fixed={"x": 0.9})[0].params["x"]
+            0.9
         """
+        q = plain(q)
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
-        return ask(self, int(q), int(q))
+        fixed = None if fixed is None else checked_values(self._space, fixed, "fixed")
+        return ask(self, int(q), int(q), fixed=fixed)
 
     def tell(
         self,
@@ -194,16 +289,18 @@ class Study:
                 (`bojax.loop.cost_aware`).
             grad: derivatives of the value by Float parameters, by name, in their own units; for algorithms that learn
                 from gradients (`bayesopt(gradients=True)`). Components that are not known are left out.
-            user_attrs: more to record with the trial; values must fit into JSON.
+            user_attrs: more to record with the trial: numbers, texts, None, lists and dicts of them. Scalars and arrays
+                of NumPy or JAX become numbers and lists. Names that start with "bojax:" are taken.
 
         Returns:
-            The trial as it is recorded. A trial whose process had ended before it was told is recorded under a new
+            The trial as it is recorded. A trial that was given up or lost before it was told is recorded under a new
             number.
 
         Raises:
-            TypeError: the value is no number. Nothing is recorded.
+            TypeError: the value is no number, or a user attribute does not fit into JSON. Nothing is recorded.
             ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
-                not positive, or one of them not finite, a `grad` of what is no Float. Nothing is recorded.
+                not positive, or one of them not finite, a `grad` of what is no Float, a `cost` or `grad` from which the
+                algorithm of the study does not learn. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
         return tell(
@@ -217,52 +314,49 @@ class Study:
             user_attrs=user_attrs,
         )
 
-    def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Puts parameters in line to be tried by the next `ask`, for example settings known to work.
-
-        Args:
-            params: a value for every parameter.
-
-        Raises:
-            ValueError, TypeError: the parameters do not belong to the space.
-        """
-        self._space.from_params(dict(params))
-        self._optuna.enqueue_trial(dict(params))
-
     def optimize(
         self,
         objective: Callable[..., Any],
-        num_trials: int = 50,
+        num_trials: int | None = 50,
         batch_size: int = 1,
         vectorized: bool = False,
         progress: bool = True,
-        callbacks: Sequence[Callable[["Study", Trial], Any]] = (),
-        catch: tuple[type[BaseException], ...] = (Exception,),
+        callbacks: Callable[["Study", Trial], Any] | Sequence[Callable[["Study", Trial], Any]] = (),
+        catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
         timeout: float | None = None,
+        max_first_failures: int | None = MAX_FIRST_FAILURES,
     ) -> None:
         """Evaluates an objective `num_trials` times.
 
         Args:
             objective: from a dict of plain Python values to a number, or to a pair of a number and a dict of
-                `user_attrs` to record with the trial (see `tell`); with `vectorized`, from a dict of NumPy arrays [k]
-                (floats, integers, positions of choices; k <= batch_size) to k numbers.
-            num_trials: number of evaluations of this call.
+                `user_attrs` to record with the trial (see `tell`); None makes a failed trial, with a warning. With
+                `vectorized`, from a dict of NumPy arrays [k] (floats, integers, positions of choices; k <= batch_size)
+                to k numbers.
+            num_trials: number of evaluations of this call; None for as many as `timeout` allows, or until
+                `study.stop()` is called or a finite space is used up.
             batch_size: how many are chosen jointly. Unless vectorized they are evaluated one after another.
             vectorized: whether the objective evaluates a whole batch in one call.
-            progress: whether to show a progress bar (on a terminal).
-            callbacks: called as `callback(study, trial)` after each told trial; `study.stop()` ends the loop.
-            catch: exceptions of the objective that make a failed trial; others end the loop.
-            timeout: seconds after which no further evaluation starts.
+            progress: whether to show progress on stderr: a bar on a terminal, elsewhere a line now and then.
+            callbacks: called as `callback(study, trial)` after each told trial; `study.stop()` ends the loop. One
+                function, or several.
+            catch: exceptions of the objective that make a failed trial; others end the loop. One type, or several;
+                () for none. A failed trial keeps their text and traceback in its `user_attrs` ("bojax:error" and
+                "bojax:traceback"), and nothing else, so that it holds no memory.
+            timeout: seconds after which no further evaluation starts, >= 0; None for no limit.
+            max_first_failures: so many evaluations that raise, with none before them in this call that did not, end
+                the loop, for the objective is taken to be broken; None for no limit.
 
         Raises:
-            BojaxError: each of the first five evaluations raised.
-            TypeError: the objective returned something that is no number.
+            BojaxError: each of the first `max_first_failures` evaluations raised.
+            TypeError: an argument is wrong, or the objective returned something that is no number; its trial is
+                recorded as failed.
+            ValueError: an argument is wrong.
         """
+        from bojax.study._loop_arguments import check_loop
         from bojax.study._optimize import optimize
 
-        optimize(
-            self,
-            objective,
+        loop = check_loop(
             num_trials=num_trials,
             batch_size=batch_size,
             vectorized=vectorized,
@@ -270,53 +364,39 @@ class Study:
             callbacks=callbacks,
             catch=catch,
             timeout=timeout,
+            max_first_failures=max_first_failures,
         )
+        optimize(self, objective, loop)
 
     def stop(self) -> None:
         """Ends a running `optimize` after the present trial; for callbacks."""
         self._stopping = True
 
     def to_dataframe(self) -> Any:
-        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`."""
+        """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`, times."""
         from bojax.study._dataframe import to_dataframe
 
-        return to_dataframe(self.trials, self._space.names)
+        return to_dataframe(self.trials, self._space)
 
     @property
     def _sign(self) -> float:
         return 1.0 if self._optuna.direction == StudyDirection.MAXIMIZE else -1.0
 
     def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
-        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances and costs [n] (0 where not
-        told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
-        X, y, noise_var, cost, grad, pending = [], [], [], [], [], []
-        for trial in trials:
-            row = self._row(trial)
-            if row is None:
-                continue
-            if trial.state in _storage.FINISHED:
-                value = math.nan if trial.state == TrialState.FAIL or not trial.values else trial.values[0]
-                X.append(row)
-                y.append(self._sign * value if math.isfinite(value) else math.nan)
-                noise_var.append(float(trial.user_attrs.get(_storage.NOISE_VAR, 0.0)))
-                cost.append(float(trial.user_attrs.get(_storage.COST, 0.0)))
-                told = trial.user_attrs.get(_storage.GRAD, {})
-                grad.append(self._sign * cube_gradient(self._space, self._space.to_params(row), told))
-            elif trial.state == TrialState.RUNNING and trial.number not in own:
-                pending.append(row)
-        num_dims = self._space.num_dims
-        told = np.reshape(X, (-1, num_dims)), *(np.asarray(column, float) for column in (y, noise_var, cost))
-        return *told, np.reshape(grad, (-1, num_dims)), np.reshape(pending, (-1, num_dims))
+        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances [n] (NaN where not told),
+        costs [n] (0 where not told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
+        return told_data(self, trials, own)
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
         if trial.number in self._rows:
             return self._rows[trial.number]
-        complete = set(self._space.names) <= set(trial.params)
+        params = _decided(trial)
+        complete = set(self._space.names) <= set(params)
         if not complete and trial.state != TrialState.COMPLETE:
             return None
-        row = self._to_row(trial.params) if complete else None
-        if row is None:
+        row = self._to_row(params) if complete else None
+        if row is None and trial.state != TrialState.WAITING:
             self._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
         if trial.state in _storage.FINISHED:
             self._rows[trial.number] = row
@@ -325,23 +405,31 @@ class Study:
     def _to_row(self, params: Mapping[str, Any]) -> np.ndarray | None:
         try:
             return self._space.from_params({name: params[name] for name in self._space.names})
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             return None
 
     def _view(self, trial: FrozenTrial) -> Trial:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
-        names = [name for name in self._space.names if name in trial.params]
-        names += [name for name in trial.params if name not in names]
-        hidden = (_storage.WORKER, _storage.STALE)
+        params = _decided(trial)
+        names = [name for name in self._space.names if name in params]
+        names += [name for name in params if name not in names]
         return Trial(
             number=trial.number,
-            params={name: trial.params[name] for name in names},
+            params={name: params[name] for name in names},
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
-            user_attrs={key: attr for key, attr in trial.user_attrs.items() if key not in hidden},
+            user_attrs=_storage.shown_attrs(trial.user_attrs),
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
         )
 
     def _warn_once(self, kind: str, text: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
+
+
+def _decided(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, known before it runs where it waits in line, and where its evaluation was lost."""
+    early = trial.state == TrialState.WAITING or _storage.is_lost(trial)
+    return _storage.params_of(trial) if early else trial.params

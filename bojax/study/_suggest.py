@@ -1,14 +1,17 @@
 """A suggestion as a pure function of seed, ordinal, told data and pending points."""
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
+from bojax._alike import Alike
 from bojax._errors import Status
-from bojax._runtime import host_scope
+from bojax._runtime import host_scope, seed_key
+from bojax.data import Observations
 from bojax.loop import restore
 from bojax.space import Space
 
@@ -29,6 +32,7 @@ def suggest(
     noise_var: np.ndarray | None = None,
     cost: np.ndarray | None = None,
     grad: np.ndarray | None = None,
+    held: np.ndarray | None = None,
 ) -> tuple[list[dict[str, Any]], Status]:
     """Up to q suggestions, fewer only where a finite space is exhausted, and how they came about.
 
@@ -44,25 +48,49 @@ def suggest(
         X: [n, d] told points, in the order of their trials.
         y: [n] their values, maximised, NaN where failed.
         pending: [p, d] points being evaluated.
-        noise_var: [n] variances of the noise of the values, 0 where not told.
+        noise_var: [n] variances of the noise of the values, 0 where exact, NaN where not told.
         cost: [n] what the evaluations cost, 0 where not told; for algorithms that keep costs.
         grad: [n, d] derivatives along the sides of the cube, NaN where not told; for algorithms that keep gradients.
+        held: [d] coordinates that all points have, NaN where a parameter is free. An algorithm whose `ask` takes no
+            `held` chooses as if all were free, and these are written over.
 
     Raises:
         ValueError: the algorithm gives points of another shape.
     """
     with host_scope():
         init, ask = _program(algorithm, space, q)
-        key = jax.random.key(seed, impl="threefry2x32")
+        key = seed_key(seed)
         state = restore(init(key), X, y, pending, remember=False, noise_var=noise_var, cost=cost, grad=grad)
-        rows, _, info = ask(jax.random.fold_in(key, ordinal), state)
+        # Without `held` the argument is left out, so that the ordinary program does not depend on it.
+        extra = {} if held is None or not _takes_held(ask) else {"held": held.astype(state.observations.X.dtype)}
+        rows, _, info = ask(jax.random.fold_in(key, ordinal), state, **extra)
         rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
     if rows.shape != (q, space.num_dims):
         raise ValueError(
             f"the algorithm gave points of shape {rows.shape}, but ({q}, {space.num_dims}) was asked for. "
             "`algorithm` must be a function of (space, q)."
         )
+    if held is not None:
+        rows = np.where(np.isnan(held), rows, held)
     return [space.to_params(row) for row in rows[valid]], status
+
+
+def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
+    """Whether the algorithm chooses in the light of parameters that are held."""
+    with host_scope():
+        return _takes_held(_program(algorithm, space, q)[1])
+
+
+def may_repeat(algorithm: AlgorithmFactory, space: Space) -> bool:
+    """Whether the algorithm may ask for a point again, so that a finite space is never used up."""
+    return bool(getattr(_made(algorithm, space, 1).value, "repeats", False))
+
+
+def _takes_held(ask: Callable) -> bool:
+    try:
+        return "held" in inspect.signature(ask).parameters
+    except ValueError:  # not every callable has a signature
+        return False
 
 
 def bayesopt(space: Space, q: int) -> Any:
@@ -79,8 +107,39 @@ def gradient_bayesopt(space: Space, q: int) -> Any:
     return loop.bayesopt(space, q=q, gradients=True)
 
 
-@functools.lru_cache(maxsize=32)
+def unread(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> list[str]:
+    """Which of the told columns ("cost", "grad") the algorithm keeps no place for."""
+    told = list(told)
+    kept = _kept(_made(algorithm, space, 1)) if told else None
+    return [] if kept is None else [name for name in told if name not in kept]
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(made: Alike) -> frozenset[str] | None:
+    """The columns that a state holds; None for an algorithm whose state has no `Observations`."""
+    with host_scope():
+        state = jax.eval_shape(made.value.init, seed_key(0))
+    observations = getattr(state, "observations", None)
+    if not isinstance(observations, Observations):
+        return None
+    return frozenset(name for name in ("cost", "grad") if getattr(observations, name) is not None)
+
+
+NUM_PROGRAMS = 16
+"""Programs that are kept; the compiled ones of one algorithm and q take about 50 MB."""
+
+
+@functools.lru_cache(maxsize=4 * NUM_PROGRAMS)
+def _made(algorithm: AlgorithmFactory, space: Space, q: int) -> Alike:
+    """The algorithm for q points. Factories that are written anew each time make algorithms that are alike."""
+    return Alike(algorithm(space, q))
+
+
 def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
     """The compiled `init` and `ask` for q points, shared by all studies of this process."""
-    functions = algorithm(space, q)
-    return jax.jit(functions.init), jax.jit(functions.ask)
+    return _compiled(_made(algorithm, space, q))
+
+
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _compiled(made: Alike) -> tuple[Callable, Callable]:
+    return jax.jit(made.value.init), jax.jit(made.value.ask)

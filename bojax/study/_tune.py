@@ -1,5 +1,8 @@
 """Tuning a training function: every batch of candidates is trained at once, in a few vmapped programs."""
 
+import functools
+import math
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,11 +13,17 @@ import numpy as np
 import optuna
 
 from bojax._errors import BojaxWarning
+from bojax.loop._algorithm import unread_column
 from bojax.multifidelity import Population
+from bojax.multifidelity._reads import warn_of_unread
 from bojax.space import Space, to_space
-from bojax.study._optimize import Callback, Result, ask_batches, check_count, giving_up_rest, progress_bar
+from bojax.space._choices import check_choices
+from bojax.study import _lost
+from bojax.study._loop_arguments import check_count, check_end, check_loop, checked_direction
+from bojax.study._optimize import Callback, Result, ask_batches, giving_up_rest
+from bojax.study._progress import progress_bar
 from bojax.study._study import Study
-from bojax.study._suggest import AlgorithmFactory, gradient_bayesopt
+from bojax.study._suggest import AlgorithmFactory, gradient_bayesopt, unread
 from bojax.study._trial import Trial
 
 
@@ -52,22 +61,24 @@ def tune(
     metric: str | None = None,
     direction: str | None = None,
     gradients: bool | None = None,
-    num_trials: int = 30,
+    num_trials: int | None = 30,
     batch_size: int = 4,
     num_seeds: int = 1,
-    seed: int = 0,
+    seed: int | None = 0,
     storage: str | optuna.storages.BaseStorage | None = None,
     name: str | None = None,
     algorithm: AlgorithmFactory | None = None,
     progress: bool = True,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
+    timeout: float | None = None,
 ) -> Result:
     """Tunes a training run whose candidates train as a batch.
 
     Args:
         objective: an objective of `bojax.models`, anything else with `space`, `metric`, `direction` and `train`, or a
             pure function `train(key, hparams)` that gives a number or a dict of numbers, and can be vmapped.
-            Hyperparameters are scalars: the value of a float or int, the position of a choice.
+            Hyperparameters are scalars: the value of a float or int, the position of a choice (to compare it with the
+            choice itself is an error).
         space: what is tuned; by default the objective's.
         metric: which number of the dict is tuned; by default the objective's.
         direction: "maximize" or "minimize"; by default the objective's, or "minimize".
@@ -76,8 +87,10 @@ def tune(
             `value_and_grad(key, hparams) -> (metrics, grads)`, where `metrics` is what `train` gives, and `grads` a
             dict of derivatives of its tuned metric by some or all Floats, in their own units. True without that method
             (or for another metric) differentiates `train` itself, in reverse mode: a training loop must have a fixed
-            number of steps. A derivative that is not finite is left out.
-        num_trials: configurations to be trained.
+            number of steps. A derivative that is not finite is left out. An `algorithm` that learns nothing from
+            gradients is told none by default, and is an error where `gradients` is True.
+        num_trials: configurations to be trained; None for as many as `timeout`, a callback or the size of the space
+            allow. A hyperparameter on which the metric does not depend is warned about.
         batch_size: how many are chosen jointly and trained at once.
         num_seeds: how often each configuration is trained, with other keys. The value (and gradient) of a trial is the
             mean of its runs, and the surrogate is told the variance of that mean, so that differences it cannot resolve
@@ -85,13 +98,14 @@ def tune(
         seed: seed of the study and of training.
         storage: see `Study`, also for `name`.
         algorithm: see `Study`; with gradients `bayesopt(gradients=True)` by default.
-        progress: whether to show a progress bar (on a terminal).
-        callbacks: see `Study.optimize`.
+        progress: see `Study.optimize`, also for `callbacks`.
+        timeout: seconds after which no further batch starts, >= 0; None for no limit.
 
     Raises:
         TypeError: the objective is neither an objective nor a function, no space is known, or `gradients` is asked for
             and there is nothing to differentiate.
-        ValueError: a number is out of range, or every derivative of a study's first trials is zero.
+        ValueError: a number is out of range, `gradients` is True and the algorithm learns nothing from them, or every
+            derivative of a study's first trials is zero.
         KeyError: the objective does not give the metric.
 
     Returns:
@@ -106,15 +120,24 @@ def tune(
         >>> len(result.trials)
         4
     """
-    training = training_of(objective, space, metric, direction, gradients)
-    check_count("num_trials", num_trials, 0)
-    check_count("batch_size", batch_size, 1)
+    loop = check_loop(
+        num_trials=num_trials, batch_size=batch_size, progress=progress, callbacks=callbacks, timeout=timeout
+    )
     check_count("num_seeds", num_seeds, 1)
+    training = training_of(objective, space, metric, direction, gradients)
+    if training.gradients and algorithm is not None and unread(algorithm, to_space(training.space), ["grad"]):
+        if gradients:
+            raise ValueError(unread_column("grad").replace("`grad`", "`gradients`"))
+        training = training_of(objective, space, metric, direction, False)
+    tuned = to_space(training.space)
+    check_end(loop, tuned.cardinality)
     if algorithm is None and training.gradients:
         algorithm = gradient_bayesopt
-    study = Study(training.space, training.direction, storage, name, seed, algorithm=algorithm)
-    with progress_bar(study, num_trials, progress) as advance:
-        run_batches(study, training, num_trials, batch_size, num_seeds, [lambda _, trial: advance(trial), *callbacks])
+    study = Study(tuned, training.direction, storage, name, seed, algorithm=algorithm)
+    end = time.monotonic() + loop.timeout
+    with progress_bar(study, loop.num_trials, loop.progress) as advance:
+        after = (lambda _, trial: advance(trial), *loop.callbacks)
+        run_batches(study, training, loop.num_trials, loop.batch_size, num_seeds, after, end)
     return Result(study, len(training.programs))
 
 
@@ -132,12 +155,16 @@ def training_of(
     """
     if gradients is not None and not isinstance(gradients, bool | np.bool_):
         raise TypeError(f"`gradients` must be True, False or None, got {gradients!r}.")
+    if metric is not None and (not isinstance(metric, str) or not metric):
+        raise TypeError(f"`metric` must be the name of a number that the objective gives, or None, got {metric!r}.")
     space = getattr(objective, "space", None) if space is None else space
     if space is None:
         raise TypeError("`space` must be given: the objective has none.")
     own_metric = getattr(objective, "metric", None)
     metric = str(metric or own_metric or "value")
-    direction = str(direction or getattr(objective, "direction", None) or "minimize")
+    if direction is None:
+        direction = getattr(objective, "direction", None) or "minimize"
+    direction = checked_direction(direction)
     programs: set[Any] = set()
     differentiable = getattr(objective, "value_and_grad", None) if own_metric in (None, metric) else None
     if gradients or (gradients is None and differentiable is not None):
@@ -145,13 +172,15 @@ def training_of(
             function = _checked(differentiable)
         else:
             function = _differentiated(getattr(objective, "train", objective), metric, to_space(space))
-        return Training(_at_once(function, programs), metric, space, direction, True, programs, True)
+        train_batch = _at_once(function, programs, to_space(space), metric)
+        return Training(train_batch, metric, space, direction, True, programs, True)
     if hasattr(objective, "program") and hasattr(objective, "structure"):
         return Training(_by_structure(objective, programs), metric, space, direction, False, programs)
     function = getattr(objective, "train", objective)
     if not callable(function):
         raise TypeError(f"`objective` must be a function or have a method `train`, got {objective!r}.")
-    return Training(_at_once(lambda key, h: (function(key, h), {}), programs), metric, space, direction, True, programs)
+    train_batch = _at_once(lambda key, h: (function(key, h), {}), programs, to_space(space), metric)
+    return Training(train_batch, metric, space, direction, True, programs)
 
 
 def _checked(function):
@@ -207,8 +236,8 @@ def _by_structure(objective, programs):
     return train_batch
 
 
-def _at_once(function, programs):
-    """One program for a function from a key and scalars to metrics and derivatives."""
+def _at_once(function, programs, space, metric):
+    """One program for a function from a key and scalars to metrics and derivatives; the first call is looked at."""
 
     def train(key, hparams):
         metrics, grads = function(key, hparams)
@@ -217,10 +246,20 @@ def _at_once(function, programs):
     compiled = jax.jit(jax.vmap(train))
 
     def train_batch(keys, hparams):
+        if not programs:
+            check_choices(space, functools.partial(train, keys[0]), _scalars(hparams))
+        trained = jax.device_get(compiled(keys, hparams))
+        if not programs and metric in trained[0]:
+            warn_of_unread(space, lambda h: train(keys[0], h)[0][metric], _scalars(hparams))
         programs.add(("train", keys.shape[0]))
-        return jax.device_get(compiled(keys, hparams))
+        return trained
 
     return train_batch
+
+
+def _scalars(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """The shapes of one configuration of a batch, as a program sees them."""
+    return {name: jax.ShapeDtypeStruct((), jax.dtypes.canonicalize_dtype(c.dtype)) for name, c in hparams.items()}
 
 
 def _as_dict(metrics: Any) -> dict[str, Any]:
@@ -245,31 +284,33 @@ def _check_smooth(value: Any, metric: str) -> None:
 def run_batches(
     study: Study,
     training: Training,
-    num_trials: int,
+    num_trials: int | None,
     batch_size: int,
     num_seeds: int = 1,
     callbacks: Sequence[Callback] = (),
+    end: float = math.inf,
 ) -> None:
-    """Ask for batches, train and tell them, until so many trials are told or a callback stops the study."""
+    """Asks for batches, trains and tells them, until `ask_batches` ends."""
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(study.seed), i))(np.arange(num_seeds))
     unchecked = training.gradients and not any(trial.state == "complete" for trial in study.trials)
     seen: list[dict[str, np.ndarray]] = []
-    for batch in ask_batches(study, num_trials, batch_size):
+    for batch in ask_batches(study, num_trials, batch_size, end, together=True):
         with giving_up_rest(study, batch):
             params = [trial.params for trial in batch for _ in range(num_seeds)]
             missing = (batch_size - len(batch)) * num_seeds if training.fixed_size else 0
             hparams = study.space.to_arrays(params + [params[-1]] * missing)
             order = np.arange(len(params) + missing) % num_seeds
             metrics, grads = training.train_batch(keys[order], hparams)
-            _check_metric(metrics, training.metric)
-            runs = _by_trial("metric", metrics, len(batch), num_seeds)
-            slopes = _by_trial("derivative", grads, len(batch), num_seeds)
-            if unchecked:
-                has_value = np.isfinite(runs[training.metric].mean(axis=1))
-                seen += [{n: column[i] for n, column in slopes.items()} for i in np.flatnonzero(has_value)]
-                unchecked = len(seen) < NUM_CHECKED
-                if not unchecked:
-                    _check_slopes(seen, training.metric)
+            with _lost.mistakes(study, batch):
+                _check_metric(metrics, training.metric)
+                runs = _by_trial("metric", metrics, len(batch), num_seeds)
+                slopes = _by_trial("derivative", grads, len(batch), num_seeds)
+                if unchecked:
+                    has_value = np.isfinite(runs[training.metric].mean(axis=1))
+                    seen += [{n: column[i] for n, column in slopes.items()} for i in np.flatnonzero(has_value)]
+                    unchecked = len(seen) < NUM_CHECKED
+                    if not unchecked:
+                        _check_slopes(seen, training.metric)
             told = [_tell(study, trial, i, runs, slopes, training.metric) for i, trial in enumerate(batch)]
             for trial in told:
                 for callback in callbacks:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bojax._linalg import matmul
+from bojax._runtime import PRNG_IMPL
 from bojax._types import Array, Float
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._conditioned import conditioned
@@ -150,7 +151,7 @@ def _ensemble(network, optimizer, inputs: Inputs | None, num_members: int, num_s
     apply = jax.vmap(one, (0, 0, None))
 
     def init(num_dims, dtype):
-        keys = jax.random.split(jax.random.key(0), 2 * num_members)
+        keys = jax.random.split(jax.random.key(0, impl=PRNG_IMPL), 2 * num_members)
         weights = jax.vmap(lambda key: network.init(key, features(jnp.zeros((1, num_dims), dtype))))(keys)
         weights = jax.tree.map(lambda leaf: leaf.astype(dtype), weights)
         first, second = (jax.tree.map(lambda leaf, part=part: leaf[part::2], weights) for part in (0, 1))

@@ -20,7 +20,7 @@ from bojax.surrogates._inputs import Inputs, bound
 from bojax.surrogates._kernels import Kernel, matern52
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
 from bojax.surrogates._means import Mean, constant_mean
-from bojax.surrogates._noise import Noise, learned_noise
+from bojax.surrogates._noise import Noise, learned_noise, row_noise, told_noise
 from bojax.surrogates._posterior import GPPosterior, first_jitter
 from bojax.surrogates._standardize import Scale, standardize
 
@@ -118,6 +118,8 @@ def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -
         from bojax.surrogates._gpjax import adapt_mean
 
         mean = adapt_mean(mean)
+    if noise is not None and not isinstance(noise, Noise):
+        raise TypeError(f"`noise` must be a Noise, such as learned_noise(), got {noise!r}.")
     return GPModel(kernel, mean, learned_noise() if noise is None else noise)
 
 
@@ -144,22 +146,14 @@ def log_posterior(model: GPModel, params: GPParams, observations: Observations) 
 def _covariance(model, params, observations, y, scale):
     """The masked covariance of the observations, their residuals, and the noise variance; all standardised.
 
-    Noise that was told with the observations comes on top of the model's own.
+    Noise that was told with an observation takes the place of the model's own there.
     """
     X, mask = observations.X, observations.mask
     noise_var = model.noise.variance(params.log_noise_var, scale)
-    told = told_noise(observations, scale)
-    K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise_var + told, mask)
+    noise = row_noise(told_noise(observations, scale), noise_var)
+    K = masked_covariance(model.kernel.matrix(params.kernel, X, X), noise, mask)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
     return K, residual, noise_var
-
-
-def told_noise(observations: Observations, scale: Scale) -> Float[Array, "n"]:
-    """The noise variances that were told, standardised; 0 where none was, however small the scale."""
-    if observations.noise_var is None:
-        return jnp.zeros_like(observations.y)
-    given = observations.noise_var > 0
-    return jnp.where(given, jnp.where(given, observations.noise_var, 1.0) / scale.scale / scale.scale, 0.0)
 
 
 def _log_posterior(model, params, observations, y, scale):

@@ -46,7 +46,7 @@ from bojax.surrogates._gradient_rows import MAX_ROWS, Rows, packed_kernel, packe
 from bojax.surrogates._kernels import Kernel
 from bojax.surrogates._leave_one_out import log_densities
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
-from bojax.surrogates._noise import Noise, learned_noise
+from bojax.surrogates._noise import Noise, learned_noise, row_noise
 from bojax.surrogates._output import OutputTransform
 from bojax.surrogates._posterior import GPPosterior
 from bojax.surrogates._warping import warped
@@ -221,7 +221,8 @@ def _covariance(settings: _Settings, params: GradientGPParams, rows: Rows):
     noise_var = model.noise.variance(params.gp.log_noise_var, rows.scale)
     grad_noise_var = settings.grad_noise.variance(params.log_grad_noise_var, rows.scale)
     K = model.kernel.matrix(params.gp.kernel, rows.P, rows.P)
-    K = masked_covariance(K, jnp.where(rows.is_grad, grad_noise_var, noise_var) + rows.told, rows.mask)
+    own = jnp.where(rows.is_grad, grad_noise_var, noise_var)
+    K = masked_covariance(K, row_noise(rows.told, own), rows.mask)
     residual = jnp.where(rows.mask, rows.y - model.mean.value(params.gp.mean, rows.P), 0.0)
     return K, residual, noise_var
 

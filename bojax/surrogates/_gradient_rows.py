@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
 from bojax.data import Observations
-from bojax.surrogates._gp import told_noise
 from bojax.surrogates._kernels import Jets, Kernel
 from bojax.surrogates._means import Mean
+from bojax.surrogates._noise import told_noise
 from bojax.surrogates._standardize import Scale, standardize
 
 MAX_ROWS = 600
@@ -32,7 +32,7 @@ class Rows(NamedTuple):
         y: [N] standardised values and derivatives; 0 outside the mask.
         mask: [N] which rows were observed.
         is_grad: [N] which rows are derivatives.
-        told: [N] noise variances that were told.
+        told: [N] noise variances that were told, NaN where none was.
         scale: location and scale of y.
     """
 
@@ -66,7 +66,12 @@ def rows_of(observations: Observations, max_rows: int = MAX_ROWS) -> Rows:
         seen = credible & (norm > 0)
         direction = grad / jnp.where(seen, norm, 1.0)[:, None]
         points, slopes = X, jnp.where(seen, norm, 0.0)
-    derivatives = pack(Jets(points, jnp.zeros(len(points), X.dtype), direction)), slopes, seen, jnp.zeros_like(slopes)
+    derivatives = (
+        pack(Jets(points, jnp.zeros(len(points), X.dtype), direction)),
+        slopes,
+        seen,
+        jnp.full_like(slopes, jnp.nan),
+    )
     P, y, mask, told = (jnp.concatenate(pair) for pair in zip(values, derivatives, strict=True))
     return Rows(P, y, mask, jnp.arange(len(y)) >= n, told, scale)
 

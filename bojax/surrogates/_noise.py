@@ -1,4 +1,4 @@
-"""The variance of observation noise: learned, known, or fixed."""
+"""The variance of observation noise: learned, known, or fixed; and what was told of single observations."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from bojax._types import Array, Float
+from bojax.data import Observations
 from bojax.surrogates._standardize import Scale
 
 NOISE_FLOOR_64 = 1e-6
@@ -34,6 +35,18 @@ class Noise(NamedTuple):
 def noise_floor(dtype) -> float:
     """The smallest relative noise variance that a dtype can carry."""
     return NOISE_FLOOR_64 if jnp.finfo(dtype).bits >= 64 else NOISE_FLOOR_32
+
+
+def told_noise(observations: Observations, scale: Scale) -> Float[Array, "n"]:
+    """The noise variances that were told, standardised; NaN where none was."""
+    if observations.noise_var is None:
+        return jnp.full_like(observations.y, jnp.nan)
+    return observations.noise_var / scale.scale / scale.scale  # in turn, since the square of a large scale may overflow
+
+
+def row_noise(told: Float[Array, "n"], own: Float[Array, "..."]) -> Float[Array, "n"]:
+    """The noise variance of each row: what was told of it, at least the floor; a model's own where nothing was."""
+    return jnp.where(jnp.isnan(told), own, jnp.maximum(told, noise_floor(told.dtype)))
 
 
 def learned_noise(*, loc: float = -6.0, std: float = 2.0, upper: float = 1.0) -> Noise:

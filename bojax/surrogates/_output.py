@@ -3,12 +3,13 @@
 Each is a function `(y [n], mask [n]) -> y [n]` that keeps the order of the masked values (larger stays better) and is
 finite outside the mask too. `bayesopt(output_transform=...)` and `with_output_transform` take them; `half_rank` is
 another. What is stored and told stays as it is. Their derivative is the slope of the map at each value, with what was
-estimated from all values (mean, spread, exponent) held: by it told noise and gradients are transformed.
+estimated from all values (median, spread, exponent) held: by it told noise and gradients are transformed. What is
+estimated comes from the better half of the values (`better_part`): a bad value, however large, changes nothing of it.
 
     log_output    -log(c - y), c a little above the largest value: losses told as -loss get the scale of log(loss)
-    power         Yeo and Johnson's (2000) power transformation of the standardised values, exponent by likelihood
+    power         Yeo and Johnson's (2000) power transformation of (y - median) / spread, exponent by likelihood
     log_tail      logarithmic below the median; the only one with slopes that gradients can go through everywhere
-    bilog         sign(z) log(1 + |z|) of the standardised values (Eriksson and Poloczek 2021, arXiv:2002.08526)
+    bilog         sign(z) log(1 + |z|) of z = (y - median) / spread (Eriksson and Poloczek 2021, arXiv:2002.08526)
 """
 
 from collections.abc import Callable
@@ -20,12 +21,14 @@ from bojax._types import Array, Bool, Float
 from bojax.data import Observations
 from bojax.surrogates._base import Surrogate
 from bojax.surrogates._inputs import bound
-from bojax.surrogates._standardize import Scale, masked_median, standardize
+from bojax.surrogates._standardize import better_part
 
 OutputTransform = Callable[[Float[Array, "n"], Bool[Array, "n"]], Float[Array, "n"]]
 
 GAP = 1e-3
 """The value that `log_output` sends to infinity lies above the best one by this part of the spread."""
+REACH = 1e6
+"""Spreads up to which transforms see the size of a value; beyond they see its logarithm."""
 EXPONENTS = (-2.0, 4.0)
 NUM_EXPONENTS = 61
 
@@ -33,34 +36,26 @@ NUM_EXPONENTS = 61
 def log_output(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
     """Minus the logarithm of a loss told as -loss.
 
-    If all masked values are negative, they are taken as minus a positive loss, and -log(-y) is given. Otherwise zero is
-    no natural bound, and the distance to a point just above the best value takes the loss's place.
+    If all masked values are negative, they are taken as minus a positive loss, and -log(-y / s) is given, s the spread
+    of the better half. Otherwise zero is no natural bound, and the distance to a point just above the best value takes
+    the loss's place.
 
     Args:
         y: [n] values, larger is better.
         mask: [n] which values count.
     """
-    standard, scale = _held_standard(y, mask)
-    best = jax.lax.stop_gradient(jnp.max(jnp.where(mask, standard, -jnp.inf)))
-    best = jnp.where(jnp.isfinite(best), best, 0.0)
-    zero = -scale.loc / scale.scale  # where the value 0 stands
-    natural = jnp.all(jnp.where(mask, y < 0.0, True)) & jnp.isfinite(zero)
-    loss = jnp.where(natural, zero, best + GAP) - standard
-    tiny = jnp.finfo(y.dtype).tiny
-    return jnp.where(mask, -jnp.log(jnp.maximum(loss, tiny)), 0.0)
-
-
-def _held_standard(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Array, "n"], Scale]:
-    """`standardize`, whose derivative takes location and scale for constants."""
-    standard, scale = jax.lax.stop_gradient(standardize(y, mask))
-    y = jnp.where(mask, y, 0.0)
-    return standard + (y - jax.lax.stop_gradient(y)) / scale.scale, scale
+    y = jnp.where(mask, y, -1.0)
+    part = better_part(jax.lax.stop_gradient(y), mask)
+    natural = jnp.all(y < 0.0)
+    half_loss = jnp.where(natural, -0.5 * y, 0.5 * part.best - 0.5 * y + 0.5 * GAP * part.scale)
+    size = _reined(jnp.maximum(half_loss, jnp.finfo(y.dtype).tiny) / (0.5 * part.scale))
+    return jnp.where(mask, -jnp.log(size), 0.0)
 
 
 def bilog(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
-    """Logarithmic on both sides of the mean: large values of either sign lose their size; arguments as in `power`."""
-    standard, _ = _held_standard(y, mask)
-    return jnp.sign(standard) * jnp.log1p(jnp.abs(standard))
+    """Logarithmic on both sides of the median: large values of either sign lose their size; arguments as in `power`."""
+    z = _robust(y, mask)
+    return jnp.sign(z) * jnp.log1p(jnp.abs(z))
 
 
 def log_tail(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
@@ -71,15 +66,28 @@ def log_tail(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
     seeds, with gradients) it took the median regret after 12 trainings from 0.0099, 0.124 and 1.04 to 0.0073, 0.113 and
     0.96.
     """
-    standard, scale = jax.lax.stop_gradient(standardize(y, mask))  # large values would not be finite
-    median = masked_median(standard, mask)
-    spread = jnp.max(jnp.where(mask, standard, median)) - median
-    spread = jnp.where(spread > 0, spread, 1.0)
-    loc, factor = scale.loc, scale.scale
-    standard = (y - loc) / factor
-    below = jnp.maximum(median - standard, 0.0)
-    warped = jnp.where(mask & (below > 0), median - spread * jnp.log1p(below / spread), standard)
-    return loc + factor * jnp.where(mask, warped, 0.0)
+    y = jnp.where(mask, y, 0.0)
+    part = better_part(jax.lax.stop_gradient(y), mask)
+    half_spread = 0.5 * part.best - 0.5 * part.loc
+    half_spread = jnp.where(half_spread > 0, half_spread, 0.5 * part.scale)
+    half_below = 0.5 * part.loc - 0.5 * y
+    worse = mask & (half_below > 0)
+    ratio = _reined(jnp.where(worse, half_below, 0.0) / half_spread)
+    return jnp.where(worse, part.loc - 2.0 * half_spread * jnp.log1p(ratio), y)
+
+
+def _reined(z):
+    """z up to `REACH` on both sides, and logarithmic beyond: the largest float is no outlier."""
+    size = jnp.minimum(jnp.abs(z), jnp.finfo(z.dtype).max)
+    far = size > REACH
+    return jnp.where(far, jnp.sign(z) * REACH * (1.0 + jnp.log(jnp.where(far, size, REACH) / REACH)), z)
+
+
+def _robust(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
+    """(y - loc) / scale of the better part, whose derivative takes both for constants; 0 outside the mask."""
+    y = jnp.where(mask, y, 0.0)
+    part = better_part(jax.lax.stop_gradient(y), mask)
+    return _reined(jnp.where(mask, (0.5 * y - 0.5 * part.loc) / (0.5 * part.scale), 0.0))
 
 
 def power(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
@@ -89,7 +97,7 @@ def power(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
         y: [n] values; those outside the mask may be anything.
         mask: [n] which values count.
     """
-    standard, _ = _held_standard(y, mask)
+    standard = _robust(y, mask)
     count = jnp.maximum(jnp.sum(mask), 1).astype(y.dtype)
     log_slope = jnp.sum(jnp.where(mask, jnp.sign(standard) * jnp.log1p(jnp.abs(standard)), 0.0))
 
@@ -130,16 +138,24 @@ def compose(*transforms: OutputTransform) -> OutputTransform:
 
 
 def transformed(observations: Observations, transform: OutputTransform) -> Observations:
-    """Values transformed, and gradients by the slope of the transform at each value; unknown where that is 0."""
+    """Values transformed; told noise and gradients by the slope of the transform at each value.
+
+    Gradients where that slope is 0 are unknown.
+    """
 
     def apply(y):
         return transform(y, observations.mask)
 
-    if observations.grad is None:
-        return observations._replace(y=apply(observations.y))
-    slope = jnp.diagonal(jax.jacfwd(apply)(observations.y))[:, None]
-    grad = jnp.where(jnp.abs(slope) > 1e-6, slope * observations.grad, jnp.nan)
-    return observations._replace(y=apply(observations.y), grad=grad)
+    y, noise_var, grad = observations.y, observations.noise_var, observations.grad
+    if noise_var is None and grad is None:
+        return observations._replace(y=apply(y))
+    values, slope = jax.jvp(apply, (y,), (jnp.ones_like(y),))
+    slope = jnp.where(observations.mask & jnp.isfinite(slope), slope, 0.0)
+    if noise_var is not None:
+        noise_var = slope * (slope * noise_var)
+    if grad is not None:
+        grad = jnp.where(jnp.abs(slope)[:, None] > 1e-6, slope[:, None] * grad, jnp.nan)
+    return observations._replace(y=values, noise_var=noise_var, grad=grad)
 
 
 def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> Surrogate:
@@ -152,21 +168,11 @@ def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> S
         transform: a map as above.
     """
 
-    def apply(observations):
-        seen, noise_var = transformed(observations, transform), observations.noise_var
-        if noise_var is None:
-            return seen
-        _, slope = jax.jvp(
-            lambda y: transform(y, observations.mask), (observations.y,), (jnp.ones_like(observations.y),)
-        )
-        usable = observations.mask & jnp.isfinite(slope)
-        return seen._replace(noise_var=jnp.where(usable, slope**2, 0.0) * noise_var)
-
     def fit(key, observations, params):
-        return surrogate.fit(key, apply(observations), params)
+        return surrogate.fit(key, transformed(observations, transform), params)
 
     def posterior(params, observations, num_spare=0):
-        return surrogate.posterior(params, apply(observations), num_spare)
+        return surrogate.posterior(params, transformed(observations, transform), num_spare)
 
     def bind(inputs):
         return with_output_transform(bound(surrogate, inputs, "surrogate"), transform)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from bojax._bfgs import each_lane, minimize_lanes
@@ -27,7 +28,7 @@ from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._collapsed import collapsed_bound, factorise, inducing_jitter, roots
 from bojax.surrogates._conditioned import conditioned
 from bojax.surrogates._gp import GPModel, GPParams, bound_model, bounds, gp_model, initial_params, starts
-from bojax.surrogates._noise import Noise
+from bojax.surrogates._noise import Noise, row_noise, told_noise
 from bojax.surrogates._posterior import variance_floor
 from bojax.surrogates._standardize import Scale, standardize
 
@@ -131,6 +132,7 @@ def sparse_gp(
 
     Raises:
         ValueError: when a number is below 1.
+        TypeError: `num_inducing` is no integer.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -140,6 +142,11 @@ def sparse_gp(
         >>> surrogate.posterior(surrogate.init(1, seen.X.dtype), seen).mean(jnp.array([[0.5]])).shape
         (1,)
     """
+    if isinstance(num_inducing, bool) or not isinstance(num_inducing, int | np.integer):
+        raise TypeError(
+            f"`num_inducing` must be an integer, got a {type(num_inducing).__name__}. "
+            "A kernel is given by name: sparse_gp(kernel=matern52())."
+        )
     for name, value in (("num_inducing", num_inducing), ("num_restarts", num_restarts), ("max_evals", max_evals)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
@@ -223,13 +230,13 @@ def _covariances(model, params, observations, inducing, y, scale):
     """K_zz with its jitter, K_zx, the noise variance and the residual of each observation; standardised."""
     (Z, used), X, mask = inducing, observations.X, observations.mask
     noise_var = model.noise.variance(params.log_noise_var, scale)
-    told = 0.0 if observations.noise_var is None else observations.noise_var / scale.scale / scale.scale
+    noise = row_noise(told_noise(observations, scale), noise_var)
     jitter = inducing_jitter(X.dtype) * model.kernel.diagonal(params.kernel, Z)
     both = used[:, None] & used[None, :]
     Kzz = jnp.where(both, model.kernel.matrix(params.kernel, Z, Z), 0.0) + jnp.diag(jnp.where(used, jitter, 1.0))
     Kzx = jnp.where(used[:, None], model.kernel.matrix(params.kernel, Z, X), 0.0)
     residual = jnp.where(mask, y - model.mean.value(params.mean, X), 0.0)
-    return Kzz, Kzx, jnp.broadcast_to(noise_var + told, mask.shape), residual
+    return Kzz, Kzx, noise, residual
 
 
 def _bound(model, params, observations, inducing, y, scale):

@@ -14,6 +14,7 @@ from bojax._errors import BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 from bojax.study import Study
 from bojax.study import _storage as storage_module
+from bojax.study._backends import hide_password
 
 
 def make(space=SPACE, **kwargs):
@@ -429,8 +430,8 @@ def test_studies_of_one_process_share_compiled_programs():
 
 
 def test_passwords_are_not_shown():
-    assert storage_module.hide_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
-    assert storage_module.hide_password("sqlite:///a.db") == "sqlite:///a.db"
+    assert hide_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
+    assert hide_password("sqlite:///a.db") == "sqlite:///a.db"
 
 
 def test_dataframe_keeps_types():
@@ -442,7 +443,8 @@ def test_dataframe_keeps_types():
     assert list(frame.columns[:4]) == ["number", "state", "value", "params_learning_rate"]
     assert frame["params_activation"].tolist() == [trial.params["activation"] for trial in trials]
     assert frame["value"].isna().tolist() == [False, False, False, True]
-    assert frame["user_attrs_metric"].tolist() == [1.0, 1.0, 1.0, None]
+    assert frame["user_attrs_metric"].dtype == np.float64
+    assert frame["user_attrs_metric"].fillna(-1.0).tolist() == [1.0, 1.0, 1.0, -1.0]
 
 
 def test_plot_trajectory(tmp_path):

@@ -26,7 +26,7 @@ def test_the_posterior_is_that_of_dense_linear_algebra():
         K = np.asarray(kernel.matrix(params.kernel, jnp.asarray(X), jnp.asarray(X)))
         k = np.asarray(kernel.matrix(params.kernel, Z, jnp.asarray(X)))
         scale = y.std(ddof=1)
-        A = K + np.diag(noise_var / scale**2 + 1e-6)
+        A = K + np.diag(noise_var / scale**2)
         want = y.mean() + scale * k @ np.linalg.solve(A, (y - y.mean()) / scale)
         want_var = scale**2 * (
             np.diag(np.asarray(kernel.matrix(params.kernel, Z, Z))) - np.sum(k * np.linalg.solve(A, k.T).T, 1)
@@ -40,9 +40,9 @@ def test_buffers_keep_it(x64):
     )
     observations = data.append(observations, jnp.array([[0.3]]), jnp.array([3.0]))
     for buffer in (observations, data.resize(observations, 8), data.resize(data.resize(observations, 8), 3)):
-        assert np.array_equal(buffer.noise_var[:3], [0.5, 0.0, 0.0])
+        assert np.array_equal(buffer.noise_var[:3], [0.5, 0.0, np.nan], equal_nan=True)
     filled = data.from_numpy(np.zeros((2, 1)), np.zeros(2), 4, np.float64, np.array([0.1, 0.2]))
-    assert np.array_equal(filled.noise_var, [0.1, 0.2, 0.0, 0.0])
+    assert np.array_equal(filled.noise_var, [0.1, 0.2, np.nan, np.nan], equal_nan=True)
 
 
 def test_telling_it(x64):

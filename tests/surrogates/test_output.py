@@ -45,7 +45,7 @@ def test_few_or_equal_values_do_no_harm(name):
         assert np.all(np.isfinite(TRANSFORMS[name](y, mask)))
 
 
-@pytest.mark.parametrize("name", ["log_output", "log_tail", "bilog", "power"])
+@pytest.mark.parametrize("name", ["log_output", "log_tail", "bilog", "power", "half_rank"])
 def test_derivatives_are_slopes(name):
     """Of a map that all values together chose, and that none of them moves."""
     with jax.enable_x64(True):
@@ -66,7 +66,8 @@ def test_powers_are_those_of_scipy():
         for exponent in (-1.5, 0.0, 0.7, 1.0, 2.0, 3.1):
             assert np.allclose(yeo_johnson(jnp.asarray(z), jnp.asarray(exponent)), stats.yeojohnson(z, exponent))
         y = -np.exp(1.5 * np.random.default_rng(2).normal(size=60))
-        standard = (y - y.mean()) / y.std(ddof=1)
+        good = y[y >= np.median(y)]
+        standard = (y - np.median(y)) / np.sqrt(np.mean((good - np.median(y)) ** 2))
         _, best = stats.yeojohnson(standard)
         got = surrogates.power(jnp.asarray(y), jnp.ones(60, bool))
         near = stats.yeojohnson(standard, np.clip(np.round(best, 1), -2, 4))

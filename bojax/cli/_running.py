@@ -1,0 +1,191 @@
+"""One run of `bojax tune`: when it ends, the study it fills, and what it reports."""
+
+import functools
+import math
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from bojax._errors import StudyError
+from bojax.cli._output import complain, one_line, print_summary, shown, summary_of, to_json
+from bojax.cli._stdout import Write
+from bojax.cli._target import Target
+
+if TYPE_CHECKING:
+    from bojax.study import Study, Trial
+    from bojax.study._suggest import AlgorithmFactory
+    from bojax.study._tune import Training
+
+DEFAULT_SEED = 0
+DEFAULT_TRIALS = 30
+DEFAULT_FIRST_FAILURES = 5
+
+TARGET_ATTR = "bojax:target"
+"""Attribute of the Optuna study: what it tunes, so that no study mixes two objectives."""
+
+
+class Limits(NamedTuple):
+    """When tuning ends.
+
+    Attributes:
+        trials: how many finished trials the study shall have; None for no limit.
+        timeout: seconds after which nothing new starts; None for no limit.
+        max_first_failures: as in `Study.optimize`.
+    """
+
+    trials: int | None
+    timeout: float | None
+    max_first_failures: int | None
+
+    @classmethod
+    def of(cls, trials: int | None, timeout: float | None, max_first_failures: int | None) -> "Limits":
+        """The limits that the options mean, where None stands for an option that was not given."""
+        if trials is None and timeout is None:
+            trials = DEFAULT_TRIALS
+        first = DEFAULT_FIRST_FAILURES if max_first_failures is None else max_first_failures
+        return cls(trials, timeout, first or None)
+
+
+def check_use(target: str, found: Target, direction: str | None, seeds: int, max_first_failures: int | None) -> None:
+    """Raises typer.BadParameter for options that contradict the objective or say nothing to it."""
+    if direction is not None and found.direction not in (None, direction):
+        raise typer.BadParameter(
+            f"{found.name} is to be {found.direction}d, got {direction!r}.", param_hint="--direction"
+        )
+    if found.space is None:
+        raise typer.BadParameter(
+            f"{target} has no space. Give the objective an attribute `space`, its module a variable `space`, "
+            "or the command a file with --space."
+        )
+    if found.trainable is None and seeds > 1:
+        raise typer.BadParameter(
+            f"is for training functions, {found.name} is none. Let the objective itself average.", param_hint="--seeds"
+        )
+    if found.trainable is not None and max_first_failures is not None:
+        raise typer.BadParameter(
+            f"has no effect here: the first exception of the training function {found.name} ends the command.",
+            param_hint="--max-first-failures",
+        )
+
+
+def open_study(
+    target: Target,
+    url: str,
+    name: str | None,
+    direction: str | None,
+    seed: int | None,
+    algorithm: str,
+    learns: bool,
+) -> "Study":
+    """The study that `tune` fills; `learns` tells whether its algorithm reads gradients."""
+    import optuna
+
+    from bojax.space import to_space
+    from bojax.study import Study
+    from bojax.study._backends import open_storage
+
+    try:
+        space = to_space(target.space)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"the space of {target.name}: {one_line(error)}") from None
+    name = name or target.name
+    backend = open_storage(url)
+    if seed is None and name not in optuna.get_all_study_names(backend):
+        seed = DEFAULT_SEED
+    factory = _factory(algorithm, learns)
+    study = Study(space, direction or target.direction, backend, name, seed, algorithm=factory)
+    known = study.optuna.user_attrs.get(TARGET_ATTR)
+    if known is None:
+        study.optuna.set_user_attr(TARGET_ATTR, target.name)
+    elif known != target.name:
+        raise StudyError(f"the study {name!r} tunes {known!r}, not {target.name!r}: choose another --study.")
+    return study
+
+
+@functools.cache
+def _factory(algorithm: str, learns: bool) -> "AlgorithmFactory":
+    """One function for one choice, so that studies of one process share compiled programs."""
+    from bojax import loop
+
+    make, options = getattr(loop, algorithm), {"gradients": True} if learns else {}
+    return lambda space, q: make(space, q=q, **options)
+
+
+def evaluate(
+    study: "Study", target: Target, training: "Training | None", limits: "Limits", batch_size: int, seeds: int
+) -> int:
+    """Evaluates until the study has so many finished trials, whichever process finishes them, or the time is up.
+
+    Returns:
+        How many programs were compiled to train.
+    """
+    from bojax.study._progress import progress_bar
+
+    done = _num_finished(study)
+    if limits.trials is not None and done >= limits.trials:
+        return 0
+    left = None if limits.trials is None else limits.trials - done
+    with progress_bar(study, limits.trials, True, initial=done) as advance:
+
+        def after(study: "Study", trial: "Trial") -> None:
+            advance(trial)
+            if limits.trials is not None and _num_finished(study) >= limits.trials:
+                study.stop()
+
+        if training is None:
+            assert target.objective is not None
+            study.optimize(
+                target.objective,
+                left,
+                batch_size,
+                progress=False,
+                callbacks=after,
+                timeout=limits.timeout,
+                max_first_failures=limits.max_first_failures,
+            )
+            return 0
+        from bojax.study._tune import run_batches
+
+        end = math.inf if limits.timeout is None else time.monotonic() + limits.timeout
+        run_batches(study, training, left, batch_size, seeds, [after], end)
+        return len(training.programs)
+
+
+def report(
+    study: "Study",
+    url: str,
+    num_compilations: int,
+    problem: BaseException | None,
+    limits: "Limits",
+    write: Write | None,
+) -> None:
+    """Prints where the study stands, and raises what makes the exit code.
+
+    Args:
+        problem: what ended the loop, None where it came to its end.
+        write: prints the JSON document; None for text, which is left out where there was a problem.
+    """
+    interrupted = isinstance(problem, KeyboardInterrupt)
+    summary = summary_of(study, url) | {"num_compilations": num_compilations}
+    if write is not None:
+        text = None if problem is None else "interrupted" if interrupted else one_line(problem)
+        write(to_json(summary | {"error": text}))
+    elif problem is None:
+        print_summary(summary)
+    if interrupted:
+        of = "" if limits.trials is None else f" of {limits.trials}"
+        typer.echo(
+            f"bojax: interrupted with {_num_finished(study)}{of} trials done, kept in {shown(url)}. Run the same "
+            "command again to go on.",
+            err=True,
+        )
+        raise typer.Exit(130)
+    if problem is not None:
+        raise problem
+    if summary["best"] is None:
+        raise typer.Exit(complain("no trial gave a value, so there is no best one.", 1))
+
+
+def _num_finished(study: "Study") -> int:
+    return sum(trial.state in ("complete", "fail", "pruned") for trial in study.trials)

@@ -1,0 +1,59 @@
+"""What the surrogate of an algorithm believes about the objective, in the units in which values were told."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bojax._types import Array, Bool, Float, Key
+from bojax.data import Observations
+from bojax.surrogates import Surrogate
+
+Predict = Callable[[Key, Any, Float[Array, "k d"]], tuple[Float[Array, "k"], Float[Array, "k"]]]
+
+
+def predictor(surrogate: Surrogate, seen: Callable[[Observations], Observations]) -> Predict:
+    """The `predict` of an algorithm.
+
+    Args:
+        surrogate: what the algorithm fits.
+        seen: from what was told to what the surrogate sees of it.
+
+    Returns:
+        From (key, state, X [k, d]) to the mean [k] and standard deviation [k] of the noise-free objective. The fit
+        starts anew, so that the answer depends on nothing but the key and what was told.
+    """
+
+    @jax.jit
+    def predict(key, state, X):
+        told = state.observations
+        fitted_to = seen(told)
+        params, _ = surrogate.fit(key, fitted_to, surrogate.init(X.shape[-1], told.X.dtype))
+        mean, var = surrogate.posterior(params, fitted_to).mean_var(X)
+        std = jnp.sqrt(jnp.maximum(var, 0.0))
+        inverse = _inverse(told.y, fitted_to.y, told.mask)
+        return inverse(mean), 0.5 * (inverse(mean + std) - inverse(mean - std))
+
+    return predict
+
+
+def _inverse(y: Float[Array, "n"], seen: Float[Array, "n"], mask: Bool[Array, "n"]) -> Callable[[Array], Array]:
+    """The inverse of the monotone map that took the masked y to `seen`: linear between them, and beyond."""
+    count = jnp.maximum(jnp.sum(mask), 1)
+    rows = jnp.minimum(jnp.arange(mask.shape[0]), count - 1)
+    order = jnp.argsort(jnp.where(mask, seen, jnp.inf))[rows]  # padding repeats the best value
+    seen, y = seen[order], y[order]
+    below, above = _slope(seen, y, 0, count // 2), _slope(seen, y, count // 2, -1)
+
+    def inverse(values):
+        beyond = jnp.minimum(values - seen[0], 0.0) * below + jnp.maximum(values - seen[-1], 0.0) * above
+        return jnp.interp(values, seen, y) + beyond
+
+    return inverse
+
+
+def _slope(x, y, low, high):
+    """Rise over run; 1 where there is no run."""
+    run = x[high] - x[low]
+    return jnp.where(run > 0, (y[high] - y[low]) / jnp.where(run > 0, run, 1.0), 1.0)

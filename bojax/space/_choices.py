@@ -1,0 +1,161 @@
+"""Choices reach compiled functions as positions, and a comparison with the choice itself would be false in silence.
+
+    params["activation"] == "relu"        # an integer is no text: False, whatever was chosen
+
+JAX's arrays leave such comparisons to Python, so nothing can be said where they happen. Functions of users are
+therefore traced once more with choices that complain.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax.space._parameters import Categorical, Ordinal
+from bojax.space._space import Space
+
+
+class ChoiceComparisonError(TypeError):
+    """A position was compared with a value that it can never be equal to."""
+
+
+def check_choices(space: Space, fn: Callable[[dict[str, Any]], Any], params: Mapping[str, Any]) -> None:
+    """Raises TypeError where a function compares the position of a choice with the choice itself.
+
+    Args:
+        space: which of the parameters are choices.
+        fn: a function of params that can be traced.
+        params: arrays or their shapes, by name.
+    """
+    choices = _choices(space)
+    if not choices:
+        return
+
+    def watched(params):
+        return fn({name: Watched(x, name, choices[name]) if name in choices else x for name, x in params.items()})
+
+    try:
+        jax.eval_shape(watched, dict(params))
+    except ChoiceComparisonError as error:
+        raise TypeError(str(error)) from None
+    except Exception:  # a watched position may not go where an array does; what is wrong else shows in the real call
+        return
+
+
+def check_choices_on_host(space: Space, fn: Callable[[dict[str, Any]], Any], columns: Mapping[str, np.ndarray]) -> None:
+    """The same for a function of concrete scalars; the first row of each column [n] is taken."""
+    if not _choices(space):
+        return
+    try:
+        fn({name: column[0:1].reshape(()) for name, column in watched_arrays(space, columns).items()})
+    except ChoiceComparisonError as error:
+        raise TypeError(str(error)) from None
+    except Exception:  # an array stands where a scalar would
+        return
+
+
+def watched_arrays(space: Space, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """NumPy columns [n] whose positions complain of comparisons with choices; else they are plain arrays."""
+    choices = _choices(space)
+    return {name: _marked(column, name, choices.get(name)) for name, column in columns.items()}
+
+
+def _marked(column: np.ndarray, name: str, values: tuple[Any, ...] | None) -> np.ndarray:
+    if values is None:
+        return column
+    marked = column.view(Positions)
+    marked.name, marked.values = name, values
+    return marked
+
+
+def _choices(space: Space) -> dict[str, tuple[Any, ...]]:
+    kinds = {name: space[name] for name in space}
+    choices: dict[str, tuple[Any, ...]] = {
+        name: tuple(p.choices) for name, p in kinds.items() if isinstance(p, Categorical)
+    }
+    return choices | {name: tuple(p.values) for name, p in kinds.items() if isinstance(p, Ordinal)}
+
+
+def _check(name: str | None, values: tuple[Any, ...], other: Any) -> None:
+    """Raises for a text, or another value that is no position: those are 0 to n - 1."""
+    is_number = isinstance(other, (bool, int, float, np.number)) and not isinstance(other, str)
+    wrong = isinstance(other, (str, bytes, tuple, type(None))) or (
+        is_number and other in values and not (0 <= other < len(values) and other == int(other))
+    )
+    if name is not None and wrong:
+        known = ", ".join(f"{i} is {value!r}" for i, value in enumerate(values[:6]))
+        raise ChoiceComparisonError(
+            f"{name!r} is compared with {other!r}, but choices arrive as positions, which never equal it: {known}"
+            f"{', ...' if len(values) > 6 else ''}. Compare with a position, or choose by `jax.lax.switch`, "
+            "`jnp.where` or a table indexed by it."
+        )
+
+
+class Watched:
+    """The traced position of a choice; stands for its array almost everywhere."""
+
+    def __init__(self, array: Any, name: str, values: tuple[Any, ...]) -> None:
+        self._array, self._name, self._values = array, name, values
+
+    def __jax_array__(self) -> Any:
+        return self._array
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._array, attribute)
+
+    def __eq__(self, other: Any) -> Any:
+        _check(self._name, self._values, other)
+        return self._array == _plain(other)
+
+    def __ne__(self, other: Any) -> Any:
+        _check(self._name, self._values, other)
+        return self._array != _plain(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _delegate(operator: str) -> Callable[..., Any]:
+    def method(self: Watched, *args: Any) -> Any:
+        return getattr(jnp.asarray(self._array), operator)(*(_plain(arg) for arg in args))
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):
+    setattr(Watched, f"__{_name}__", _delegate(f"__{_name}__"))
+    setattr(Watched, f"__r{_name}__", _delegate(f"__r{_name}__"))
+for _name in ("lt", "le", "gt", "ge", "neg", "pos", "abs", "invert", "getitem", "index", "int", "float", "bool"):
+    setattr(Watched, f"__{_name}__", _delegate(f"__{_name}__"))
+
+
+def _plain(value: Any) -> Any:
+    return value._array if isinstance(value, Watched) else value
+
+
+jax.tree_util.register_pytree_node(
+    Watched,
+    lambda watched: ((watched._array,), (watched._name, watched._values)),
+    lambda static, leaves: Watched(leaves[0], *static),
+)
+
+
+class Positions(np.ndarray):
+    """Positions of a choice on the host."""
+
+    name: str | None = None
+    values: tuple[Any, ...] = ()
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.name, self.values = getattr(source, "name", None), getattr(source, "values", ())
+
+    def __eq__(self, other: Any) -> Any:
+        _check(self.name, self.values, other)
+        return super().__eq__(other)
+
+    def __ne__(self, other: Any) -> Any:
+        _check(self.name, self.values, other)
+        return super().__ne__(other)
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,200 @@
+"""What is known without asking: results from elsewhere, settings to be tried, and corrections of what was told."""
+
+import math
+import numbers
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bojax._errors import BojaxWarning, StudyError
+from bojax.space import Space
+from bojax.study import _storage
+from bojax.study._checks import check_attrs
+from bojax.study._held import checked_values
+from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
+from bojax.study._telling import checked_outcome
+from bojax.study._trial import Trial
+
+if TYPE_CHECKING:
+    from bojax.study._study import Study
+
+CORRECTED = "bojax:corrected"
+"""What a corrected trial said before: its number, state and value."""
+
+
+NOT_KEPT = (CORRECTED, CORRECTS, CARRIED_FROM, _storage.GRAD, _storage.ERROR, _storage.TOLD, _storage.LOST)
+"""What a corrected trial does not take over from the old one."""
+
+
+class KnownResults:
+    """The part of `Study` that records what was not asked for."""
+
+    _space: Space
+    _optuna: optuna.Study
+    _lock: Any
+
+    @property
+    def _study(self) -> "Study":
+        return cast("Study", self)
+
+    def enqueue(
+        self,
+        params: Mapping[str, Any],
+        *,
+        skip_if_exists: bool = False,
+        user_attrs: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Puts parameters in line to be tried by the next `ask`, for example settings known to work.
+
+        Args:
+            params: values of all or some parameters; the others are chosen by `ask`, given these.
+            skip_if_exists: enqueue nothing where a trial with exactly these parameters is told, running or in line.
+                Some parameters are compared with what was enqueued before.
+            user_attrs: recorded with the trial; values must fit into JSON.
+
+        Returns:
+            Whether the parameters were put in line.
+
+        Raises:
+            ValueError, TypeError: the parameters do not belong to the space. Nothing is put in line.
+        """
+        values = checked_values(self._space, params, "params")
+        check_attrs(user_attrs or {})
+        if skip_if_exists and any(_asks_for(trial, values) for trial in _storage.trials_of(self._optuna)):
+            return False
+        with _storage.quiet():
+            self._optuna.enqueue_trial(values, user_attrs=dict(user_attrs or {}) or None)
+        return True
+
+    def add(
+        self,
+        params: Mapping[str, Any],
+        value: Any = None,
+        *,
+        state: str | None = None,
+        noise_var: float | None = None,
+        cost: float | None = None,
+        grad: Mapping[str, Any] | None = None,
+        user_attrs: Mapping[str, Any] | None = None,
+    ) -> Trial:
+        """Adds a result that is known without asking, such as one from an earlier experiment.
+
+        Args:
+            params: a value for every parameter.
+            value: see `tell`, also for what follows.
+
+        Returns:
+            The trial as it is recorded. The next `ask` takes it into account like every other one.
+
+        Raises:
+            ValueError, TypeError: the parameters do not belong to the space, or see `tell`. Nothing is recorded.
+        """
+        outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
+        number, attrs = checked_outcome(self._study, value, **outcome)
+        self._space.from_params(params)
+        return _record(self._study, checked_values(self._space, params, "params"), number, attrs)
+
+    def correct(
+        self,
+        trial: Trial | int | np.integer,
+        value: Any = None,
+        *,
+        state: str | None = None,
+        noise_var: float | None = None,
+        cost: float | None = None,
+        grad: Mapping[str, Any] | None = None,
+        user_attrs: Mapping[str, Any] | None = None,
+    ) -> Trial:
+        """Replaces what was told of a trial, for example after a wrong measurement.
+
+        Args:
+            trial: a told trial, or its number.
+            value: see `tell`, also for what follows. `noise_var`, `cost` and `user_attrs` stay as they were told unless
+                they are given; `grad` does not.
+
+        Returns:
+            The trial that counts from now on. It has a new number, and takes the place of the old one in `trials` and
+            in what algorithms learn from; only `study.optuna` still shows the old one. What it said before stands in
+            `user_attrs["bojax:corrected"]`.
+
+        Raises:
+            StudyError: the trial is unknown or was not told yet.
+            ValueError, TypeError: see `tell`. Nothing is recorded.
+        """
+        outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
+        if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
+            raise TypeError(f"`trial` must be a Trial or its number, got {trial!r}.")
+        number, attrs = checked_outcome(self._study, value, **outcome)
+        with self._lock:
+            old = _finished(self._study, trial)
+            kept = {key: attr for key, attr in _storage.shown_attrs(old.user_attrs).items() if key not in NOT_KEPT}
+            said = {"number": old.number, "state": old.state.name.lower(), "value": _value(old)}
+            said |= {"before": old.user_attrs[CORRECTED]} if CORRECTED in old.user_attrs else {}
+            attrs = {**kept, **attrs, CORRECTS: old.number, CORRECTED: said}
+            return _record(self._study, old.params, number, attrs, old)
+
+
+def _record(
+    study: "Study",
+    params: Mapping[str, Any],
+    value: float | None,
+    attrs: dict[str, Any],
+    old: FrozenTrial | None = None,
+) -> Trial:
+    """Stores a finished trial in one write; times and distributions of a corrected one are those of the old one."""
+    told = value
+    if value is not None and not math.isfinite(value):
+        attrs, value = {**attrs, _storage.TOLD: repr(value)}, None
+    trial = optuna.trial.create_trial(
+        state=TrialState.FAIL if value is None else TrialState.COMPLETE,
+        value=value,
+        params=dict(params),
+        distributions=dict(study._distributions if old is None else old.distributions),
+        user_attrs=attrs,
+        system_attrs=None if old is None else old.system_attrs,
+        intermediate_values=None if old is None else old.intermediate_values,
+    )
+    if old is not None:
+        trial.datetime_start, trial.datetime_complete = old.datetime_start, old.datetime_complete
+    with _storage.quiet():
+        stored = _storage.add_trial(study._optuna, trial)
+    if told is not value:
+        text = f"trial {stored.number} was told {told}, which is not finite: it counts as failed."
+        warnings.warn(text, BojaxWarning, stacklevel=4)
+    return study._view(stored)
+
+
+def _finished(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
+    """The finished trial of that number, or the one that replaced it."""
+    number = trial.number if isinstance(trial, Trial) else int(trial)
+    stored = _storage.retry(lambda: study._optuna.get_trials(deepcopy=False))
+    by_number = {t.number: t for t in stored}
+    if number not in by_number:
+        raise StudyError(f"the study {study.name!r} has no trial {number}; it has {len(by_number)} trials.")
+    found = by_number[number]
+    if isinstance(trial, Trial) and any(found.params.get(name, value) != value for name, value in trial.params.items()):
+        raise StudyError(f"trial {number} of the study {study.name!r} has other parameters: wrong study?")
+    found = by_number[corrections(sorted(stored, key=lambda t: t.number)).get(number, number)]
+    if found.state not in _storage.FINISHED or found.user_attrs.get(_storage.STALE):
+        raise StudyError(f"trial {number} was not told yet, so there is nothing to correct: `tell` it.")
+    return found
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    return trial.values[0] if trial.values and trial.state != TrialState.FAIL else None
+
+
+def _asks_for(trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
+    """Whether a trial has these parameters, or was enqueued with exactly these."""
+    enqueued = trial.system_attrs.get("fixed_params")
+    return _same(trial.params, values) or (enqueued is not None and _same(enqueued, values))
+
+
+def _same(params: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    # 1 == True in Python, but they are different choices.
+    kinds_agree = all(isinstance(params.get(name), bool) == isinstance(values[name], bool) for name in values)
+    return dict(params) == dict(values) and kinds_agree

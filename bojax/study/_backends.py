@@ -1,0 +1,218 @@
+"""Opening a storage by its URL, with errors that say which file is meant and what is wrong with it."""
+
+import functools
+import os
+import random
+import re
+import sqlite3
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import optuna
+
+from bojax._errors import StudyError
+from bojax.study._claims import ClaimingRDBStorage
+from bojax.study._journal import Journal
+from bojax.study._storage_errors import GONE, explain, identity_of, is_locked, missing_folder, unusable
+
+T = TypeVar("T")
+
+SQLITE_TIMEOUT = 60.0
+"""Seconds that SQLite waits for another process's write: many times what a queue of workers needs."""
+
+NUM_RETRIES = 8
+
+_MEMORY = ("", ":memory:")
+_URI_OPTIONS = frozenset("cache immutable mode modeof nolock psow vfs".split())
+_OPTIONS = _URI_OPTIONS | frozenset(
+    "cached_statements check_same_thread detect_types isolation_level timeout uri".split()
+)
+"""What may stand behind the `?` of a SQLite URL; any other `?` belongs to the name of the file."""
+
+
+def open_storage(
+    storage: str | optuna.storages.BaseStorage | None, *, create: bool = True
+) -> optuna.storages.BaseStorage:
+    """The Optuna storage behind a URL.
+
+    Args:
+        storage: None (in memory), `sqlite:///file.db`, `journal:///file.log`, `grpc://host:port`, any URL
+            that SQLAlchemy knows (the driver must be installed), or an Optuna storage.
+        create: whether to create a file that does not exist. Without, nothing is written.
+
+    Raises:
+        ValueError: the text is no URL.
+        StudyError: the storage cannot be opened.
+    """
+    if storage is None:
+        return optuna.storages.InMemoryStorage()
+    if isinstance(storage, optuna.storages.BaseStorage):
+        return storage
+    if not isinstance(storage, str):
+        raise TypeError(
+            f"`storage` must be None, a URL or an Optuna storage, got {storage!r}. "
+            'For a file write `storage="sqlite:///study.db"`.'
+        )
+    if "://" not in storage:
+        raise ValueError(
+            f'`storage` must be a URL, got {storage!r}. For a SQLite file write `storage="sqlite:///{storage}"`.'
+        )
+    path = file_of(storage)
+    if path is not None and not create and not os.path.exists(path):
+        raise StudyError(f"there is no file {path!r}.")
+    path = None if path is None else os.path.abspath(path)
+    try:
+        return _open_url(storage, path, create)
+    except StudyError:
+        raise
+    except Exception as error:
+        text = f"the storage {hide_password(storage)} cannot be opened: {_first_line(error)}"
+        raise StudyError(explain(error, path, opening=True) or text) from error
+
+
+def file_of(url: str) -> str | None:
+    """The path of the file that a SQLite or journal URL names; None for any other storage.
+
+    As SQLAlchemy does, a SQLite URL may write a character as `%` and two digits.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "journal":
+        return rest.removeprefix("/")
+    if scheme.split("+")[0] != "sqlite" or (rest and not rest.startswith("/")):
+        return None
+    path, query = _split_query(rest.removeprefix("/"))
+    if "uri" in query:
+        path = path.removeprefix("file:")
+    path = urllib.parse.unquote(path)
+    return None if path in _MEMORY or query.get("mode") == "memory" else path
+
+
+def hide_password(url: str) -> str:
+    """The URL without its password, for messages."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+
+
+def retry(call: Callable[[], T]) -> T:
+    """Calls an idempotent storage operation again while the database says that it is locked."""
+    end = time.monotonic() + SQLITE_TIMEOUT
+    for attempt in range(NUM_RETRIES):
+        try:
+            return call()
+        except StudyError:
+            raise
+        except Exception as error:
+            if attempt == NUM_RETRIES - 1 or time.monotonic() > end or not is_locked(error):
+                raise
+        time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
+    raise AssertionError("unreachable")
+
+
+def _open_url(url: str, path: str | None, create: bool) -> optuna.storages.BaseStorage:
+    scheme, rest = url.split("://", 1)
+    if scheme == "journal":
+        assert path is not None
+        return optuna.storages.JournalStorage(Journal(path))
+    if scheme == "grpc":
+        host, _, port = rest.rstrip("/").partition(":")
+        return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+    if scheme.split("+")[0] != "sqlite":
+        return ClaimingRDBStorage(url)
+    query = _split_query(rest)[1]
+    timeout = float(query.get("timeout", SQLITE_TIMEOUT))
+    if path is None:
+        return _open_sqlite(url, {"connect_args": {"timeout": timeout}})
+    uri = _check_file(path, {key: value for key, value in query.items() if key in _URI_OPTIONS}, create, timeout)
+    options: dict[str, Any] = {"connect_args": {"timeout": timeout}}
+    if scheme in ("sqlite", "sqlite+pysqlite") and set(query) <= _URI_OPTIONS | {"timeout", "uri"}:
+        # As a URI the name may hold any character, and a file that is deleted later is not made anew, empty.
+        url = f"sqlite:///{urllib.parse.quote(os.fsencode(path))}"
+        options = {"creator": functools.partial(_connect, uri, timeout, path, identity_of(path))}
+    storage = _open_sqlite(url, options)
+    _explain_errors(storage, path, timeout)
+    return storage
+
+
+def _connect(uri: str, timeout: float, path: str, identity: tuple[int, int]) -> sqlite3.Connection:
+    if os.path.exists(path) and identity_of(path) != identity:
+        raise StudyError(unusable(path, GONE))
+    return sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
+
+
+def _split_query(path: str) -> tuple[str, dict[str, str]]:
+    """The name of a SQLite file, and the options behind it."""
+    name, mark, text = path.rpartition("?")
+    pairs = urllib.parse.parse_qsl(text, keep_blank_values=True)
+    if not mark or not pairs or not {key for key, _ in pairs} <= _OPTIONS:
+        return path, {}
+    return name, dict(pairs)
+
+
+def _check_file(path: str, query: Mapping[str, str], create: bool, timeout: float) -> str:
+    """The URI of a file that is, or can become, a SQLite database of Optuna; an empty one is made where there is none.
+
+    Raises:
+        StudyError, OSError, sqlite3.Error: it is none, or cannot be opened.
+    """
+    wrong = missing_folder(path)
+    if wrong is not None:
+        raise StudyError(unusable(path, wrong, opening=True))
+    uri = f"file:{urllib.parse.quote(os.fsencode(path))}?{urllib.parse.urlencode({'mode': 'rw', **query})}"
+    if not os.path.exists(path):
+        open(path, "ab").close()
+        return uri
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout)
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    finally:
+        connection.close()
+    if tables and "studies" not in tables and "version_info" not in tables:
+        shown = ", ".join(sorted(tables)[:3])
+        reason = f"it is a database of another program (tables {shown}). Choose another file"
+        raise StudyError(unusable(path, reason, opening=True))
+    if not tables and not create:
+        raise StudyError(unusable(path, "it holds no study. To make one, give a `space`", opening=True))
+    return uri
+
+
+def _open_sqlite(url: str, options: dict[str, Any]) -> optuna.storages.RDBStorage:
+    end = time.monotonic() + SQLITE_TIMEOUT
+    for _ in range(NUM_RETRIES - 1):
+        # Processes that create the tables of a new file at the same moment trip over each other.
+        try:
+            return ClaimingRDBStorage(url, engine_kwargs=options)
+        except Exception as error:
+            if not (is_locked(error) or re.search("already exists|UNIQUE constraint", str(error))):
+                raise
+            if time.monotonic() > end:
+                raise
+        time.sleep(random.uniform(0.05, 0.3))
+    return ClaimingRDBStorage(url, engine_kwargs=options)
+
+
+def _explain_errors(storage: optuna.storages.RDBStorage, path: str, timeout: float) -> None:
+    """From now on errors of the database are StudyErrors that say what is wrong with its file.
+
+    That it is locked is left to those who try again, unless SQLite has waited for as long as it may.
+    """
+    from sqlalchemy import event
+
+    def note_time(connection: Any, *args: Any) -> None:
+        connection.info["bojax:since"] = time.monotonic()
+
+    def explained(context: Any) -> StudyError | None:
+        error = context.original_exception
+        since = context.connection.info.get("bojax:since") if context.connection is not None else None
+        if is_locked(error) and (since is None or time.monotonic() - since < 0.9 * timeout):
+            return None
+        text = explain(error, path)
+        return None if text is None else StudyError(text)
+
+    event.listen(storage.engine, "before_cursor_execute", note_time)
+    event.listen(storage.engine, "commit", note_time)
+    event.listen(storage.engine, "handle_error", explained, retval=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -1,0 +1,253 @@
+"""A study whose space has changed: its results are carried over into another Optuna study of the same storage.
+
+Within one Optuna study a parameter keeps its kind, its choices and its scale for good. So each space of a study has an
+Optuna study of its own:
+
+- The first one has the study's name and is the *root*. The others are called `NAME [DIGEST]`, by a digest of their
+  space, and name the root in `bojax:root`.
+- `bojax:current` of the root names the one that holds now. Opening the study by its name opens that one.
+- Finished and enqueued trials that fit the new space are copied. Each copy names its source in `bojax:carried_from`, so
+  nothing counts twice, whoever copies it how often. Nothing is deleted: a later, wider space gets back what a narrower
+  one left out.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bojax._errors import BojaxWarning, StudyError
+from bojax.space import Space
+from bojax.study import _storage
+from bojax.study._held import checked_values, valid_values
+from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
+from bojax.study._sampler import to_distributions
+
+ROOT, CURRENT = "bojax:root", "bojax:current"
+
+SpaceChanged = str | Mapping[str, Any]
+"""What `Study(space_changed=...)` takes."""
+
+Source = tuple[str, int]
+"""Optuna study and number of the trial that was asked for or added first."""
+
+
+class Carried(NamedTuple):
+    """A trial that may be copied.
+
+    Attributes:
+        trial: the trial as one of the Optuna studies has it.
+        params: all that is known of its parameters; where it was enqueued, what it holds.
+        source: where it comes from.
+        corrects: the sources that it replaces, the nearest first.
+    """
+
+    trial: FrozenTrial
+    params: dict[str, Any]
+    source: Source
+    corrects: list[Source]
+
+
+def check_space_changed(space_changed: Any, space: Space | None) -> None:
+    if space_changed == "error":
+        return
+    if space_changed != "carry" and not isinstance(space_changed, Mapping):
+        raise ValueError(
+            f'`space_changed` must be "error", "carry", or values of new parameters by name, got {space_changed!r}.'
+        )
+    if space is None:
+        raise ValueError("`space_changed` needs a `space` to carry the results over to.")
+    if isinstance(space_changed, Mapping) and space_changed:
+        checked_values(space, space_changed, "space_changed")
+
+
+def current(study: optuna.Study) -> optuna.Study:
+    """The Optuna study of the space that holds now."""
+    name = _storage.retry(lambda: study.user_attrs).get(CURRENT, study.study_name)
+    if name == study.study_name:
+        return study
+    try:
+        with _storage.quiet():
+            return optuna.load_study(study_name=name, storage=study._storage)
+    except KeyError:
+        raise StudyError(
+            f"the study {study.study_name!r} was carried over to {name!r}, which is not in the storage any more."
+        ) from None
+
+
+def carry(study: optuna.Study, space: Space, space_changed: SpaceChanged) -> tuple[optuna.Study, dict[str, Any]]:
+    """Carries a study over to a space, and what its workers have told since then.
+
+    Args:
+        study: the Optuna study that holds now.
+        space: the new space; where it is the present one, only what is missing is copied.
+        space_changed: "carry", or values of parameters that earlier trials lack.
+
+    Returns:
+        The Optuna study of that space and its attributes.
+
+    Raises:
+        StudyError: trials lack a parameter and no value is given for it. Nothing is written.
+    """
+    storage, attrs = study._storage, _storage.retry(lambda: study.user_attrs)
+    root = attrs.get(ROOT, study.study_name)
+    versions = _versions(storage, root)
+    name = next((n for n, v in versions.items() if Space.from_spec(v.user_attrs[_storage.SPACE]) == space), None)
+    name = _name(root, space) if name is None else name
+    filled = space_changed if isinstance(space_changed, Mapping) else {}
+    pool = _pool(versions)
+    _check_complete(pool, versions, space, filled)
+    target = _open_version(storage, root, name, space, study, attrs)
+    num_outside = _copy(pool, target, space, filled)
+    if name != study.study_name:
+        root_study = optuna.load_study(study_name=root, storage=storage)
+        _storage.retry(lambda: root_study.set_user_attr(CURRENT, name))
+        if num_outside:
+            warnings.warn(
+                f"{num_outside} of {len(pool)} trials of the study {root!r} are left out: their parameters do not "
+                "belong to the new space.",
+                BojaxWarning,
+                stacklevel=5,
+            )
+    return target, _storage.retry(lambda: target.user_attrs)
+
+
+def _versions(storage: optuna.storages.BaseStorage, root: str) -> dict[str, optuna.Study]:
+    """The Optuna studies of all spaces that a study has had, by name, the first one first."""
+    found = [
+        (stored._study_id, stored.study_name)
+        for stored in _storage.retry(storage.get_all_studies)
+        if stored.study_name == root or stored.user_attrs.get(ROOT) == root
+    ]
+    with _storage.quiet():
+        studies = [optuna.load_study(study_name=name, storage=storage) for _, name in sorted(found)]
+    return {study.study_name: study for study in studies if _storage.SPACE in study.user_attrs}
+
+
+def _name(root: str, space: Space) -> str:
+    spec = json.dumps(space.to_spec())
+    return f"{root} [{hashlib.sha256(spec.encode()).hexdigest()[:8]}]"
+
+
+def _open_version(
+    storage: optuna.storages.BaseStorage,
+    root: str,
+    name: str,
+    space: Space,
+    study: optuna.Study,
+    attrs: Mapping[str, Any],
+) -> optuna.Study:
+    """The Optuna study of a space; nobody opens it by the study's name before `bojax:current` says so."""
+    target, _ = _storage.create_or_open(storage, name, study.direction.name.lower())
+    known = _storage.retry(lambda: target.user_attrs)
+    if name != root and known.get(ROOT, root) != root:
+        raise StudyError(f"the storage has another study {name!r}: rename or delete it.")
+    if _storage.VERSION not in known:
+        of_bojax = (_storage.SPACE, _storage.SEED, _storage.VERSION, CURRENT)
+        for key, attr in {**{k: a for k, a in attrs.items() if k not in of_bojax}, ROOT: root}.items():
+            _storage.retry(lambda key=key, attr=attr: target.set_user_attr(key, attr))
+        _storage.write_attrs(target, space.to_spec(), attrs[_storage.SEED])
+    return target
+
+
+def _pool(versions: Mapping[str, optuna.Study]) -> list[Carried]:
+    """Every finished or enqueued trial that counts, once, in the order of spaces and numbers."""
+    pool: dict[Source, Carried] = {}
+    replaced: set[Source] = set()
+    for name, study in versions.items():
+        trials = sorted(_storage.retry(lambda s=study: s.get_trials(deepcopy=False)), key=lambda t: t.number)
+        trials = [trial for trial in trials if not trial.user_attrs.get(_storage.STALE)]
+        by_number = {trial.number: trial for trial in trials}
+        hidden = corrections(trials)
+        for trial in trials:
+            source = _source(name, trial)
+            if trial.number in hidden:
+                replaced.add(source)
+            elif trial.state in (*_storage.FINISHED, TrialState.WAITING):
+                params = trial.params or trial.system_attrs.get("fixed_params", {})
+                corrects = _corrected(name, trial, by_number)
+                if source in pool:  # an earlier copy may know parameters and trials that this one does not
+                    params, corrects = {**pool[source].params, **params}, pool[source].corrects + corrects
+                pool[source] = Carried(trial, params, source, corrects)
+    return [carried for source, carried in pool.items() if source not in replaced]
+
+
+def _source(study_name: str, trial: FrozenTrial) -> Source:
+    name, number = trial.user_attrs.get(CARRIED_FROM, (study_name, trial.number))
+    return name, number
+
+
+def _corrected(study_name: str, trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> list[Source]:
+    sources = []
+    while (corrected := by_number.get(trial.user_attrs.get(CORRECTS, -1))) is not None:
+        trial = corrected
+        sources.append(_source(study_name, trial))
+    return sources
+
+
+def _check_complete(
+    pool: list[Carried], versions: Mapping[str, optuna.Study], space: Space, filled: Mapping[str, Any]
+) -> None:
+    specs = [study.user_attrs[_storage.SPACE] for study in versions.values()]
+    new = [name for name in space.names if name not in filled and any(name not in spec for spec in specs)]
+    finished = [carried.params for carried in pool if carried.trial.state != TrialState.WAITING and carried.params]
+    missing = [name for name in new if any(name not in params for params in finished)]
+    if missing:
+        given = ", ".join(f"{name!r}: ..." for name in missing)
+        raise StudyError(
+            f"earlier trials have no value of {', '.join(map(repr, missing))}: say with which they were made, "
+            f"`space_changed={{{given}}}`."
+        )
+
+
+def _copy(pool: list[Carried], target: optuna.Study, space: Space, filled: Mapping[str, Any]) -> int:
+    """Copies what the target lacks; returns how many trials do not belong to the space."""
+    trials = _storage.retry(lambda: target.get_trials(deepcopy=False))
+    there = {_source(target.study_name, t): t.number for t in trials if not t.user_attrs.get(_storage.STALE)}
+    num_outside = 0
+    for carried in pool:
+        if carried.source in there:
+            continue
+        copy = _copied(carried, space, filled)
+        if copy is None:
+            num_outside += 1
+            continue
+        corrected = next((there[source] for source in carried.corrects if source in there), None)
+        attrs = {**copy.user_attrs, CARRIED_FROM: list(carried.source)}
+        copy.user_attrs = attrs if corrected is None else {**attrs, CORRECTS: corrected}
+        there[carried.source] = _storage.add_trial(target, copy).number
+        if carried.trial.state == TrialState.WAITING:  # or workers with the old space would take it, too
+            _storage.end_trial(target, carried.trial, {_storage.STALE: True})
+    return num_outside
+
+
+def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> FrozenTrial | None:
+    """A trial in the new space; None where its parameters do not belong to it."""
+    trial, waiting = carried.trial, carried.trial.state == TrialState.WAITING
+    given = carried.params if waiting else {**filled, **carried.params}
+    given = {name: value for name, value in given.items() if name in space.names}
+    values = valid_values(space, given)
+    if len(values) < (max(1, len(given)) if waiting else space.num_dims):
+        return None
+    not_kept = (*_storage.HIDDEN, _storage.INSTEAD_OF, CARRIED_FROM, CORRECTS)
+    attrs = {key: attr for key, attr in trial.user_attrs.items() if key not in not_kept}
+    if _storage.is_lost(trial) and _storage.OWED in trial.user_attrs:
+        attrs[_storage.OWED] = "carried"  # its retry stands for it there, too
+    if _storage.GRAD in attrs:
+        floats = [name for name in space.names if not space[name].num_values]
+        attrs[_storage.GRAD] = {name: slope for name, slope in attrs[_storage.GRAD].items() if name in floats}
+    copy = optuna.trial.create_trial(
+        state=trial.state,
+        values=trial.values,
+        params={} if waiting else values,
+        distributions={} if waiting else to_distributions(space),
+        user_attrs=attrs,
+        system_attrs={**trial.system_attrs, **({"fixed_params": values} if waiting else {})},
+        intermediate_values=trial.intermediate_values,
+    )
+    copy.datetime_start, copy.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return copy

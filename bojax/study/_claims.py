@@ -1,0 +1,53 @@
+"""Claims: of several workers that want the trial which waits in line, one gets it.
+
+Optuna reads the state of a trial and then writes it. On SQLite another process may come in between, and both evaluate
+the trial. Here a database compares and sets in one statement. Journals and the storage in memory do so themselves.
+"""
+
+import datetime
+from collections.abc import Sequence
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.trial import TrialState
+
+
+class ClaimingRDBStorage(RDBStorage):
+    """Optuna's storage in a database, in which one worker gets a waiting trial, also by Optuna's own loop."""
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's; in one statement where a trial begins to run."""
+        if state != TrialState.RUNNING or values is not None:
+            return super().set_trial_state_values(trial_id, state, values)
+        if _compare_and_set(self, trial_id):
+            return True
+        self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
+        return False
+
+
+def claim(storage: BaseStorage, trial_id: int) -> bool:
+    """Makes a waiting trial a running one; False where another worker was faster."""
+    backend = storage._backend if isinstance(storage, _CachedStorage) else storage
+    if isinstance(backend, RDBStorage):
+        return _compare_and_set(backend, trial_id)
+    try:
+        return storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    except (optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
+        return False
+
+
+def _compare_and_set(storage: RDBStorage, trial_id: int) -> bool:
+    from optuna.storages._rdb.models import TrialModel
+    from sqlalchemy import update
+    from sqlalchemy.orm import Session
+
+    is_waiting = (TrialModel.trial_id == trial_id) & (TrialModel.state == TrialState.WAITING)
+    change = update(TrialModel).where(is_waiting).values(state=TrialState.RUNNING)
+    with Session(storage.engine) as session, session.begin():
+        if session.connection().execute(change).rowcount != 1:
+            return False
+        trial = session.get(TrialModel, trial_id)
+        assert trial is not None
+        trial.datetime_start = datetime.datetime.now()
+    return True

@@ -1,0 +1,123 @@
+"""Parameters that are held at given values while the others are chosen."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bojax.space import Float, Space
+
+
+class Group(NamedTuple):
+    """Trials of a batch that hold the same parameters.
+
+    Attributes:
+        held: what they hold, by name; empty where all parameters are free.
+        trials: the trials, in their order.
+    """
+
+    held: dict[str, Any]
+    trials: list[Any]
+
+
+def checked_values(space: Space, params: Any, argument: str) -> dict[str, Any]:
+    """Some or all parameters as plain Python values, in the order of the space.
+
+    Raises:
+        TypeError: `params` is no mapping, or a value has the wrong type.
+        ValueError: it is empty, a name is unknown, or a value does not belong to its parameter.
+    """
+    if not isinstance(params, Mapping):
+        raise TypeError(f"`{argument}` must map names to values, got {params!r} ({type(params).__name__}).")
+    unknown = [name for name in params if name not in space.names]
+    if unknown:
+        raise ValueError(f"`{argument}` must have no names but {list(space.names)}, got {unknown[0]!r}.")
+    if not params:
+        raise ValueError(f"`{argument}` must name at least one parameter of {list(space.names)}, got none.")
+    return {name: _plain_value(space, name, params[name]) for name in space.names if name in params}
+
+
+def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values of `params` that belong to the space; Optuna code may enqueue others, too."""
+    valid = {}
+    for name in space.names:
+        if name in params:
+            try:
+                valid[name] = _plain_value(space, name, params[name])
+            except (TypeError, ValueError):
+                continue
+    return valid
+
+
+def held_row(space: Space, held: Mapping[str, Any]) -> np.ndarray | None:
+    """The held coordinates of the cube [d], NaN where a parameter is free; None where all are."""
+    if not held:
+        return None
+    anywhere = space.to_params(np.full(space.num_dims, 0.5))
+    row = space.from_params({**anywhere, **held})
+    return np.where([name in held for name in space.names], row, np.nan)
+
+
+def num_points(space: Space, held: Mapping[str, Any]) -> int | None:
+    """How many points of the space have the held values; None where a free parameter is a Float."""
+    return math.prod(space[name].num_values for name in space.names if name not in held) or None
+
+
+def agree(row: np.ndarray, held: np.ndarray | None) -> bool:
+    """Whether a point has the held coordinates."""
+    return held is None or bool(np.all((row == held) | np.isnan(held)))
+
+
+def without_repeats(
+    space: Space, suggested: Sequence[dict[str, Any]], held: Mapping[str, Any], seen: np.ndarray
+) -> list[dict[str, Any]]:
+    """Suggestions with the held values, of which no two are the same or among the seen ones, if those are countable.
+
+    Args:
+        space: what is tuned.
+        suggested: points that were chosen without knowledge of what is held.
+        held: values that are written over them.
+        seen: [n, d] points told or pending.
+    """
+    points = [{**params, **held} for params in suggested]
+    if num_points(space, held) is None:
+        return points
+    taken = {row.tobytes() for row in seen}
+    free = [name for name in space.names if name not in held]
+    values_of = (
+        [parameter.value(i) for i in range(parameter.num_values)]  # type: ignore[union-attr]
+        for parameter in (space[name] for name in free)
+    )
+    others = itertools.product(*values_of)
+    fresh = []
+    for point in itertools.chain(points, ({**held, **dict(zip(free, values, strict=True))} for values in others)):
+        if len(fresh) == len(points):
+            break
+        key = space.from_params(point).tobytes()
+        if key not in taken:
+            taken.add(key)
+            fresh.append({name: point[name] for name in space.names})
+    return fresh
+
+
+def groups_of(trials: Sequence[Any], held: Sequence[dict[str, Any]]) -> list[Group]:
+    """The trials by what they hold, in the order in which their first ones come."""
+    groups: dict[tuple, Group] = {}
+    for trial, values in zip(trials, held, strict=True):
+        key = tuple((name, type(value), value) for name, value in values.items())
+        groups.setdefault(key, Group(values, [])).trials.append(trial)
+    return list(groups.values())
+
+
+def shown(held: Mapping[str, Any]) -> str:
+    """The held values for messages: "x=0.9, y=1"."""
+    return ", ".join(f"{name}={value!r}" for name, value in held.items())
+
+
+def _plain_value(space: Space, name: str, value: Any) -> Any:
+    parameter = space[name]
+    if isinstance(parameter, Float):
+        return parameter.check(value, name=name)
+    return parameter.value(parameter.position(value, name=name))

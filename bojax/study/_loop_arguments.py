@@ -1,0 +1,144 @@
+"""The arguments of a loop over an objective, checked before anything is evaluated or stored."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from bojax._plain import plain, plain_number
+from bojax.study._checks import DIRECTIONS
+from bojax.study._failures import MAX_FIRST_FAILURES
+
+
+class LoopArguments(NamedTuple):
+    """What `minimize`, `Study.optimize`, `tune` and `tune_nested` have in common, checked and in one form.
+
+    Attributes:
+        num_trials: how many evaluations, None for no limit.
+        batch_size: how many are chosen jointly.
+        progress: whether to show progress.
+        callbacks: called as `callback(study, trial)` after each told trial.
+        timeout: seconds after which no further evaluation starts, infinity for no limit.
+        max_first_failures: exceptions at the start that end the loop, None for no limit.
+        catch: exceptions that make a failed trial.
+        vectorized: whether one call evaluates a whole batch.
+    """
+
+    num_trials: int | None
+    batch_size: int
+    progress: bool
+    callbacks: tuple[Callable[..., Any], ...]
+    timeout: float
+    max_first_failures: int | None
+    catch: tuple[type[BaseException], ...]
+    vectorized: bool
+
+
+def check_loop(
+    *,
+    num_trials: Any,
+    batch_size: Any,
+    progress: Any,
+    callbacks: Any,
+    timeout: Any,
+    max_first_failures: Any = MAX_FIRST_FAILURES,
+    catch: Any = (Exception,),
+    vectorized: Any = False,
+) -> LoopArguments:
+    """The arguments in one form.
+
+    Raises:
+        ValueError, TypeError: one of them is wrong.
+    """
+    if num_trials is not None:
+        check_count("num_trials", num_trials, 0)
+    check_count("batch_size", batch_size, 1)
+    if max_first_failures is not None:
+        check_count("max_first_failures", max_first_failures, 1)
+    check_flag("progress", progress)
+    check_flag("vectorized", vectorized)
+    return LoopArguments(
+        num_trials=plain(num_trials),
+        batch_size=plain(batch_size),
+        progress=bool(progress),
+        callbacks=_to_callbacks(callbacks),
+        timeout=_to_seconds(timeout),
+        max_first_failures=plain(max_first_failures),
+        catch=_to_exceptions(catch),
+        vectorized=bool(vectorized),
+    )
+
+
+def check_end(loop: LoopArguments, cardinality: int | None) -> None:
+    """Raises ValueError for a loop that nothing can end.
+
+    Args:
+        loop: the arguments.
+        cardinality: how many points the space has, None where it is not finite.
+    """
+    if loop.num_trials is None and loop.timeout == math.inf and not loop.callbacks and cardinality is None:
+        raise ValueError(
+            "`num_trials=None` never ends here. Give a `timeout` in seconds, or a callback that calls `study.stop()`."
+        )
+
+
+def check_count(name: str, value: Any, low: int) -> None:
+    """Raises ValueError unless it is an integer of at least `low`."""
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}.")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raises TypeError unless it is True or False."""
+    if not isinstance(plain(value), bool):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}.")
+
+
+def checked_direction(direction: Any) -> str:
+    """The direction; raises ValueError unless it is "minimize" or "maximize"."""
+    if not isinstance(direction, str) or direction not in DIRECTIONS:
+        raise ValueError(f'`direction` must be "minimize" or "maximize", got {direction!r}.')
+    return direction
+
+
+def _to_callbacks(callbacks: Any) -> tuple[Callable[..., Any], ...]:
+    """A tuple of functions, from one function, several, or None."""
+    if callbacks is None:
+        return ()
+    given = (callbacks,) if callable(callbacks) else _to_tuple(callbacks)
+    for callback in given:
+        if not callable(callback):
+            raise TypeError(
+                f"`callbacks` must be functions of (study, trial), got {callback!r}. "
+                "For example: callbacks=[lambda study, trial: print(trial.value)]."
+            )
+    return given
+
+
+def _to_exceptions(catch: Any) -> tuple[type[BaseException], ...]:
+    """A tuple of exception types, from one type or several."""
+    given = (catch,) if isinstance(catch, type) else _to_tuple(catch)
+    for kind in given:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(
+                f"`catch` must be types of exceptions, got {kind!r}. For example: catch=(ValueError, MemoryError), or "
+                "catch=() for none."
+            )
+    return given
+
+
+def _to_tuple(value: Any) -> tuple[Any, ...]:
+    several = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    return tuple(value) if several else (value,)
+
+
+def _to_seconds(timeout: Any) -> float:
+    if timeout is None:
+        return math.inf
+    timeout = plain_number(timeout)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"`timeout` must be a number of seconds or None, got {timeout!r}.")
+    seconds = float(timeout)
+    if not seconds >= 0.0:  # NaN is refused, too
+        raise ValueError(f"`timeout` must be at least 0 seconds, got {timeout!r}. Write None for no limit.")
+    return seconds

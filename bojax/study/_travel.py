@@ -1,0 +1,72 @@
+"""Studies in other processes: by pickle they travel, by fork they do not.
+
+A study in memory travels with its trials, as a copy. Any other is opened again where its storage is.
+"""
+
+import os
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from bojax._errors import StudyError
+from bojax._runtime import check_not_forked
+
+if TYPE_CHECKING:
+    from bojax.study._study import Study
+
+
+def reduced(study: "Study") -> tuple[Any, ...]:
+    """What pickle keeps of a study.
+
+    Raises:
+        StudyError: the algorithm is a function that pickle cannot find by its name.
+    """
+    algorithm = study._algorithm
+    if isinstance(algorithm, types.FunctionType) and not _importable(algorithm) and not _pickles_by_value():
+        raise StudyError(
+            f"a study with the algorithm {algorithm.__qualname__!r} cannot be pickled: pickle finds functions by name. "
+            "Define it at the top level of a module."
+        )
+    return reopened, (type(study), study._optuna._storage, study.name, algorithm)
+
+
+def reopened(kind: type, storage: optuna.storages.BaseStorage, name: str, algorithm: Any) -> Any:
+    """The study of that name; the inverse of `reduced`."""
+    return kind(storage=storage, name=name, algorithm=algorithm)
+
+
+def check_process(study: "Study", *, computes: bool) -> None:
+    """Raises StudyError in a forked process where a study would hang, or where what it is told would be lost.
+
+    Args:
+        study: the study.
+        computes: whether JAX is about to be used.
+    """
+    is_elsewhere = study._process != os.getpid()
+    if is_elsewhere and isinstance(study._optuna._storage, optuna.storages.InMemoryStorage):
+        raise StudyError(
+            f"the study {study.name!r} is in the memory of another process, from which this one was forked: what it is "
+            "asked or told here would be lost. Ask and tell in that process, or give the study a `storage`, such as "
+            '"sqlite:///study.db", and open it by that URL in each worker.'
+        )
+    if computes:
+        check_not_forked()
+
+
+def _importable(function: types.FunctionType) -> bool:
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _pickles_by_value() -> bool:
+    """Whether cloudpickle or dill is at work, which keep the code of a function."""
+    frame = sys._getframe()
+    while frame is not None:
+        if any(name in str(frame.f_globals.get("__name__")) for name in ("cloudpickle", "dill")):
+            return True
+        frame = frame.f_back
+    return False
