@@ -100,6 +100,7 @@ class Float:
         if not 0 <= position <= self._last:
             raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
         rounding = 4 * sys.float_info.epsilon * max(abs(self.low), abs(self.high))
+        number = _unrounded(value, float(number), [self.value(position)])
         if abs(number - self.value(position)) > GRID_TOLERANCE * step + rounding:
             below = max(0, min(math.floor((number - self.low) / step), self._last - 1))
             raise ValueError(
@@ -112,7 +113,7 @@ class Float:
         """Returns `value` as a float, or raises an error that calls the parameter `name`."""
         if self.step is not None:
             return self.value(self.position(value, name=name))
-        number = self._number(value, name)
+        number = _unrounded(value, self._number(value, name), (self.low, self.high))
         if not self.low <= number <= self.high:
             raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {number!r}.")
         return float(number)

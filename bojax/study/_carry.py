@@ -21,7 +21,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
-from bojax.space import Float, Space
+from bojax.space import Space
 from bojax.study import _lost, _storage
 from bojax.study._held import checked_values, valid_values
 from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
@@ -238,7 +238,7 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
     if _storage.is_lost(trial) and _storage.OWED in trial.user_attrs:
         attrs[_storage.OWED] = "carried"  # its retry stands for it there, too
     if _storage.GRAD in attrs:
-        floats = [name for name in space.names if isinstance(space[name], Float)]
+        floats = [name for name in space.names if not space[name].num_values]
         attrs[_storage.GRAD] = {name: slope for name, slope in attrs[_storage.GRAD].items() if name in floats}
     copy = optuna.trial.create_trial(
         state=trial.state,

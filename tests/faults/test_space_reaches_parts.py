@@ -68,8 +68,8 @@ def test_beliefs_do_not_depend_on_the_order_of_categories(name):
     surrogate = bound(BINDABLE[name](), INPUTS, "surrogate")
     params = surrogate.init(3, jnp.float32)
     one, other = (surrogate.posterior(params, told) for told in (seen, relabelled(seen)))
-    mean, var = one.mean_var(seen.X)
-    for got, expected in zip(other.mean_var(relabelled(seen).X), (mean, var), strict=True):
+    expected = one.mean_var(seen.X[:12])
+    for got, expected in zip(other.mean_var(relabelled(seen).X[:12]), expected, strict=True):
         np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=1e-3, atol=1e-3)
 
 
@@ -109,7 +109,6 @@ def unaware_kernel():
 
 MAKERS = {
     "bayesopt": lambda surrogate: bojax.bayesopt(MIXED, surrogate=surrogate),
-    "gradients": lambda surrogate: bojax.bayesopt(MIXED, surrogate=surrogate, gradients=True),
     "thompson": lambda surrogate: bojax.thompson(MIXED, surrogate=surrogate),
     "turbo": lambda surrogate: bojax.turbo(MIXED, surrogate=surrogate),
     "cost_aware": lambda surrogate: bojax.loop.cost_aware(MIXED, surrogate=surrogate),
