@@ -126,7 +126,8 @@ def optuna_method(make: Callable[[int], Any]) -> Method:
 
 def _distribution(optuna, parameter):
     if isinstance(parameter, bojax.Float):
-        return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+        log, step = parameter.log and parameter.step is None, parameter.step
+        return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=log, step=step)
     if isinstance(parameter, bojax.Int):
         return optuna.distributions.IntDistribution(
             parameter.low, parameter.high, log=parameter.log, step=parameter.step

@@ -146,13 +146,14 @@ def resize(observations: Observations, capacity: int) -> Observations:
             cost=None if observations.cost is None else observations.cost[:capacity],
             grad=None if observations.grad is None else observations.grad[:capacity],
         )
+    unknown = jnp.full(capacity, jnp.nan, observations.y.dtype)
     grown = empty(observations.X.shape[-1], capacity, observations.X.dtype, gradients=observations.grad is not None)
     return Observations(
         X=grown.X.at[:old].set(observations.X),
         y=grown.y.at[:old].set(observations.y),
         mask=grown.mask.at[:old].set(observations.mask),
         count=observations.count,
-        noise_var=None if observations.noise_var is None else grown.noise_var.at[:old].set(observations.noise_var),
+        noise_var=None if observations.noise_var is None else unknown.at[:old].set(observations.noise_var),
         cost=None if observations.cost is None else grown.y.at[:old].set(observations.cost),
         grad=None if grown.grad is None else grown.grad.at[:old].set(observations.grad),
     )

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from bojax._errors import NonDifferentiableHyperparameterError
 from bojax._types import Array
-from bojax.space import Float, Space
+from bojax.space import Space
 
 
 def from_unit(space: Space, x: Array) -> dict[str, Array]:
     """The native values of a point of the unit cube, differentiable up to and on its faces.
 
     Args:
-        space: of `Float` parameters only.
+        space: of `Float` parameters without `step` only.
         x: [d] in the unit cube.
 
     Returns:
@@ -24,11 +24,11 @@ def from_unit(space: Space, x: Array) -> dict[str, Array]:
     Raises:
         NonDifferentiableHyperparameterError: the space has an `Int`, `Ordinal` or `Categorical`.
     """
-    discrete = [name for name, parameter in space.items() if not isinstance(parameter, Float)]
+    discrete = [name for name, parameter in space.items() if parameter.num_values]
     if discrete:
         raise NonDifferentiableHyperparameterError(
-            f"`space` must have only Float parameters, got discrete {discrete}. Make a space of the Floats, and search "
-            "over the others without gradients."
+            f"`space` must have only Float parameters without `step`, got discrete {discrete}. Make a space "
+            "of those Floats, and search over the others without gradients."
         )
     if jnp.shape(x) != (space.num_dims,):
         raise ValueError(f"`x` must have shape ({space.num_dims},), got {jnp.shape(x)}.")

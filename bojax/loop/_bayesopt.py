@@ -48,6 +48,7 @@ from bojax.loop._defaults import (
     default_gradient_surrogate,
     default_num_initial,
     default_surrogate,
+    surrogate_for,
 )
 from bojax.loop._design import design, mark_seen, replace_seen, seen_points
 from bojax.loop._predict import predictor
@@ -131,7 +132,8 @@ def bayesopt(
         capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
         num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16, and 3 with
             gradients.
-        surrogate: the statistical model; a Gaussian process with a Matern-5/2 kernel by default.
+        surrogate: the statistical model; a Gaussian process with a Matern-5/2 kernel by default. It is told which
+            columns hold categories; one that does not say how it treats them is refused on spaces that have some.
         acquisition: what the next points should maximise: a `BatchAcquisition` such as `batch_log_nei()`, or a function
             `(posterior, X, best_f) -> [k]` in standardised units of y, whose batches imagine chosen and pending points
             at their mean (`believer`). `batch_log_ei()` by default, `batch_log_nei()` for noisy objectives.
@@ -195,9 +197,11 @@ def bayesopt(
         fallback_transform = half_rank  # sees the same after log_tail, which keeps the order and the better half
     else:
         fallback_transform = None
-    if surrogate is None and gradients:
+    if surrogate is not None:
+        surrogate = surrogate_for(space, surrogate)
+    elif gradients:
         surrogate = default_gradient_surrogate(space, noisy=noisy, fallback_transform=fallback_transform)
-    elif surrogate is None:
+    else:
         surrogate = default_surrogate(space, noisy=noisy)
     if acquisition is None:
         acquisition = batch_log_nei() if noisy else batch_log_ei()

@@ -27,9 +27,8 @@ from bojax.acquisition import AcquisitionFn, BatchAcquisition, batch_log_ei, per
 from bojax.acquisition._cost import cooled
 from bojax.acquisition._prior import on_params
 from bojax.loop._algorithm import Algorithm, compiled_ask, keyed_init, tell_state
-from bojax.loop._arguments import check_surrogate
 from bojax.loop._bayesopt import BayesoptState, bayesopt
-from bojax.loop._defaults import default_surrogate
+from bojax.loop._defaults import surrogate_for
 from bojax.space import Space
 from bojax.surrogates import Surrogate
 
@@ -122,8 +121,7 @@ def cost_aware(
     acquisition = batch_log_ei() if acquisition is None else acquisition
     plain = bayesopt(space, acquisition=acquisition, capacity=capacity, **settings)  # complains about bad settings now
     known = None if cost is None else on_params(space, lambda params: jnp.log(cost(params)))
-    model = default_surrogate(space) if cost_surrogate is None else cost_surrogate
-    check_surrogate(model, "cost_surrogate")
+    model = surrogate_for(space, cost_surrogate, "cost_surrogate")
 
     @keyed_init
     def init(key):

@@ -1,7 +1,8 @@
 """What an algorithm does where nothing else is asked for: the size of its initial design, and its surrogate."""
 
+from bojax.loop._arguments import check_surrogate
 from bojax.space import Space
-from bojax.surrogates import Surrogate, gp, gradient_gp, half_rank, learned_noise, matern52, warped
+from bojax.surrogates import Inputs, Surrogate, bound, gp, gradient_gp, half_rank, learned_noise, matern52, warped
 from bojax.surrogates._output import OutputTransform
 
 NOISE = {"loc": -4.0, "std": 1.0}
@@ -21,6 +22,19 @@ def default_num_initial(num_dims: int) -> int:
     and 0.010, and 12 at 0.04; Hartmann-6 (40 evaluations) did not care between 2 and 16.
     """
     return min(max(3, num_dims + 1), 16)
+
+
+def surrogate_for(space: Space, surrogate: Surrogate | None, name: str = "surrogate") -> Surrogate:
+    """The surrogate given as the argument `name`, which is told the categorical columns of the space; or the default.
+
+    Raises:
+        TypeError: what is given is no surrogate.
+        ValueError: the space has categories, and the surrogate or its kernel does not say how it treats them.
+    """
+    if surrogate is None:
+        return default_surrogate(space)
+    check_surrogate(surrogate, name)
+    return bound(surrogate, Inputs(space.num_values, space.is_categorical), name)
 
 
 def default_surrogate(space: Space, *, noisy: bool = False) -> Surrogate:

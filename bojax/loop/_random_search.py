@@ -57,10 +57,8 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
     def ask(key, state, held=None):
         seen, dtype = seen_points(state.observations, state.pending, q), state.observations.X.dtype
         here = lattice.hold(held)
-        X, others = (
-            here.pin(space.sample(key, q, dtype)),
-            here.pin(space.sample(jax.random.fold_in(key, 1), q + 16, dtype)),
-        )
+        X = here.pin(space.sample(key, q, dtype))
+        others = here.pin(space.sample(jax.random.fold_in(key, 1), q + 16, dtype))
         X, valid = replace_seen(here, X, seen, others)
         status = status_of(Status.OK, state, valid)
         pending = data.add_pending(state.pending, X, valid)

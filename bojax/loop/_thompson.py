@@ -18,7 +18,6 @@ from bojax import data
 from bojax._errors import Status
 from bojax._qmc import random_shift
 from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
-from bojax.loop._arguments import check_surrogate
 from bojax.loop._bayesopt import (
     BYTE_BUDGET,
     BayesoptInfo,
@@ -26,7 +25,7 @@ from bojax.loop._bayesopt import (
     observed,
     space_filling,
 )
-from bojax.loop._defaults import default_num_initial, default_surrogate
+from bojax.loop._defaults import default_num_initial, surrogate_for
 from bojax.loop._design import replace_seen, seen_points
 from bojax.loop._predict import predictor
 from bojax.optim._multistart import local_search, raw_points
@@ -93,8 +92,7 @@ def thompson(
         raise ValueError(f"`raw_samples` must be at least `num_restarts` = {num_restarts}, got {raw_samples}.")
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
-    model = default_surrogate(space) if surrogate is None else surrogate
-    check_surrogate(model)
+    model = surrogate_for(space, surrogate)
 
     @keyed_init
     def init(key):

@@ -20,9 +20,8 @@ from bojax._errors import Status
 from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
 from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
-from bojax.loop._arguments import check_surrogate
 from bojax.loop._bayesopt import observed
-from bojax.loop._defaults import default_num_initial, default_surrogate
+from bojax.loop._defaults import default_num_initial, surrogate_for
 from bojax.loop._design import design, replace_seen, seen_points
 from bojax.loop._predict import predictor
 from bojax.loop._regions import Rules, candidates, replay, starting
@@ -139,8 +138,7 @@ def turbo(
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     rules = Rules(num_regions, num_initial, q, success_tolerance, failure_tolerance)
-    model = default_surrogate(space) if surrogate is None else surrogate
-    check_surrogate(model)
+    model = surrogate_for(space, surrogate)
 
     @keyed_init
     def init(key):

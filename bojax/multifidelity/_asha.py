@@ -5,6 +5,9 @@ some rung, the highest first, may be promoted; if none may, a new configuration 
 arXiv:1810.05934, algorithm 2). Members in training advance together until the next of them has reached its rung.
 """
 
+import os
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -13,6 +16,7 @@ from bojax.multifidelity._halving import limits
 from bojax.multifidelity._history import History, Recorder
 from bojax.multifidelity._population import Population, signed
 from bojax.multifidelity._samplers import decoded, sampled
+from bojax.multifidelity._stored_population import StoredPopulation, kept_in
 from bojax.multifidelity._trainable import Trainable
 from bojax.space import to_space
 
@@ -27,6 +31,9 @@ def asha(
     min_steps: int | None = None,
     max_steps: int | None = None,
     num_workers: int | None = None,
+    storage: Any = None,
+    name: str | None = None,
+    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """Asynchronous successive halving of random configurations.
 
@@ -39,23 +46,28 @@ def asha(
         min_steps: steps of the first rung; by default a 27th of `max_steps`.
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
+        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`,
+            also for `name` and `checkpoint`. A run that is over goes on with a larger `budget_steps`.
 
     Returns:
         All evaluations, and the best.
 
     Raises:
         ValueError: when a number does not fit; the message names it.
+        StudyError: the storage holds another run of that name.
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     rungs = ladder(min_steps, max_steps, eta)
-    for name, value in (("budget_steps", budget_steps), ("population", population)):
+    for argument, value in (("budget_steps", budget_steps), ("population", population)):
         if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+            raise ValueError(f"`{argument}` must be at least 1, got {value}.")
     space = to_space(objective.space)
-    recorder = Recorder(objective, space)
+    settings = {"population": population, "seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
+    kept = kept_in(storage, name, checkpoint, objective, "asha", settings)
+    recorder = Recorder(objective, space, kept.store)
     sample_key, train_key = jax.random.split(jax.random.key(seed))
 
-    runs: Population | None = None
+    runs: Population | StoredPopulation | None = None
     X: list[np.ndarray] = []
     finished: list[dict[int, float]] = [{} for _ in rungs]  # of every rung: member -> value
     promoted: list[set[int]] = [set() for _ in rungs]
@@ -78,7 +90,7 @@ def asha(
             keys = jax.vmap(lambda i: jax.random.fold_in(train_key, i))(np.arange(first, first + num_new))
             hparams = decoded(space, np.array(X[first:]))
             if runs is None:
-                runs = Population(objective, keys, hparams, num_workers=num_workers)
+                runs = kept.population(objective, keys, hparams, num_workers=num_workers)
             else:
                 runs.add(keys, hparams)
             goal |= {member: 0 for member in range(first, first + num_new)}
@@ -93,6 +105,7 @@ def asha(
             for member, value in zip(arrived, values.tolist(), strict=True):
                 finished[goal.pop(member)][member] = value
             runs.keep([m for m in runs.members if runs.steps[m] < rungs[-1]])
+    kept.close()
     return recorder.history(runs.total_steps, runs.num_compilations) if runs else recorder.history(0, 0)
 
 

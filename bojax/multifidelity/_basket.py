@@ -11,6 +11,7 @@ from bojax._runtime import host_scope
 from bojax._types import Key
 from bojax.multifidelity._history import History, Recorder
 from bojax.multifidelity._population import Population, signed
+from bojax.multifidelity._stored_population import Kept, StoredPopulation
 from bojax.multifidelity._trainable import Trainable
 from bojax.space import Space
 
@@ -47,12 +48,13 @@ class Basket:
         space: its space.
         rungs: ascending numbers of steps.
         key: seeds the training.
+        kept: where the evaluations are kept.
     """
 
-    def __init__(self, objective: Trainable, space: Space, rungs: Sequence[int], key: Key) -> None:
+    def __init__(self, objective: Trainable, space: Space, rungs: Sequence[int], key: Key, kept: Kept) -> None:
         self.objective, self.space, self.rungs, self.key = objective, space, tuple(rungs), key
-        self.recorder = Recorder(objective, space)
-        self._population: Population | None = None
+        self.recorder, self._kept = Recorder(objective, space, kept.store), kept
+        self._population: Population | StoredPopulation | None = None
         self._X = np.zeros((0, space.num_dims))
         self._values = np.zeros((0, len(rungs)))
         self._done = np.zeros(0, int)
@@ -99,7 +101,7 @@ class Basket:
             hparams = jax.device_get(self.space.decode(jnp.asarray(new_X)))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(self.key, jnp.asarray(numbers, jnp.uint32))
         if self._population is None:
-            self._population = Population(self.objective, keys, hparams)
+            self._population = self._kept.population(self.objective, keys, hparams)
             return numbers
         return self._population.add(keys, hparams)
 

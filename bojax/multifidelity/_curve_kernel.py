@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from bojax._types import Array, Float
-from bojax.surrogates import Kernel, matern52
+from bojax.surrogates import Inputs, Kernel, bound, matern52
 
 SHAPE_LOC, SHAPE_STD, SHAPE_BOUNDS = 0.0, 1.0, (0.05, 20.0)
 RATE_LOC, RATE_STD, RATE_BOUNDS = -1.5, 1.0, (0.005, 20.0)
@@ -42,11 +42,11 @@ class CurveParams(NamedTuple):
     log_variance: Float[Array, ""]
 
 
-def freeze_thaw_kernel(*, categorical_dims: tuple[int, ...] = (), asymptote: Kernel | None = None) -> Kernel:
+def freeze_thaw_kernel(*, categorical_dims: tuple[int, ...] | None = None, asymptote: Kernel | None = None) -> Kernel:
     """The kernel of learning curves over points [x, t]; its last dimension is t.
 
     Args:
-        categorical_dims: columns of x that hold categories, for the default `asymptote`.
+        categorical_dims: columns of x that hold categories, for the default `asymptote`; see `matern52`.
         asymptote: kernel of the asymptotes over x; Matern-5/2 with a lengthscale per dimension by default.
 
     Returns:
@@ -81,7 +81,11 @@ def freeze_thaw_kernel(*, categorical_dims: tuple[int, ...] = (), asymptote: Ker
         limits = [[jnp.full_like(params.log_shape, math.log(limit)) for limit in pair] for _, _, pair in _PRIORS]
         return CurveParams(low, *(pair[0] for pair in limits)), CurveParams(high, *(pair[1] for pair in limits))
 
-    return Kernel(init, matrix, diagonal, log_prior, bounds)
+    def bind(inputs):
+        x = Inputs(inputs.num_values[:-1], inputs.is_categorical[:-1])
+        return freeze_thaw_kernel(asymptote=bound(base, x, "kernel"))
+
+    return Kernel(init, matrix, diagonal, log_prior, bounds, bind=bind)
 
 
 def decay(params: CurveParams, total: Float[Array, "*b"]) -> Float[Array, "*b"]:

@@ -4,6 +4,7 @@ All members of a bracket train at once; at the end of a rung the worst are dropp
 are, in smaller batches.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from bojax.multifidelity._brackets import Rung, check, halving, hyperband_bracke
 from bojax.multifidelity._history import History, Recorder
 from bojax.multifidelity._population import Population, signed
 from bojax.multifidelity._samplers import Sampler, decoded, model_sampler, random_sampler
+from bojax.multifidelity._stored_population import Kept, StoredPopulation, kept_in
 from bojax.multifidelity._trainable import Trainable
 from bojax.space import Space, to_space
 
@@ -28,6 +30,9 @@ def successive_halving(
     min_steps: int | None = None,
     max_steps: int | None = None,
     num_workers: int | None = None,
+    storage: Any = None,
+    name: str | None = None,
+    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """One bracket of random configurations (Jamieson and Talwalkar 2016, arXiv:1502.07943).
 
@@ -39,13 +44,26 @@ def successive_halving(
         min_steps: steps of the first rung; by default a 27th of `max_steps`.
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
+        storage: where evaluations are kept, so that the same call goes on where it was ended: an Optuna storage or its
+            URL, "sqlite:///run.db" or "journal:///run.log". Every member is a trial with its curve as intermediate
+            values. The result is that of a run that was never ended. By default nothing is kept.
+        name: of the run in its storage, "bojax" by default.
+        checkpoint: a folder for the training states of members that may go on (npz files, nothing pickled). Without
+            it, members that must go on after the run was ended are trained again from their first step; those that are
+            evaluated for good never are.
 
     Returns:
         All evaluations, and the best.
+
+    Raises:
+        ValueError: a number or `storage` does not fit.
+        StudyError: the storage holds another run of that name.
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     brackets = [halving(num_members, min_steps, max_steps, eta)]
-    return _run(objective, brackets, random_sampler, seed, num_workers)
+    settings = {"num_members": num_members, "seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
+    kept = kept_in(storage, name, checkpoint, objective, "successive_halving", settings)
+    return _run(objective, brackets, random_sampler, seed, num_workers, kept)
 
 
 def hyperband(
@@ -56,13 +74,18 @@ def hyperband(
     min_steps: int | None = None,
     max_steps: int | None = None,
     num_workers: int | None = None,
+    storage: Any = None,
+    name: str | None = None,
+    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """All brackets of Hyperband, from many short runs to few full ones (Li et al. 2018, JMLR 18(185)).
 
     Arguments and result are those of `successive_halving`; `hyperband_brackets` tells the rungs beforehand.
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
-    return _run(objective, hyperband_brackets(max_steps, min_steps, eta), random_sampler, seed, num_workers)
+    settings = {"seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
+    kept = kept_in(storage, name, checkpoint, objective, "hyperband", settings)
+    return _run(objective, hyperband_brackets(max_steps, min_steps, eta), random_sampler, seed, num_workers, kept)
 
 
 def bohb(
@@ -75,6 +98,9 @@ def bohb(
     min_steps: int | None = None,
     max_steps: int | None = None,
     num_workers: int | None = None,
+    storage: Any = None,
+    name: str | None = None,
+    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """Hyperband whose configurations a model proposes (Falkner, Klein and Hutter 2018, arXiv:1807.01774).
 
@@ -87,7 +113,9 @@ def bohb(
     def sampler(space):
         return model_sampler(space, algorithm, random_share=random_share)
 
-    return _run(objective, hyperband_brackets(max_steps, min_steps, eta), sampler, seed, num_workers)
+    settings = {"random_share": random_share, "seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
+    kept = kept_in(storage, name, checkpoint, objective, "bohb", settings)
+    return _run(objective, hyperband_brackets(max_steps, min_steps, eta), sampler, seed, num_workers, kept)
 
 
 def limits(objective: Trainable, max_steps: int | None, min_steps: int | None) -> tuple[int, int]:
@@ -104,15 +132,17 @@ def _run(
     make_sampler: Callable[[Space], Sampler],
     seed: int,
     num_workers: int | None,
+    kept: Kept,
 ) -> History:
     space = to_space(objective.space)
-    recorder, sampler = Recorder(objective, space), make_sampler(space)
+    recorder, sampler = Recorder(objective, space, kept.store), make_sampler(space)
     total_steps, programs = 0, set()
     for number, bracket in enumerate(brackets):
         key = jax.random.fold_in(jax.random.key(seed), number)
-        population = _run_bracket(objective, space, bracket, key, sampler, recorder, num_workers)
+        population = _run_bracket(objective, space, bracket, key, sampler, recorder, num_workers, kept)
         total_steps += population.total_steps
         programs |= population.programs
+    kept.close()
     return recorder.history(total_steps, len(programs))
 
 
@@ -124,11 +154,13 @@ def _run_bracket(
     sampler: Sampler,
     recorder: Recorder,
     num_workers: int | None,
-) -> Population:
+    kept: Kept,
+) -> Population | StoredPopulation:
     sample_key, train_key = jax.random.split(key)
     n, offset = bracket[0].num_members, recorder.num_members
     X = sampler(sample_key, n, recorder)
-    population = Population(objective, jax.random.split(train_key, n), decoded(space, X), num_workers=num_workers)
+    keys, hparams = jax.random.split(train_key, n), decoded(space, X)
+    population = kept.population(objective, keys, hparams, num_workers=num_workers, offset=offset)
     done = 0
     for i, rung in enumerate(bracket):
         population.advance(rung.num_steps - done)
@@ -139,4 +171,5 @@ def _run_bracket(
         if i + 1 < len(bracket):
             best = np.argsort(-values, kind="stable")[: bracket[i + 1].num_members]
             population.keep(members[np.sort(best)])
+    population.keep([])
     return population

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bojax.multifidelity._store import RunStore
 from bojax.multifidelity._trainable import Trainable
 from bojax.space import Space
 
@@ -50,8 +51,8 @@ class History(NamedTuple):
 class Recorder:
     """Collects the evaluations of a run; values are larger-is-better here."""
 
-    def __init__(self, objective: Trainable, space: Space) -> None:
-        self.objective, self.space = objective, space
+    def __init__(self, objective: Trainable, space: Space, store: RunStore | None = None) -> None:
+        self.objective, self.space, self.store = objective, space, store
         self._X: dict[int, np.ndarray] = {}
         self.rows: list[tuple[int, int, float]] = []
         self._metrics: list[dict[str, float]] = []
@@ -77,6 +78,8 @@ class Recorder:
             self._X[number] = np.asarray(X[i], float)
             self.rows.append((number, int(np.asarray(steps)[i]), float(values[i])))
             self._metrics.append({name: float(column[i]) for name, column in (metrics or {}).items()})
+            if self.store is not None:
+                self.store.record(number, self._X[number], self.rows[-1][1], self._metrics[-1])
 
     @property
     def num_members(self) -> int:

@@ -57,6 +57,7 @@ class Population:
         keys: [n] keys, one a member.
         hparams: arrays [n]; of categorical and ordinal hyperparameters the positions.
         num_workers: chunks that run at once; by default the cores, or 1 on an accelerator.
+        chunk: members of a chunk, by default as many as suit the device.
 
     Attributes:
         steps: steps of each member, by its number; also of those that were dropped.
@@ -70,8 +71,9 @@ class Population:
         hparams: Mapping[str, Any],
         *,
         num_workers: int | None = None,
+        chunk: int | None = None,
     ) -> None:
-        self.objective = objective
+        self.objective, self._chunk = objective, chunk
         self.steps: list[int] = []
         self.programs: set[tuple[str, Hashable, int]] = set()
         self._num_workers = num_workers or default_workers()
@@ -146,6 +148,21 @@ class Population:
         wanted = set(np.asarray(members, int).tolist())
         self._places = {number: place for number, place in self._places.items() if number in wanted}
 
+    def state_of(self, member: int) -> Any:
+        """The training state of one member, without a leading axis."""
+        self._check([member])
+        chunk, row = self._places[member]
+        return jax.tree.map(lambda leaf: leaf[row], chunk.state)
+
+    def restore(self, member: int, state: Any, steps: int) -> None:
+        """Put a member where it was after so many steps."""
+        self._check([member])
+        chunk, row = self._places[member]
+        hparams = {name: np.asarray(column)[row : row + 1] for name, column in chunk.hparams.items()}
+        alone = Chunk(chunk.structure, (member,), hparams, jax.tree.map(lambda leaf: leaf[None], state))
+        self._places[member] = alone, 0
+        self.steps[member] = steps
+
     def _check(self, members: Members) -> None:
         missing = [int(number) for number in members if int(number) not in self._places]
         if missing:
@@ -181,7 +198,7 @@ class Population:
     def _cut(self, structures: Sequence[Hashable]) -> list[tuple[Hashable, np.ndarray, int]]:
         """Positions of one structure each, in parts of one size; the first k are real, the others repeat the last."""
         groups = {s: np.flatnonzero([s == other for other in structures]) for s in dict.fromkeys(structures)}
-        size = chunk_size(len(structures), len(groups), self._num_workers)
+        size = self._chunk or chunk_size(len(structures), len(groups), self._num_workers)
         return [
             (structure, np.pad(part, (0, size - len(part)), mode="edge"), len(part))
             for structure, group in groups.items()

@@ -1,11 +1,12 @@
 """The arithmetic between native columns and the unit cube, for all columns of a space at once.
 
-One column a parameter. A `Float` fills [0, 1] linearly or on the log scale. A discrete parameter with k
-values cuts [0, 1] into k cells, and value number i stands for the centre of its cell:
+One column a parameter. A `Float` without `step` fills [0, 1] linearly or on the log scale. A discrete parameter
+with k values cuts [0, 1] into k cells, and value number i stands for the centre of its cell:
 
 * k equal cells, coordinate (i + 0.5) / k;
-* `Int` with `log`: the cell of value v reaches from log(v - 0.5) to log(v + 0.5), and with a = log(low - 0.5)
-  and b = log(high + 0.5) its coordinate is (log v - a) / (b - a).
+* with `log`: the cell of value v reaches from log(v - step / 2) to log(v + step / 2), and with the logarithms a
+  and b of the outermost edges its coordinate is (log v - a) / (b - a). The first cell begins at low / 2, if that
+  is more: `low - step / 2` may be negative.
 
 Every function takes `columns` (see `make_columns`), arrays whose last axis is d, and the array namespace `xp`
 (`jax.numpy` or `numpy`), and works in the dtype of X. None branches on values.
@@ -21,30 +22,37 @@ from jax.numpy import finfo
 
 from bojax.space._parameters import Float, Int, Parameter
 
-# Log Ints with at most so many values take their centres from a table made in float64: XLA's log differs in
-# the last bit with the shape of its argument, and equal points should be equal bit for bit.
+# Log columns with at most so many values take their centres from a table made in float64: XLA's log differs in
+# the last bit with the shape of its argument, and equal points should be equal bit for bit. Floats with a step take
+# their values from one, which holds the decimal numbers.
 TABLE_SIZE = 4096
 
 
 class Columns(NamedTuple):
     """Constants of the columns of a space, each [d] but `table`; the floating ones in the dtype of X."""
 
-    is_float: np.ndarray  # Float
+    is_float: np.ndarray  # Float without step
     is_log: np.ndarray  # Float or Int on the log scale
     is_snapped: np.ndarray  # discrete, and its cells are wide enough for the dtype to hit their centres
-    low: np.ndarray  # the value at coordinate 0: Float: within its bounds; log Int: low - 0.5; others 0
-    high: np.ndarray  # the value at coordinate 1: Float: within its bounds; log Int: high + 0.5; others 1
+    is_grid: np.ndarray  # Float with step
+    low: np.ndarray  # the value at coordinate 0: is_float: within its bounds; discrete log: the edge; others 0
+    high: np.ndarray  # the value at coordinate 1: is_float: within its bounds; discrete log: the edge; others 1
     offset: np.ndarray  # log of the value at coordinate 0 (log columns; others 0)
     log_span: np.ndarray  # log of the ratio of the values at coordinates 1 and 0 (log columns; others 0)
     span: np.ndarray  # high - low, or log_span for log columns
-    size: np.ndarray  # k as a float (Float: 1)
+    size: np.ndarray  # k as a float (is_float: 1)
     cell: np.ndarray  # 1 / k
-    top: np.ndarray  # the largest number of the dtype up to k - 1, so that a cast to int32 is safe (Float: 0)
+    top: np.ndarray  # the largest number of the dtype up to k - 1, so that a cast to int32 is safe (is_float: 0)
+    lead: np.ndarray  # discrete log: the value of position 0, less `low` (others 0)
+    origin: np.ndarray  # is_grid: the value of position 0, within its bounds (others 0)
+    end: np.ndarray  # is_grid: the value of position k - 1, within its bounds (others 0)
+    pitch: np.ndarray  # is_grid or discrete log: `step` (others 1)
     first: np.ndarray  # Int: `low`, int32 (others 0)
     step: np.ndarray  # Int: `step`, int32 (others 1)
-    last: np.ndarray  # k - 1, int32 (Float: 0)
+    last: np.ndarray  # k - 1, int32 (is_float: 0)
     start: np.ndarray  # where the column's centres begin in `table`, int32; -1 if it has none there
-    table: np.ndarray  # the centres of the log Ints with few values, end to end (at least one entry)
+    values_at: np.ndarray  # where the column's values begin in `table`, int32; -1 if it has none there
+    table: np.ndarray  # the centres and values of columns with few values, end to end (at least one entry)
 
     def against(self, X: Any) -> "Columns":
         """Returns the constants with as many axes as X, so that no rank is promoted."""
@@ -56,15 +64,17 @@ class Columns(NamedTuple):
 def make_columns(parameters: tuple[Parameter, ...], dtype: np.dtype) -> Columns:
     """Returns the constants of `parameters` for arrays of `dtype`."""
     rows = [_row(parameter, dtype) for parameter in parameters]
-    kinds = (bool, bool, bool) + (dtype,) * 8 + (np.int32,) * 3
+    kinds = (bool,) * 4 + (dtype,) * 12 + (np.int32,) * 3
     constants = [np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
-    start, table = [], np.zeros(0)
+    starts, table = ([], []), np.zeros(0, dtype)
     for parameter in parameters:
-        centres = _tabled_centres(parameter)
-        start.append(len(table) if len(centres) else -1)
-        table = np.append(table, centres)
-    table = table if len(table) else np.zeros(1)
-    return Columns(*constants, start=np.array(start, np.int32), table=table.astype(dtype))
+        entries = _tabled_centres(parameter).astype(dtype), _tabled_values(parameter, dtype)
+        for start, part in zip(starts, entries, strict=True):
+            start.append(len(table) if len(part) else -1)
+            table = np.append(table, part)
+    table = table if len(table) else np.zeros(1, dtype)
+    start, values_at = (np.array(start, np.int32) for start in starts)
+    return Columns(*constants, start=start, values_at=values_at, table=table)
 
 
 def to_cube(X: Any, xp: ModuleType) -> Any:
@@ -75,7 +85,7 @@ def to_cube(X: Any, xp: ModuleType) -> Any:
 def positions(columns: Columns, X: Any, xp: ModuleType) -> Any:
     """Returns the value numbers int32 [..., d] of the cells that X lies in; 0 for Float columns."""
     c, X = columns.against(X), to_cube(X, xp)
-    log_number = xp.rint(_log_values(c, X, xp) - c.low - 0.5)
+    log_number = xp.rint((_log_values(c, X, xp) - c.low - c.lead) / c.pitch)
     number = xp.where(c.is_log, log_number, xp.floor(X * c.size))
     inner = xp.clip(number, 0, c.top).astype(np.int32)
     return xp.where(X < 1, inner, c.last)
@@ -85,7 +95,8 @@ def coordinates(columns: Columns, P: Any, X: Any, xp: ModuleType) -> Any:
     """Returns X with the discrete columns replaced by the centres of cells P, and the Float columns kept."""
     c = columns.against(X)
     P = xp.clip(P, 0, c.last).astype(np.int32)
-    value = xp.where(c.is_log & ~c.is_float, (P + c.first).astype(X.dtype), xp.ones_like(X))
+    value = xp.where(c.is_grid, c.origin + c.pitch * P.astype(X.dtype), (c.step * P + c.first).astype(X.dtype))
+    value = xp.where(c.is_log & ~c.is_float, value, xp.ones_like(X))
     # Times 1 / k: XLA rewrites a quotient by a constant, and jit would differ from eager in the last bit.
     even = (P.astype(X.dtype) + X.dtype.type(0.5)) * c.cell
     log_centre = xp.where(
@@ -112,6 +123,16 @@ def float_values(columns: Columns, X: Any, xp: ModuleType) -> Any:
     return xp.where(value < c.low, c.low, xp.where(value > c.high, c.high, value))
 
 
+def grid_values(columns: Columns, P: Any, values: Any, xp: ModuleType) -> Any:
+    """Returns `values` [..., d] with those of Floats with a step replaced by the values of positions P."""
+    if not columns.is_grid.any():
+        return values
+    c = columns.against(values)
+    computed = xp.where(P >= c.last, c.end, c.origin + c.pitch * P.astype(values.dtype))
+    tabled = xp.asarray(c.table)[xp.where(c.values_at < 0, 0, c.values_at + P)]
+    return xp.where(c.is_grid, xp.where(c.values_at < 0, computed, tabled), values)
+
+
 def float_coordinates(columns: Columns, V: Any, xp: ModuleType) -> Any:
     """Returns the coordinates [..., d] of native values V in the Float columns; others are meaningless."""
     c = columns.against(V)
@@ -129,34 +150,52 @@ def _log_values(c: Columns, X: Any, xp: ModuleType) -> Any:
 
 def _row(parameter: Parameter, dtype: np.dtype) -> tuple[Any, ...]:
     eps = float(finfo(dtype).eps)  # of jax.numpy, which knows bfloat16
-    if isinstance(parameter, Float):
+    if isinstance(parameter, Float) and parameter.step is None:
         low, high = _inward(parameter.low, parameter.high, dtype)
         offset, log_span = 0.0, 0.0
         if parameter.log:
             offset = math.log(parameter.low)
             log_span = math.log(parameter.high) - offset
         span = log_span if parameter.log else parameter.high - parameter.low
-        return True, parameter.log, False, low, high, offset, log_span, span, 1, 1, 0, 0, 1, 0
+        return True, parameter.log, False, False, low, high, offset, log_span, span, 1, 1, 0, 0, 0, 0, 1, 0, 1, 0
     k = parameter.num_values
     counts = min(k, float(finfo(dtype).max)), 1 / k, _inward(0, k - 1, dtype)[1]
-    first, step = (parameter.low, parameter.step) if isinstance(parameter, Int) else (0, 1)
-    if isinstance(parameter, Int) and parameter.log:
-        offset = math.log(parameter.low - 0.5)
-        span = math.log(parameter.high + 0.5) - offset
-        # The error of a coordinate, as log v, against half of the narrowest cell, 1 / (2 high).
-        snapped = eps * (4 * math.log(parameter.high) + 4) * parameter.high < 1
-        low, high = _inward(parameter.low - 0.5, parameter.high + 0.5, dtype)
-        return False, True, snapped, low, high, offset, span, span, *counts, first, step, k - 1
+    is_grid, (origin, end), pitch = isinstance(parameter, Float), (0, 0), 1
+    if isinstance(parameter, Float):
+        (origin, end), pitch = _inward(parameter.low, parameter.high, dtype), parameter.step
+    numbers = (parameter.low, parameter.step, k - 1) if isinstance(parameter, Int) else (0, 1, k - 1)
+    if isinstance(parameter, Float | Int) and parameter.log:
+        low, high = _log_edges(parameter)
+        offset = math.log(low)
+        span = math.log(high) - offset
+        # The error of a coordinate, as log v, against half of the narrowest cell, step / (2 high).
+        size = max(abs(math.log(parameter.low)), abs(math.log(parameter.high)))
+        snapped = eps * (4 * size + 4) * parameter.high < parameter.step  # type: ignore[operator]
+        grid = parameter.low - low, origin, end, parameter.step
+        return False, True, snapped, is_grid, *_inward(low, high, dtype), offset, span, span, *counts, *grid, *numbers
     snapped = eps * k <= 0.25
-    return False, False, snapped, 0, 1, 0, 0, 1, *counts, first, step, k - 1
+    return False, False, snapped, is_grid, 0, 1, 0, 0, 1, *counts, 0, origin, end, pitch, *numbers
+
+
+def _log_edges(parameter: Float | Int) -> tuple[float, float]:
+    """Returns where the first cell of a discrete log column begins and its last one ends."""
+    half = 0.5 * (parameter.step or 0.0)
+    return max(parameter.low - half, 0.5 * parameter.low), parameter.high + half
 
 
 def _tabled_centres(parameter: Parameter) -> np.ndarray:
-    if not (isinstance(parameter, Int) and parameter.log and parameter.num_values <= TABLE_SIZE):
+    if not (isinstance(parameter, Float | Int) and parameter.log and 0 < parameter.num_values <= TABLE_SIZE):
         return np.zeros(0)
-    edges = np.log([parameter.low - 0.5, parameter.high + 0.5])
-    values = np.arange(parameter.low, parameter.high + 1, dtype=np.float64)
+    edges = np.log(_log_edges(parameter))
+    values = np.array([parameter.value(i) for i in range(parameter.num_values)], np.float64)
     return (np.log(values) - edges[0]) / (edges[1] - edges[0])
+
+
+def _tabled_values(parameter: Parameter, dtype: np.dtype) -> np.ndarray:
+    if not (isinstance(parameter, Float) and 0 < parameter.num_values <= TABLE_SIZE):
+        return np.zeros(0, dtype)
+    values = np.array([parameter.value(i) for i in range(parameter.num_values)], np.float64).astype(dtype)
+    return np.clip(values, *_inward(parameter.low, parameter.high, dtype))
 
 
 def _inward(low: float, high: float, dtype: np.dtype) -> tuple[Any, Any]:

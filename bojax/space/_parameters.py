@@ -4,25 +4,32 @@ They are frozen, hashable descriptions that live on the host and are checked whe
 pytree. Each occupies one column of the unit cube; `_encoding.py` holds the arithmetic.
 
 A discrete parameter numbers its values from 0: `num_values` counts them, `value(position)` names one and
-`position(value, name=...)` finds one. For a `Float`, `num_values` is 0 and `check(value, name=...)` validates
-a value.
+`position(value, name=...)` finds one. A `Float` without `step` is continuous: `num_values` is 0. `check(value,
+name=...)` of any `Float` validates a value.
 """
 
 import dataclasses
 import difflib
 import math
 import operator
+import sys
+import warnings
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from bojax._errors import BojaxWarning
 from bojax._plain import plain, plain_number
 
 Choice: TypeAlias = None | bool | int | float | str
 """What a `Categorical` or an `Ordinal` may hold."""
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+
+GRID_TOLERANCE = 1e-8
+"""How far from a value of a stepped Float a number may lie to be taken for it, in steps; Optuna's, too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,43 +40,114 @@ class Float:
         low: smallest value; finite, and positive where `log` is set.
         high: largest value; finite and above `low`.
         log: search on the logarithmic scale, for values that matter by their order of magnitude.
+        step: distance between neighbouring values, > 0: only `low`, `low + step`, `low + 2 step`, ... are tried, as
+            decimal numbers (0.3, not 0.30000000000000004), and nothing is differentiated by them. Where the steps do
+            not meet `high`, it becomes the last value below it, with a `BojaxWarning`. With `log` the values keep
+            their cells on the logarithmic scale, so small values get wide cells. By default every number is tried.
 
     Raises:
-        TypeError: a bound is not a real number, or `log` is not a bool.
-        ValueError: a bound is not finite, `low >= high`, `high - low` overflows, or `log` with `low <= 0`.
+        TypeError: a bound or `step` is not a real number, or `log` is not a bool.
+        ValueError: a bound is not finite, `low >= high`, `high - low` overflows, `log` with `low <= 0`, or a `step`
+            that is not positive, larger than the range, or too small to tell its values apart.
 
     Example:
         >>> Float(1e-5, 1e-1, log=True)
         Float(low=1e-05, high=0.1, log=True)
+        >>> Float(0.0, 0.5, step=0.1).value(3)
+        0.3
     """
 
     low: float
     high: float
     log: bool = dataclasses.field(default=False, kw_only=True)
+    step: float | None = dataclasses.field(default=None, kw_only=True)
+    _last: int = dataclasses.field(default=-1, init=False, repr=False, compare=False)  # position of `high`
 
     def __post_init__(self) -> None:
         low, high = _real(self.low, "low"), _real(self.high, "high")
-        _set(self, low=low, high=high, log=_flag(self.log, "log"))
+        _set(self, low=low, high=high, log=_flag(self.log, "log"), _last=-1)
         _check_order(low, high)
         if not math.isfinite(high - low):
             raise ValueError(f"`high - low` must be finite, got low={low}, high={high}. Narrow the range.")
         if self.log and low <= 0:
             raise ValueError(f"`low` must be positive with log=True, got {low}. Raise `low` or drop `log`.")
+        if self.step is not None:
+            self._set_grid(_real(self.step, "step"))
+
+    def __repr__(self) -> str:
+        step = "" if self.step is None else f", step={self.step!r}"
+        return f"Float(low={self.low!r}, high={self.high!r}, log={self.log!r}{step})"
 
     @property
     def num_values(self) -> int:
-        """0: a `Float` has no countable values."""
-        return 0
+        """How many values there are with `step`; 0 without: they cannot be counted."""
+        return self._last + 1
+
+    @property
+    def meets_high(self) -> bool:
+        """Whether `high` is `low` plus a multiple of `step` as they are written, and not only up to rounding."""
+        return self.step is not None and (_decimal(self.high) - _decimal(self.low)) % _decimal(self.step) == 0
+
+    def value(self, position: int) -> float:
+        """The value with number `position`, of a `Float` with `step`."""
+        exact = _decimal(self.low) + position * _decimal(self._given_step())
+        return self.high if position == self._last else float(exact)
+
+    def position(self, value: Any, *, name: str) -> int:
+        """The number of `value`, of a `Float` with `step`, or an error that calls the parameter `name`."""
+        number, step = self._number(value, name), self._given_step()
+        position = round((number - self.low) / step) if math.isfinite(number) else -1
+        if not 0 <= position <= self._last:
+            raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
+        rounding = 4 * sys.float_info.epsilon * max(abs(self.low), abs(self.high))
+        number = _unrounded(value, float(number), [self.value(position)])
+        if abs(number - self.value(position)) > GRID_TOLERANCE * step + rounding:
+            below = max(0, min(math.floor((number - self.low) / step), self._last - 1))
+            raise ValueError(
+                f"`{name}` must be {self.low} plus a multiple of {step}, got {value!r}. "
+                f"Its neighbours are {self.value(below)} and {self.value(below + 1)}."
+            )
+        return position
 
     def check(self, value: Any, *, name: str) -> float:
         """Returns `value` as a float, or raises an error that calls the parameter `name`."""
+        if self.step is not None:
+            return self.value(self.position(value, name=name))
+        number = _unrounded(value, self._number(value, name), (self.low, self.high))
+        if not self.low <= number <= self.high:
+            raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {number!r}.")
+        return float(number)
+
+    def _number(self, value: Any, name: str) -> float:
         given, value = value, plain_number(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"`{name}` must be a real number in [{self.low}, {self.high}], got {_shown(value)}.")
-        value = _unrounded(given, value, (self.low, self.high))
-        if not self.low <= value <= self.high:
-            raise ValueError(f"`{name}` must be in [{self.low}, {self.high}], got {value!r}.")
-        return float(value)
+        return _unrounded(given, value, (self.low, self.high))
+
+    def _given_step(self) -> float:
+        if self.step is None:
+            raise ValueError(f"{self!r} is continuous: without `step` its values have no positions.")
+        return self.step
+
+    def _set_grid(self, step: float) -> None:
+        """Sets `step`, and `high` to the last value."""
+        low, high = self.low, self.high
+        if step <= 0:
+            raise ValueError(f"`step` must be positive, got {step}. Leave it out for every number.")
+        num_steps = (_decimal(high) - _decimal(low)) / _decimal(step)
+        last = round(num_steps) if abs(num_steps - round(num_steps)) <= GRID_TOLERANCE else math.floor(num_steps)
+        if last < 1:
+            raise ValueError(f"`step` must be at most high - low = {high - low}, got {step}. Make it smaller.")
+        if last >= INT32_MAX or step <= 8 * sys.float_info.epsilon * max(abs(low), abs(high)):
+            raise ValueError(f"`step` must leave values that can be told apart, got {step}. Leave it out.")
+        if abs(num_steps - last) > GRID_TOLERANCE:
+            high = float(_decimal(low) + last * _decimal(step))
+            warnings.warn(
+                f"Float: a step of {step} from {low} does not meet high={self.high}: the last value is {high}.",
+                BojaxWarning,
+                stacklevel=4,
+            )
+        _set(self, step=step, high=high, _last=last)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +162,7 @@ class Int:
         low: smallest value; an int32, and at least 1 where `log` is set.
         high: largest value; an int32 above `low`, a whole number of steps away.
         log: search on the logarithmic scale.
-        step: distance between neighbouring values, at least 1; not together with `log`.
+        step: distance between neighbouring values, at least 1.
 
     Raises:
         TypeError: a bound or `step` is not an int, or `log` is not a bool.
@@ -118,8 +196,6 @@ class Int:
             raise ValueError(f"`step` must be at least 1, got {step}. Leave it out for every whole number.")
         if self.log and low < 1:
             raise ValueError(f"`low` must be at least 1 with log=True, got {low}. Raise `low` or drop `log`.")
-        if self.log and step != 1:
-            raise ValueError(f"`step` must be 1 with log=True, got {step}. Drop one of the two.")
         if (high - low) % step:
             raise ValueError(
                 f"`high` must be `low` plus a multiple of `step`, got high={high}, low={low}, step={step}. "
@@ -292,6 +368,11 @@ def _real(value: Any, argument: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"`{argument}` must be finite, got {value!r}. Give the widest range worth searching.")
     return number
+
+
+def _decimal(value: float) -> Fraction:
+    """The decimal number that a float is written as, exactly."""
+    return Fraction(repr(value))
 
 
 def _whole(value: Any, argument: str) -> int:

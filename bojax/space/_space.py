@@ -38,9 +38,9 @@ class Space(Mapping[str, Parameter]):
         names: the names, in order.
         parameters: the parameters, in order.
         num_dims: d, the number of columns.
-        num_values: how many values each column has, 0 for a Float.
+        num_values: how many values each column has, 0 for a Float without `step`.
         is_categorical: whether each column is a Categorical, whose positions have no order.
-        cardinality: how many points the space has; None if it has a Float.
+        cardinality: how many points the space has; None if it has a Float without `step`.
 
     Raises:
         TypeError: a name is not a string or a parameter is none of the four kinds, or both forms are mixed.
@@ -130,9 +130,10 @@ class Space(Mapping[str, Parameter]):
             int32; an Ordinal's or a Categorical's position as int32.
         """
         X, columns = self._points(X)
-        values = encoding.float_values(columns, X, jnp)
+        positions = encoding.positions(columns, X, jnp)
+        values = encoding.grid_values(columns, positions, encoding.float_values(columns, X, jnp), jnp)
         c = columns.against(X)
-        numbers = c.first + c.step * encoding.positions(columns, X, jnp)
+        numbers = c.first + c.step * positions
         return {
             name: (values if isinstance(parameter, Float) else numbers)[..., i]
             for i, (name, parameter) in enumerate(self.items())
@@ -164,10 +165,9 @@ class Space(Mapping[str, Parameter]):
         shape = jnp.broadcast_shapes(*(a.shape for a in arrays))
         values, numbers = [], []
         for array, parameter in zip(arrays, self.parameters, strict=True):
-            array, is_float = jnp.broadcast_to(array, shape), isinstance(parameter, Float)
-            whole = jnp.rint(array) if jnp.issubdtype(array.dtype, jnp.floating) else array
+            array, is_float = jnp.broadcast_to(array, shape), not parameter.num_values
             values.append(array.astype(dtype) if is_float else jnp.zeros(shape, dtype))
-            numbers.append(jnp.zeros(shape, jnp.int32) if is_float else _position(parameter, whole))
+            numbers.append(jnp.zeros(shape, jnp.int32) if is_float else _position(parameter, array))
         V = jnp.stack(values, axis=-1)
         columns = encoding.make_columns(self.parameters, np.dtype(V.dtype))
         X = encoding.float_coordinates(columns, V, jnp)
@@ -236,7 +236,7 @@ class Space(Mapping[str, Parameter]):
         values = encoding.float_values(columns, x, np).tolist()
         numbers = encoding.positions(columns, x, np).tolist()
         return {
-            name: values[i] if isinstance(parameter, Float) else parameter.value(numbers[i])
+            name: parameter.value(numbers[i]) if parameter.num_values else values[i]
             for i, (name, parameter) in enumerate(self.items())
         }
 
@@ -251,7 +251,7 @@ class Space(Mapping[str, Parameter]):
         self._check_names(params)
         values, numbers = np.zeros(self.num_dims), np.zeros(self.num_dims, np.int32)
         for i, (name, parameter) in enumerate(self.items()):
-            if isinstance(parameter, Float):
+            if isinstance(parameter, Float) and not parameter.num_values:
                 values[i] = parameter.check(params[name], name=name)
             else:
                 numbers[i] = parameter.position(params[name], name=name)
@@ -334,7 +334,11 @@ def _check_entry(name: Any, parameter: Any) -> None:
 
 
 def _position(parameter: Parameter, value: Array) -> Array:
-    value = value.astype(jnp.int32)
+    if isinstance(parameter, Float):
+        # Each end by itself: a product of step and position may overflow a narrow dtype.
+        steps = (jnp.clip(value, parameter.low, parameter.high) - parameter.low) / parameter._given_step()
+        return jnp.clip(jnp.rint(steps), 0, parameter.num_values - 1).astype(jnp.int32)
+    value = (jnp.rint(value) if jnp.issubdtype(value.dtype, jnp.floating) else value).astype(jnp.int32)
     if not isinstance(parameter, Int):
         return value
     return (jnp.clip(value, parameter.low, parameter.high) - parameter.low) // parameter.step

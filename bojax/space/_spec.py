@@ -11,7 +11,7 @@ from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter,
 
 _CLASSES = {"float": Float, "int": Int, "categorical": Categorical, "ordinal": Ordinal}
 _FIELDS = {
-    "float": ("low", "high", "log"),
+    "float": ("low", "high", "log", "step"),
     "int": ("low", "high", "log", "step"),
     "categorical": ("choices",),
     "ordinal": ("values",),
@@ -23,6 +23,7 @@ def parameter_to_spec(parameter: Parameter) -> dict[str, Any]:
     """Returns the fields of `parameter` as plain data."""
     kind = next(kind for kind, cls in _CLASSES.items() if isinstance(parameter, cls))
     fields = {field: getattr(parameter, field) for field in _FIELDS[kind]}
+    fields = {field: value for field, value in fields.items() if field != "step" or value is not None}
     return {"type": kind} | {field: list(v) if isinstance(v, tuple) else v for field, v in fields.items()}
 
 

@@ -11,12 +11,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax._plain import plain
 from bojax.space import Space
 from bojax.study import _storage
 from bojax.study._checks import check_attrs
 from bojax.study._held import checked_values
 from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
 from bojax.study._telling import checked_outcome
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ NOT_KEPT = (CORRECTED, CORRECTS, CARRIED_FROM, _storage.GRAD, _storage.ERROR, _s
 
 
 class KnownResults:
-    """The part of `Study` that records what was not asked for."""
+    """The part of `Study` that records what was not asked for, and goes on with it in another space."""
 
     _space: Space
     _optuna: optuna.Study
@@ -62,12 +64,13 @@ class KnownResults:
         Raises:
             ValueError, TypeError: the parameters do not belong to the space. Nothing is put in line.
         """
+        check_process(self._study, computes=False)
         values = checked_values(self._space, params, "params")
-        check_attrs(user_attrs or {})
+        attrs = check_attrs(user_attrs)
         if skip_if_exists and any(_asks_for(trial, values) for trial in _storage.trials_of(self._optuna)):
             return False
         with _storage.quiet():
-            self._optuna.enqueue_trial(values, user_attrs=dict(user_attrs or {}) or None)
+            self._optuna.enqueue_trial(values, user_attrs=attrs or None)
         return True
 
     def add(
@@ -94,6 +97,7 @@ class KnownResults:
             ValueError, TypeError: the parameters do not belong to the space, or see `tell`. Nothing is recorded.
         """
         outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
+        check_process(self._study, computes=False)
         number, attrs = checked_outcome(self._study, value, **outcome)
         self._space.from_params(params)
         return _record(self._study, checked_values(self._space, params, "params"), number, attrs)
@@ -126,6 +130,8 @@ class KnownResults:
             ValueError, TypeError: see `tell`. Nothing is recorded.
         """
         outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
+        check_process(self._study, computes=False)
+        trial = plain(trial)
         if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
             raise TypeError(f"`trial` must be a Trial or its number, got {trial!r}.")
         number, attrs = checked_outcome(self._study, value, **outcome)
@@ -136,6 +142,31 @@ class KnownResults:
             said |= {"before": old.user_attrs[CORRECTED]} if CORRECTED in old.user_attrs else {}
             attrs = {**kept, **attrs, CORRECTS: old.number, CORRECTED: said}
             return _record(self._study, old.params, number, attrs, old)
+
+    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> "Study":
+        """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
+
+        Args:
+            space: the new space: choices, values or parameters added or removed, ranges or scales changed.
+            new_params: values of new parameters with which the trials so far were made, by name.
+
+        Returns:
+            The study with the new space and all trials that belong to it; see `space_changed` of `Study`.
+
+        Raises:
+            StudyError: trials lack a parameter that is not in `new_params`.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study({"act": bojax.Categorical(["relu", "tanh"])}, seed=0)
+            >>> _ = study.add({"act": "relu"}, 0.5)
+            >>> wider = study.carry({"act": bojax.Categorical(["relu", "tanh", "gelu"])})
+            >>> wider.best_params
+            {'act': 'relu'}
+        """
+        settings = {"algorithm": self._study._algorithm, "space_changed": new_params or "carry"}
+        kind = type(self._study)
+        return kind(space, storage=self._optuna._storage, name=self._study.name, **settings)
 
 
 def _record(
@@ -179,7 +210,7 @@ def _finished(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
     if isinstance(trial, Trial) and any(found.params.get(name, value) != value for name, value in trial.params.items()):
         raise StudyError(f"trial {number} of the study {study.name!r} has other parameters: wrong study?")
     found = by_number[corrections(sorted(stored, key=lambda t: t.number)).get(number, number)]
-    if found.state not in _storage.FINISHED or found.user_attrs.get(_storage.STALE):
+    if found.state not in _storage.FINISHED or _storage.is_given_up(found) or _storage.is_lost(found):
         raise StudyError(f"trial {number} was not told yet, so there is nothing to correct: `tell` it.")
     return found
 

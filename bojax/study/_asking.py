@@ -15,7 +15,7 @@ from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status
 from bojax.study import _lost, _storage
 from bojax.study._claims import claim
 from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
-from bojax.study._suggest import suggest, takes_held, unread
+from bojax.study._suggest import may_repeat, suggest, takes_held, unread
 from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
@@ -87,7 +87,7 @@ def _ask(study: "Study", q: int, program_q: int, fixed: Mapping[str, Any], later
             study._optuna.sampler, study._sampler.asking, study._sampler.later = sampler, False, False
             for trial in created:
                 study._sampler.prepared.pop(trial.number, None)
-        return filled + _ask_instead(study, num_dropped, program_q, bool(filled))
+        return filled + _ask_instead(study, num_dropped, program_q, later, alone, bool(filled))
 
 
 def _next_in_line(study: "Study") -> OptunaTrial | None:
@@ -116,10 +116,10 @@ def _optuna_trial(study: "Study", trial_id: int) -> OptunaTrial:
     return OptunaTrial(study._optuna, trial_id)
 
 
-def _ask_instead(study: "Study", q: int, program_q: int, may_be_fewer: bool) -> list[Trial]:
+def _ask_instead(study: "Study", q: int, program_q: int, later: bool, alone: bool, may_be_fewer: bool) -> list[Trial]:
     """Trials in the place of enqueued ones that were dropped."""
     try:
-        return ask(study, q, program_q) if q else []
+        return ask(study, q, program_q, later=later, alone=alone) if q else []
     except SpaceExhaustedError:
         if may_be_fewer:
             return []
@@ -155,10 +155,10 @@ def _prepare(
             study._sampler.prepared[trial.number] = params
             chosen += [row for row in [study._to_row(params)] if row is not None]
         left_over = group.trials[len(suggested) :]
+        surplus += left_over
         if left_over and group.held and not fixed:
             dropped += len(left_over)
             _warn_dropped(left_over, group.held)
-        surplus += left_over
     for trial in surplus:  # none of them goes back in line: there is no point left that it could have
         _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
     if len(surplus) == len(created) and not dropped:
@@ -268,7 +268,8 @@ def _suggest(
 def _num_left(study: "Study", held: Mapping[str, Any], more_pending: Sequence[np.ndarray] = ()) -> int:
     """How many points with the held values are neither told nor pending (a large number if they are not finite)."""
     size = num_points(study._space, held)
-    if size is None or len(held) == study._space.num_dims:  # a point that is given as a whole may be repeated
+    # A point that is given as a whole may be repeated, and any point of a noisy objective.
+    if size is None or len(held) == study._space.num_dims or may_repeat(study._algorithm, study._space):
         return 2**31
     held_coordinates = held_row(study._space, held)
     rows = [study._row(trial) for trial in _storage.trials_of(study._optuna)] + list(more_pending)
@@ -306,7 +307,9 @@ def _is_choosing(study: "Study", trial: FrozenTrial, number: int) -> bool:
 def _suggest_value(trial: OptunaTrial, name: str, distribution: Any) -> Any:
     match distribution:
         case optuna.distributions.FloatDistribution():
-            return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+            return trial.suggest_float(
+                name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+            )
         case optuna.distributions.IntDistribution():
             low, high, step = distribution.low, distribution.high, distribution.step
             return trial.suggest_int(name, low, high, step=step, log=distribution.log)

@@ -1,21 +1,19 @@
 """The best point as the surrogate believes it to be: where values are noisy, the largest one is mostly a lucky one."""
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from bojax._errors import StudyError
 from bojax._runtime import host_scope, seed_key
 from bojax.loop import restore
 from bojax.study import _lost, _storage
-from bojax.study._suggest import AlgorithmFactory, bayesopt
+from bojax.study._suggest import predict_program
+from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
-    from bojax.space import Space
     from bojax.study._study import Study
 
 
@@ -41,13 +39,14 @@ class Believed:
 
 def best_believed(study: "Study") -> Believed:
     """The body of `Study.best_believed`."""
+    check_process(study, computes=True)
     trials = _storage.trials_of(study._optuna)
     told = [t for t in _lost.as_data(trials) if t.state in _storage.FINISHED and study._row(t) is not None]
     X, y, noise_var, cost, grad, _ = study._data(told, set())
     if not np.isfinite(y).any():
         raise StudyError(f"the study {study.name!r} has no complete trial yet, so it has no best one.")
     with host_scope():
-        init, predict = _program(study._algorithm, study._space)
+        init, predict = predict_program(study._algorithm, study._space)
         key = seed_key(study._seed)
         told_columns = {"noise_var": noise_var, "cost": cost, "grad": grad}
         state = restore(init(key), X, y, np.empty((0, study._space.num_dims)), remember=False, **told_columns)
@@ -56,12 +55,3 @@ def best_believed(study: "Study") -> Believed:
         raise StudyError(f"the surrogate of the study {study.name!r} is not finite, so it believes in no best trial.")
     best = int(np.argmax(np.where(np.isfinite(y), mean, -np.inf)))
     return Believed(study._view(told[best]), float(study._sign * mean[best]), float(std[best]))
-
-
-@functools.lru_cache(maxsize=8)
-def _program(algorithm: AlgorithmFactory, space: "Space") -> Any:
-    """`init` and `predict` of the algorithm; those of the default one where it has no surrogate."""
-    functions = algorithm(space, 1)
-    if getattr(functions, "predict", None) is None:
-        return _program(bayesopt, space)
-    return jax.jit(functions.init), jax.jit(functions.predict)

@@ -21,10 +21,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
-from bojax.space import Float, Space
-from bojax.study import _storage
+from bojax.space import Space
+from bojax.study import _lost, _storage
 from bojax.study._held import checked_values, valid_values
 from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
+from bojax.study._rows import decided
 from bojax.study._sampler import to_distributions
 
 ROOT, CURRENT = "bojax:root", "bojax:current"
@@ -159,8 +160,7 @@ def _pool(versions: Mapping[str, optuna.Study]) -> list[Carried]:
     pool: dict[Source, Carried] = {}
     replaced: set[Source] = set()
     for name, study in versions.items():
-        trials = sorted(_storage.retry(lambda s=study: s.get_trials(deepcopy=False)), key=lambda t: t.number)
-        trials = [trial for trial in trials if not trial.user_attrs.get(_storage.STALE)]
+        trials = _lost.as_data([trial for trial in _storage.all_trials(study) if not _storage.is_given_up(trial)])
         by_number = {trial.number: trial for trial in trials}
         hidden = corrections(trials)
         for trial in trials:
@@ -168,7 +168,7 @@ def _pool(versions: Mapping[str, optuna.Study]) -> list[Carried]:
             if trial.number in hidden:
                 replaced.add(source)
             elif trial.state in (*_storage.FINISHED, TrialState.WAITING):
-                params = trial.params or trial.system_attrs.get("fixed_params", {})
+                params = decided(trial)
                 corrects = _corrected(name, trial, by_number)
                 if source in pool:  # an earlier copy may know parameters and trials that this one does not
                     params, corrects = {**pool[source].params, **params}, pool[source].corrects + corrects
@@ -206,8 +206,8 @@ def _check_complete(
 
 def _copy(pool: list[Carried], target: optuna.Study, space: Space, filled: Mapping[str, Any]) -> int:
     """Copies what the target lacks; returns how many trials do not belong to the space."""
-    trials = _storage.retry(lambda: target.get_trials(deepcopy=False))
-    there = {_source(target.study_name, t): t.number for t in trials if not t.user_attrs.get(_storage.STALE)}
+    trials = [trial for trial in _storage.all_trials(target) if not _storage.is_given_up(trial)]
+    there = {_source(target.study_name, trial): trial.number for trial in trials}
     num_outside = 0
     for carried in pool:
         if carried.source in there:
@@ -238,7 +238,7 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
     if _storage.is_lost(trial) and _storage.OWED in trial.user_attrs:
         attrs[_storage.OWED] = "carried"  # its retry stands for it there, too
     if _storage.GRAD in attrs:
-        floats = [name for name in space.names if isinstance(space[name], Float)]
+        floats = [name for name in space.names if not space[name].num_values]
         attrs[_storage.GRAD] = {name: slope for name, slope in attrs[_storage.GRAD].items() if name in floats}
     copy = optuna.trial.create_trial(
         state=trial.state,

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from bojax._plain import plain, plain_json, plain_number
-from bojax.space import Float, Space
 
 DIRECTIONS = ("minimize", "maximize")
 MAX_SEED = 2**32
@@ -40,22 +39,6 @@ def check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> Non
             f"`algorithm` must be a function of (space, q), got {algorithm!r}. "
             "For example: algorithm=lambda space, q: bojax.random_search(space, q=q)."
         )
-
-
-def plain_params(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a space, all or some of them, as the plain Python values that are stored.
-
-    Raises:
-        ValueError, TypeError: a value does not belong to the space.
-    """
-    result = {}
-    for name, value in params.items():
-        parameter = space[name]
-        if isinstance(parameter, Float):
-            result[str(name)] = parameter.check(value, name=name)
-        else:
-            result[str(name)] = parameter.value(parameter.position(value, name=name))
-    return result
 
 
 def check_attrs(attrs: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -22,8 +22,8 @@ def checked_gradient(space: Space, grad: Mapping[str, Any]) -> dict[str, float]:
     for name in grad:
         if name not in list(space):
             raise ValueError(f"`grad` names {name!r}, which the space does not have; it has {list(space)}.")
-        if not isinstance(space[name], Float):
-            raise ValueError(f"`grad` names {name!r}, which is no Float: only Floats have derivatives.")
+        if space[name].num_values:
+            raise ValueError(f"`grad` names {name!r}, which is discrete: only Floats without `step` have derivatives.")
     components = {str(name): to_float(value, f"grad[{name!r}]") for name, value in grad.items()}
     return {name: value for name, value in components.items() if math.isfinite(value)}
 
@@ -36,7 +36,7 @@ def cube_gradient(space: Space, params: Mapping[str, Any], grad: Mapping[str, fl
     out = np.full(space.num_dims, np.nan)
     for i, name in enumerate(space):
         parameter = space[name]
-        if name in grad and isinstance(parameter, Float):
+        if name in grad and isinstance(parameter, Float) and not parameter.num_values:
             log_slope = params[name] * math.log(parameter.high / parameter.low) if parameter.log else 0.0
             out[i] = grad[name] * (log_slope if parameter.log else parameter.high - parameter.low)
     return out

@@ -104,12 +104,12 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
 
     from bojax import data
     from bojax._runtime import host_scope, seed_key
-    from bojax.loop._defaults import default_surrogate
+    from bojax.loop._defaults import surrogate_for
 
     X, y, noise_var, *_ = study._data(_storage.trials_of(study.optuna), set())
     if np.isfinite(y).sum() < 2:
         raise StudyError(f"the study {study.name!r} has fewer than two complete trials: nothing to fit.")
-    surrogate = default_surrogate(study.space) if surrogate is None else surrogate
+    surrogate = surrogate_for(study.space, surrogate)
 
     @jax.jit
     def mean_var(key, observations, points):
@@ -130,7 +130,7 @@ def _slice_points(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
     space, best = study.space, study.best_params
     parameter, column = space[name], space.names.index(name)
     base = space.from_params({key: best[key] for key in space.names})
-    if isinstance(parameter, Float):
+    if isinstance(parameter, Float) and not parameter.num_values:
         points = np.tile(base, (_MAX_POINTS, 1))
         points[:, column] = np.linspace(0.0, 1.0, _MAX_POINTS)
         return points, np.array([space.to_params(point)[name] for point in points])

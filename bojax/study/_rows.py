@@ -1,13 +1,15 @@
-"""Stored trials as arrays, in the form in which algorithms are told them."""
+"""Stored trials in other forms: as arrays, which algorithms are told, and as users see them."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax.study import _lost, _storage
 from bojax.study._gradients import cube_gradient
+from bojax.study._trial import Trial
 
 if TYPE_CHECKING:
     from bojax.study._study import Study
@@ -33,3 +35,40 @@ def told_data(study: "Study", trials: list[FrozenTrial], own: set[int]) -> tuple
     num_dims = study._space.num_dims
     columns = (np.asarray(column, float) for column in (y, noise_var, cost))
     return np.reshape(X, (-1, num_dims)), *columns, *(np.reshape(rows, (-1, num_dims)) for rows in (grad, pending))
+
+
+def row_of(study: "Study", trial: FrozenTrial) -> np.ndarray | None:
+    """The body of `Study._row`."""
+    if trial.number in study._rows:
+        return study._rows[trial.number]
+    params = decided(trial)
+    complete = set(study._space.names) <= set(params)
+    if not complete and trial.state != TrialState.COMPLETE:
+        return None
+    row = study._to_row(params) if complete else None
+    if row is None and trial.state != TrialState.WAITING:
+        study._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
+    if trial.state in _storage.FINISHED:
+        study._rows[trial.number] = row
+    return row
+
+
+def view(trial: FrozenTrial, names: Sequence[str]) -> Trial:
+    """The body of `Study._view`; the parameters come in the order of `names`, then the others."""
+    params = decided(trial)
+    order = [*(name for name in names if name in params), *(name for name in params if name not in names)]
+    return Trial(
+        number=trial.number,
+        params={name: params[name] for name in order},
+        state=trial.state.name.lower(),
+        value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
+        user_attrs=_storage.shown_attrs(trial.user_attrs),
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+    )
+
+
+def decided(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, known before it runs where it waits in line, and where its evaluation was lost."""
+    early = trial.state == TrialState.WAITING or _storage.is_lost(trial)
+    return _storage.params_of(trial) if early else trial.params

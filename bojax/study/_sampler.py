@@ -96,9 +96,13 @@ class StudySampler(BaseSampler):
 def _to_distribution(parameter: Any) -> BaseDistribution:
     match parameter:
         case Float():
-            return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+            # Optuna knows no steps on a log scale, and none that miss `high` by a rounding error: what matters is that
+            # it takes the values. The scale stands in the specification of the space.
+            step = parameter.step if parameter.meets_high else None
+            return FloatDistribution(parameter.low, parameter.high, log=parameter.log and not step, step=step)
         case Int():
-            return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+            log = parameter.log and parameter.step == 1
+            return IntDistribution(parameter.low, parameter.high, log=log, step=parameter.step)
         case Categorical():
             return CategoricalDistribution(parameter.choices)
         case Ordinal():

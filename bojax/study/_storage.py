@@ -180,7 +180,7 @@ def lives(recorded: Any) -> bool | None:
         return None
     pid, start = recorded.get("pid"), recorded.get("start")
     if pid == os.getpid():
-        return start == _start_time(pid)
+        return start == _start_time(os.getpid())
     if not isinstance(pid, int) or os.name != "posix":
         return None  # os.kill(pid, 0) would end the process on Windows
     try:

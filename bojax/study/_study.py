@@ -23,7 +23,7 @@ import numpy as np
 from optuna.storages import BaseStorage
 from optuna.study import Study as OptunaStudy
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
@@ -39,7 +39,7 @@ from bojax.study._failures import MAX_FIRST_FAILURES
 from bojax.study._held import checked_values
 from bojax.study._leases import Lease, Watch
 from bojax.study._open import open_study
-from bojax.study._rows import told_data
+from bojax.study._rows import row_of, told_data, view
 from bojax.study._sampler import StudySampler, to_distributions
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
@@ -206,30 +206,6 @@ class Study(KnownResults):
         """
         return best_believed(self)
 
-    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> "Study":
-        """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
-
-        Args:
-            space: the new space: choices, values or parameters added or removed, ranges or scales changed.
-            new_params: values of new parameters with which the trials so far were made, by name.
-
-        Returns:
-            The study with the new space and all trials that belong to it; see `space_changed` of `Study`.
-
-        Raises:
-            StudyError: trials lack a parameter that is not in `new_params`.
-
-        Example:
-            >>> import bojax
-            >>> study = bojax.Study({"act": bojax.Categorical(["relu", "tanh"])}, seed=0)
-            >>> _ = study.add({"act": "relu"}, 0.5)
-            >>> wider = study.carry({"act": bojax.Categorical(["relu", "tanh", "gelu"])})
-            >>> wider.best_params
-            {'act': 'relu'}
-        """
-        settings = {"algorithm": self._algorithm, "space_changed": new_params or "carry"}
-        return Study(space, storage=self._optuna._storage, name=self._name, **settings)
-
     def __repr__(self) -> str:
         return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
 
@@ -389,18 +365,7 @@ class Study(KnownResults):
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:
         """The point of a trial, None while it has no parameters or when they do not belong to the space."""
-        if trial.number in self._rows:
-            return self._rows[trial.number]
-        params = _decided(trial)
-        complete = set(self._space.names) <= set(params)
-        if not complete and trial.state != TrialState.COMPLETE:
-            return None
-        row = self._to_row(params) if complete else None
-        if row is None and trial.state != TrialState.WAITING:
-            self._warn_once("space", f"trial {trial.number} is left out: its parameters do not belong to the space")
-        if trial.state in _storage.FINISHED:
-            self._rows[trial.number] = row
-        return row
+        return row_of(self, trial)
 
     def _to_row(self, params: Mapping[str, Any]) -> np.ndarray | None:
         try:
@@ -410,26 +375,9 @@ class Study(KnownResults):
 
     def _view(self, trial: FrozenTrial) -> Trial:
         """An Optuna trial as the user sees it, with the parameters in the order of the space."""
-        params = _decided(trial)
-        names = [name for name in self._space.names if name in params]
-        names += [name for name in params if name not in names]
-        return Trial(
-            number=trial.number,
-            params={name: params[name] for name in names},
-            state=trial.state.name.lower(),
-            value=trial.values[0] if trial.values and trial.state != TrialState.FAIL else None,
-            user_attrs=_storage.shown_attrs(trial.user_attrs),
-            datetime_start=trial.datetime_start,
-            datetime_complete=trial.datetime_complete,
-        )
+        return view(trial, self._space.names)
 
     def _warn_once(self, kind: str, text: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
-
-
-def _decided(trial: FrozenTrial) -> dict[str, Any]:
-    """The parameters of a trial, known before it runs where it waits in line, and where its evaluation was lost."""
-    early = trial.state == TrialState.WAITING or _storage.is_lost(trial)
-    return _storage.params_of(trial) if early else trial.params

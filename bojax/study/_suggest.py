@@ -81,6 +81,11 @@ def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
         return _takes_held(_program(algorithm, space, q)[1])
 
 
+def may_repeat(algorithm: AlgorithmFactory, space: Space) -> bool:
+    """Whether the algorithm may ask for a point again, so that a finite space is never used up."""
+    return bool(getattr(_made(algorithm, space, 1).value, "repeats", False))
+
+
 def _takes_held(ask: Callable) -> bool:
     try:
         return "held" in inspect.signature(ask).parameters
@@ -133,6 +138,17 @@ def _made(algorithm: AlgorithmFactory, space: Space, q: int) -> Alike:
 def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
     """The compiled `init` and `ask` for q points, shared by all studies of this process."""
     return _compiled(_made(algorithm, space, q))
+
+
+def predict_program(algorithm: AlgorithmFactory, space: Space) -> tuple[Callable, Callable]:
+    """The compiled `init` and `predict`; those of the default algorithm where this one has no surrogate."""
+    made = _made(algorithm, space, 1)
+    return _compiled_predict(_made(bayesopt, space, 1) if getattr(made.value, "predict", None) is None else made)
+
+
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _compiled_predict(made: Alike) -> tuple[Callable, Callable]:
+    return jax.jit(made.value.init), jax.jit(made.value.predict)
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)

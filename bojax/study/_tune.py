@@ -17,9 +17,9 @@ from bojax._liveness import live_inputs
 from bojax.loop._algorithm import unread_column
 from bojax.multifidelity import Population
 from bojax.multifidelity._reads import warn_of_unread
-from bojax.space import Float, Space, to_space
+from bojax.space import Space, to_space
 from bojax.space._choices import check_choices
-from bojax.study import _lost
+from bojax.study import _lost, _storage
 from bojax.study._loop_arguments import check_count, check_end, check_loop, checked_direction
 from bojax.study._optimize import Callback, Result, ask_batches, giving_up_rest
 from bojax.study._progress import progress_bar
@@ -51,6 +51,7 @@ class Training(NamedTuple):
     gradients: bool = False
 
 
+POOLED_RUNS = 2.0
 NUM_CHECKED = 4
 """So many trials of a study with a value decide whether its derivatives say anything: one may have diverged."""
 
@@ -94,8 +95,8 @@ def tune(
             allow. A hyperparameter on which the metric does not depend is warned about.
         batch_size: how many are chosen jointly and trained at once.
         num_seeds: how often each configuration is trained, with other keys. The value (and gradient) of a trial is the
-            mean of its runs, and the surrogate is told the variance of that mean, so that differences it cannot resolve
-            count for nothing. The same keys serve all trials.
+            mean of its runs, and the surrogate is told the variance of that mean, estimated from these runs and the
+            spread of earlier trials. The same keys serve all trials.
         seed: seed of the study and of training.
         storage: see `Study`, also for `name`.
         algorithm: see `Study`; with gradients `bayesopt(gradients=True)` by default.
@@ -207,9 +208,11 @@ def _differentiated(function, metric, space):
         raise TypeError(
             f"`gradients` needs an objective with `value_and_grad` or `train`, or a function, got {function!r}."
         )
-    names = [name for name in space if isinstance(space[name], Float)]
+    names = [name for name in space if not space[name].num_values]
     if not names:
-        raise TypeError(f"`gradients` needs a Float to differentiate by, the space has only {list(space)}.")
+        raise TypeError(
+            f"`gradients` needs a Float without `step` to differentiate by, the space has only {list(space)}."
+        )
 
     def value_and_grad(key, hparams):
         def tuned(floats):
@@ -314,7 +317,10 @@ def run_batches(
                     unchecked = len(seen) < NUM_CHECKED
                     if not unchecked:
                         _check_slopes(seen, training.metric)
-            told = [_tell(study, trial, i, runs, slopes, training.metric) for i, trial in enumerate(batch)]
+            noise_var = _noise_variances(study, runs[training.metric])
+            told = [
+                _tell(study, trial, i, runs, slopes, training.metric, noise_var[i]) for i, trial in enumerate(batch)
+            ]
             for trial in told:
                 for callback in callbacks:
                     callback(study, trial)
@@ -348,13 +354,30 @@ def _check_slopes(seen: Sequence[Mapping[str, np.ndarray]], metric: str) -> None
         )
 
 
-def _tell(study: Study, trial: Trial, row: int, runs: dict, slopes: dict, metric: str) -> Trial:
+def _noise_variances(study: Study, values: np.ndarray) -> list[float | None]:
+    """Squared standard errors of the means of values [k, num_seeds]; None with one seed.
+
+    The spread of two or three runs says little (by chance it may be zero, which would mean an exact value), so it is
+    averaged with the median spread of the trials so far, which counts as `POOLED_RUNS` runs.
+    """
+    num_seeds = values.shape[1]
+    if num_seeds == 1:
+        return [None] * len(values)
+    spread = np.where(np.isfinite(values.mean(axis=1)), values.var(axis=1, ddof=1), np.nan)
+    told = [trial.user_attrs.get(_storage.NOISE_VAR) for trial in study.trials if trial.state == "complete"]
+    known = [num_seeds * noise_var for noise_var in told if noise_var is not None]
+    pooled = np.median([*known, *spread[np.isfinite(spread)]]) if known or np.isfinite(spread).any() else 0.0
+    shrunk = ((num_seeds - 1) * spread + POOLED_RUNS * pooled) / (num_seeds - 1 + POOLED_RUNS)
+    return [float(v) for v in shrunk / num_seeds]
+
+
+def _tell(
+    study: Study, trial: Trial, row: int, runs: dict, slopes: dict, metric: str, noise_var: float | None
+) -> Trial:
     means = {name: float(values[row].mean()) for name, values in runs.items()}
     finite = {name: value for name, value in means.items() if np.isfinite(value)}
-    num_seeds = runs[metric].shape[1]
     if not np.isfinite(means[metric]):
         return study.tell(trial, means[metric], user_attrs=finite)
-    noise_var = float(runs[metric][row].var(ddof=1) / num_seeds) if num_seeds > 1 else None
     with np.errstate(invalid="ignore"):
         grad = {name: float(values[row].mean()) for name, values in slopes.items()} or None
     return study.tell(trial, means[metric], noise_var=noise_var, grad=grad, user_attrs=finite)

@@ -2,11 +2,13 @@
 
 from bojax.surrogates._base import FitInfo, Paths, Posterior, Surrogate
 from bojax.surrogates._deep_ensemble import deep_ensemble
+from bojax.surrogates._equality import by_equality
 from bojax.surrogates._fully_bayesian import fully_bayesian_gp, saas
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._gradient_gp import GradientGPParams, GradientPaths, GradientPosterior, gradient_gp
 from bojax.surrogates._half_rank import half_rank
+from bojax.surrogates._inputs import Inputs, bound
 from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._map_ensemble import map_ensemble
@@ -35,6 +37,7 @@ __all__ = [
     "GradientGPParams",
     "GradientPaths",
     "GradientPosterior",
+    "Inputs",
     "Kernel",
     "Mean",
     "MixturePaths",
@@ -45,6 +48,8 @@ __all__ = [
     "SuccessModel",
     "Surrogate",
     "bilog",
+    "bound",
+    "by_equality",
     "compose",
     "constant_mean",
     "deep_ensemble",

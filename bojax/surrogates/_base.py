@@ -121,9 +121,13 @@ class Surrogate(NamedTuple):
         init: `init(num_dims, dtype) -> params`, where a fit starts when nothing is known.
         fit: `fit(key, observations, params) -> (params, FitInfo)`.
         posterior: `posterior(params, observations, num_spare=0) -> Posterior`; `num_spare` rows are kept free for
-        `append`.
+            `append`.
+        bind: `bind(inputs) -> Surrogate`, the surrogate that knows which columns hold categories (`Inputs`). Algorithms
+            call it once, on spaces with categories; None refuses such spaces. `lambda inputs: surrogate` says that it
+            treats them well as it is. Whoever replaces `fit` or `posterior` replaces it, too.
     """
 
     init: Callable[..., Any]
     fit: Callable[..., Any]
     posterior: Callable[..., Any]
+    bind: Callable[..., "Surrogate"] | None = None

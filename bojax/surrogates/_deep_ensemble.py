@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bojax._linalg import matmul
 from bojax._runtime import PRNG_IMPL
 from bojax._types import Array, Float
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._conditioned import conditioned
+from bojax.surrogates._inputs import Inputs
 from bojax.surrogates._kernels import rbf_of_r2, squared_distance
 from bojax.surrogates._standardize import Scale, standardize
 
@@ -57,11 +59,13 @@ class EnsembleProcess:
         params: weights and noise.
         scale: location and scale of y.
         apply: `apply(weights, prior, X) -> [M, k]` (static).
+        features: `features(X) -> [k, f]`, what the networks see (static).
     """
 
     params: EnsembleParams
     scale: Scale
     apply: Any = dataclasses.field(metadata={"static": True})
+    features: Any = dataclasses.field(metadata={"static": True})
 
     def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
         """Mean and variance at each of k points."""
@@ -71,8 +75,9 @@ class EnsembleProcess:
 
     def cov(self, X: Float[Array, "k d"], Z: Float[Array, "l d"]) -> Float[Array, "k l"]:
         """Covariance between two sets of points."""
-        lengthscale = REST_LENGTHSCALE * math.sqrt(X.shape[-1])
-        rest = REST_VAR * rbf_of_r2(squared_distance((X - 0.5) / lengthscale, (Z - 0.5) / lengthscale))
+        lengthscale = REST_LENGTHSCALE * math.sqrt(12.0 * X.shape[-1])
+        A, B = self.features(X) / lengthscale, self.features(Z) / lengthscale
+        rest = REST_VAR * rbf_of_r2(squared_distance(A, B))
         return (matmul(self._members(X)[1].T, self._members(Z)[1]) + rest) * self.scale.scale**2
 
     def observation_noise(self) -> Float[Array, ""]:
@@ -112,7 +117,8 @@ def deep_ensemble(
         prior_scale: size of the fixed random functions, >= 0.
 
     Returns:
-        A `Surrogate`. A fit goes on from the weights it is given; its key makes the noise on the targets.
+        A `Surrogate`. A fit goes on from the weights it is given; its key makes the noise on the targets. On spaces
+        with categories the networks see these one-hot.
 
     Raises:
         ValueError: when a number is out of range.
@@ -128,17 +134,25 @@ def deep_ensemble(
             f"got {learning_rate}, {weight_decay} and {prior_scale}."
         )
     network, optimizer = _build(widths, num_steps, learning_rate, weight_decay)
+    return _ensemble(network, optimizer, None, num_members, num_steps, prior_scale)
+
+
+def _ensemble(network, optimizer, inputs: Inputs | None, num_members: int, num_steps: int, prior_scale: float):
+    """The surrogate, with categories one-hot where `inputs` are known."""
+
+    def features(X):
+        return network_inputs(X, inputs)
 
     def one(weights, prior, X):
-        centred = math.sqrt(12.0) * (X - 0.5)
-        trained, fixed = (jnp.asarray(network.apply(w, centred)) for w in (weights, prior))
+        seen = features(X)
+        trained, fixed = (jnp.asarray(network.apply(w, seen)) for w in (weights, prior))
         return trained[:, 0] + prior_scale * fixed[:, 0]
 
     apply = jax.vmap(one, (0, 0, None))
 
     def init(num_dims, dtype):
         keys = jax.random.split(jax.random.key(0, impl=PRNG_IMPL), 2 * num_members)
-        weights = jax.vmap(lambda key: network.init(key, jnp.zeros((1, num_dims), dtype)))(keys)
+        weights = jax.vmap(lambda key: network.init(key, features(jnp.zeros((1, num_dims), dtype))))(keys)
         weights = jax.tree.map(lambda leaf: leaf.astype(dtype), weights)
         first, second = (jax.tree.map(lambda leaf, part=part: leaf[part::2], weights) for part in (0, 1))
         return EnsembleParams(first, second, jnp.asarray(math.log(0.01), dtype))
@@ -172,10 +186,27 @@ def deep_ensemble(
 
     def posterior(params, observations, num_spare=0):
         _, scale = standardize(observations.y, observations.mask)
-        process = EnsembleProcess(params, scale, apply)
+        process = EnsembleProcess(params, scale, apply, features)
         return conditioned(process, observations.X.shape[1], num_spare, observations.X.dtype)
 
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+    def bind(inputs):
+        return _ensemble(network, optimizer, inputs, num_members, num_steps, prior_scale)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2), bind=bind)
+
+
+def network_inputs(X: Float[Array, "k d"], inputs: Inputs | None) -> Float[Array, "k f"]:
+    """Numeric columns with mean 0 and variance 1 over the cube, and categorical ones one-hot: two different categories
+    are as far apart as two numbers are on average."""
+    if inputs is None:
+        return math.sqrt(12.0) * (X - 0.5)
+    numeric = np.setdiff1d(np.arange(X.shape[-1]), inputs.categorical_dims)
+    parts = [math.sqrt(12.0) * (X[:, numeric] - 0.5)]
+    for column in inputs.categorical_dims:
+        k = inputs.num_values[column]
+        category = jnp.clip(jnp.floor(X[:, column] * k), 0, k - 1)
+        parts.append((category[:, None] == jnp.arange(k, dtype=X.dtype)[None, :]).astype(X.dtype))
+    return jnp.concatenate(parts, axis=1)
 
 
 def _build(widths, num_steps, learning_rate, weight_decay):

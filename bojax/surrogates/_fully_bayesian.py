@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from bojax._types import Array, Bool, Float, Int
 from bojax.surrogates._base import Surrogate
-from bojax.surrogates._gp import bounds, gp, gp_model, initial_params, log_posterior
+from bojax.surrogates._gp import bound_model, bounds, gp, gp_model, initial_params, log_posterior
 from bojax.surrogates._map_ensemble import first_member, mixture, repeated
 from bojax.surrogates._noise import Noise
 from bojax.surrogates._nuts import nuts
@@ -126,14 +126,20 @@ def fully_bayesian_gp(
     def posterior(params, observations, num_spare=0):
         return mixture(model, params, observations, num_spare)
 
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+    def bind(inputs):
+        sizes = {**chain, "num_restarts": num_restarts, "max_evals": max_evals}
+        return fully_bayesian_gp(*bound_model(model, inputs), **sizes)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2), bind=bind)
 
 
-def saas(*, categorical_dims: tuple[int, ...] = (), num_warmup: int = 128, num_samples: int = 128) -> Surrogate:
+def saas(
+    *, categorical_dims: tuple[int, ...] | None = None, num_warmup: int = 128, num_samples: int = 128
+) -> Surrogate:
     """The fully Bayesian Gaussian process with the sparse axis-aligned prior, for many inputs of which few matter.
 
     Args:
-        categorical_dims: columns that hold categories, compared by equality only.
+        categorical_dims: columns that hold categories; see `matern52`.
         num_warmup: transitions of the sampler that are thrown away, >= 1.
         num_samples: transitions after them, a multiple of 16; every sixteenth makes a process.
 

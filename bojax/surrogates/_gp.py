@@ -16,6 +16,7 @@ from bojax._linalg import matmul, stable_factor
 from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
+from bojax.surrogates._inputs import Inputs, bound
 from bojax.surrogates._kernels import Kernel, matern52
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
 from bojax.surrogates._means import Mean, constant_mean
@@ -60,7 +61,8 @@ def gp(
     """A Gaussian process surrogate.
 
     Args:
-        kernel: a `Kernel` (Matern-5/2 with one lengthscale a dimension by default) or any GPJax kernel.
+        kernel: a `Kernel` (Matern-5/2 with one lengthscale a dimension by default) or any GPJax kernel. Algorithms tell
+            it which columns of their space hold categories.
         mean: a `Mean` (a learned constant by default) or any GPJax mean function.
         noise: `learned_noise()` (default), `known_noise(variance)` or `fixed_noise(variance)`.
         num_restarts: starts of the fit, >= 1: the last fit, the prior's mode, then random ones. With two, a first fit
@@ -96,7 +98,10 @@ def gp(
     def posterior(params, observations, num_spare=0):
         return condition(model, params, observations, num_spare)
 
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+    def bind(inputs):
+        return gp(*bound_model(model, inputs), num_restarts=num_restarts, max_evals=max_evals)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2), bind=bind)
 
 
 def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -> GPModel:
@@ -116,6 +121,12 @@ def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -
     if noise is not None and not isinstance(noise, Noise):
         raise TypeError(f"`noise` must be a Noise, such as learned_noise(), got {noise!r}.")
     return GPModel(kernel, mean, learned_noise() if noise is None else noise)
+
+
+def bound_model(model: GPModel, inputs: Inputs) -> GPModel:
+    """The parts that know which columns hold categories."""
+    mean = model.mean if model.mean.bind is None else model.mean.bind(inputs)
+    return model._replace(kernel=bound(model.kernel, inputs, "kernel"), mean=mean)
 
 
 def initial_params(model: GPModel, num_dims: int, dtype) -> GPParams:

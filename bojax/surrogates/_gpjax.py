@@ -14,6 +14,7 @@ import numpy as np
 from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import Surrogate
+from bojax.surrogates._equality import by_equality
 from bojax.surrogates._gp import GPParams, condition, gp, gp_model
 from bojax.surrogates._kernels import Kernel
 from bojax.surrogates._means import Mean
@@ -30,7 +31,8 @@ def adapt_kernel(kernel: Any) -> Kernel:
     """A GPJax kernel (sums, products and active dimensions included) as a `Kernel`.
 
     Its unconstrained parameters become hyperparameters, started at the values they have and held there by a loose
-    normal prior; parameters wrapped in `paramax.non_trainable` stay fixed.
+    normal prior; parameters wrapped in `paramax.non_trainable` stay fixed. GPJax knows no categories: on a space that
+    has some, the kernel sees the numeric columns, times a factor that compares categories by equality (`by_equality`).
 
     Raises:
         TypeError: when `kernel` is no GPJax kernel.
@@ -48,7 +50,7 @@ def adapt_kernel(kernel: Any) -> Kernel:
         built = parts.build(params)
         return jax.vmap(lambda x: built(x, x))(X)
 
-    return Kernel(
+    adapted = Kernel(
         init=lambda num_dims, dtype: parts.init(dtype),
         matrix=matrix,
         diagonal=diagonal,
@@ -56,10 +58,13 @@ def adapt_kernel(kernel: Any) -> Kernel:
         bounds=parts.bounds,
         to_gpjax=parts.build,
     )
+    return adapted._replace(bind=lambda inputs: by_equality(adapted, inputs.categorical_dims))
 
 
 def adapt_mean(mean: Any) -> Mean:
     """A GPJax mean function as a `Mean`; it is applied to standardised y. Parameters as in `adapt_kernel`.
+
+    On a space with categories it is a function of the numeric columns: the others stand still at 0.5.
 
     Raises:
         TypeError: when `mean` is no GPJax mean function.
@@ -73,38 +78,58 @@ def adapt_mean(mean: Any) -> Mean:
     def value(params, X):
         return jnp.reshape(parts.build(params)(X), (X.shape[0],))
 
-    return Mean(
+    def bind(inputs):
+        dims = np.asarray(inputs.categorical_dims)
+
+        def bound_value(params, X):
+            return value(params, X.at[:, dims].set(0.5))
+
+        def to_gpjax(params):
+            return _hiding(parts.build(params), dims.tolist(), AbstractMeanFunction)
+
+        return adapted._replace(value=bound_value, to_gpjax=to_gpjax)
+
+    adapted = Mean(
         init=lambda num_dims, dtype: parts.init(dtype),
         value=value,
         log_prior=parts.log_prior,
         bounds=parts.bounds,
         to_gpjax=parts.build,
+        bind=bind,
     )
+    return adapted
 
 
-def from_gpjax(model: Any, *, noise: Noise | None = None, **settings: Any) -> Surrogate | GPPosterior:
-    """A GPJax model as a surrogate, or a GPJax posterior as a posterior.
+def from_gpjax(model: Any, *, noise: Noise | None = None, **settings: Any) -> Surrogate | GPPosterior | Kernel:
+    """A GPJax model as a surrogate, a GPJax posterior as a posterior, or a GPJax kernel as a kernel.
 
     Args:
         model: a `ConjugateModel` (prior times Gaussian likelihood), or the exact posterior it gives on data in the unit
-            cube. A model's kernel and mean apply to standardised y; a posterior is taken over as it is.
-        noise: the noise of the surrogate, learned by default; not for posteriors.
-        **settings: further arguments of `gp`.
+            cube; or a kernel. A model's kernel and mean apply to standardised y; a posterior is taken over as it is.
+            On spaces with categories kernels are completed by `by_equality`; a kernel that treats them well itself is
+            given as `kernel._replace(bind=lambda inputs: kernel)`, with `kernel = from_gpjax(...)`.
+        noise: the noise of the surrogate, learned by default; for models only.
+        **settings: further arguments of `gp`; for models only.
 
     Returns:
-        A `Surrogate` for a model, a `GPPosterior` for a posterior.
+        A `Surrogate` for a model, a `GPPosterior` for a posterior, a `Kernel` for a kernel.
 
     Raises:
-        TypeError: when `model` is neither.
+        TypeError: when `model` is none of them, or arguments are given that only models take.
     """
     from gpjax.conditioning import ExactPosterior
     from gpjax.gps import ConjugateModel
+    from gpjax.kernels import AbstractKernel
 
     if isinstance(model, ConjugateModel):
         return gp(model.prior.kernel, model.prior.mean_function, noise, **settings)
+    if settings or noise is not None:
+        raise TypeError(f"`noise` and settings of `gp` are for GPJax models, got them with a {type(model).__name__}.")
     if isinstance(model, ExactPosterior):
         return _posterior_from(model)
-    raise TypeError(f"`model` must be a GPJax ConjugateModel or ExactPosterior, got {type(model).__name__}.")
+    if isinstance(model, AbstractKernel):
+        return adapt_kernel(model)
+    raise TypeError(f"`model` must be a GPJax ConjugateModel, ExactPosterior or kernel, got a {type(model).__name__}.")
 
 
 def to_gpjax(posterior: GPPosterior) -> Any:
@@ -152,6 +177,29 @@ def stationary_to_gpjax(name: str, categorical_dims: tuple[int, ...], params: An
     if categorical_dims:
         kernel = kernel * _equality_kernel(list(categorical_dims), lengthscale[np.asarray(categorical_dims)])
     return kernel
+
+
+def equality_to_gpjax(kernel: Any, categorical_dims: list[int], lengthscale: Float[Array, "c"]) -> Any:
+    """The GPJax kernel equal to `by_equality` of one."""
+    from gpjax.kernels import AbstractKernel
+
+    return _hiding(kernel, categorical_dims, AbstractKernel) * _equality_kernel(categorical_dims, lengthscale)
+
+
+def _hiding(function: Any, categorical_dims: list[int], base: type) -> Any:
+    """A GPJax kernel or mean function for which the categorical columns stand still at 0.5."""
+
+    class Hiding(base):
+        function: Any = None  # every field of the base class has a default
+
+        def __init__(self, function):
+            self.function = function
+            super().__init__()
+
+        def __call__(self, *points):
+            return self.function(*(x.at[..., np.asarray(categorical_dims)].set(0.5) for x in points))
+
+    return Hiding(function)
 
 
 def _equality_kernel(active_dims: list[int], lengthscale: Float[Array, "c"]) -> Any:

@@ -32,6 +32,7 @@ from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._gp import (
     GPModel,
     GPParams,
+    bound_model,
     bounds,
     condition,
     factored,
@@ -132,7 +133,12 @@ def gradient_gp(
     def posterior(params, observations, num_spare=0):
         return _condition(settings, params, _chosen_rows(settings, params.believed, observations), num_spare)
 
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+    def bind(inputs):
+        sizes = {"num_restarts": num_restarts, "max_evals": max_evals, "max_rows": max_rows}
+        bound_parts = bound_model(model, inputs)
+        return gradient_gp(*bound_parts, grad_noise, fallback_transform=fallback_transform, **sizes)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2), bind=bind)
 
 
 def _fit(settings: _Settings, key, observations: Observations, params: GradientGPParams):

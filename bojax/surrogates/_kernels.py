@@ -55,6 +55,8 @@ class Kernel(NamedTuple):
         features: random features, or None where they are not known.
         derivatives: `derivatives(params, A: Jets [n], B: Jets [m]) -> [n, m]`, covariances of values and derivatives,
             or None where they are not known.
+        bind: `bind(inputs) -> Kernel`, the kernel that knows which columns hold categories (`Inputs`); None refuses
+            spaces with categories. `lambda inputs: kernel` says that it treats them well as it is.
     """
 
     init: Callable[..., Any]
@@ -65,6 +67,7 @@ class Kernel(NamedTuple):
     to_gpjax: Callable[[Any], Any] | None = None
     features: Features | None = None
     derivatives: Callable[..., Float[Array, "n m"]] | None = None
+    bind: Callable[..., "Kernel"] | None = None
 
 
 class KernelParams(NamedTuple):
@@ -79,11 +82,12 @@ class KernelParams(NamedTuple):
     log_outputscale: Float[Array, ""]
 
 
-def matern52(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
+def matern52(*, categorical_dims: tuple[int, ...] | None = None) -> Kernel:
     """The Matern kernel with smoothness 5/2, one lengthscale a dimension.
 
     Args:
-        categorical_dims: columns that hold categories, compared by equality only.
+        categorical_dims: columns that hold categories, compared by equality only. By default there are none until an
+            algorithm binds the kernel to its space; what is given here stays.
 
     Example:
         >>> import jax.numpy as jnp
@@ -94,12 +98,12 @@ def matern52(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
     return _stationary("Matern52", MATERN52, categorical_dims, degrees=5)
 
 
-def rbf(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
+def rbf(*, categorical_dims: tuple[int, ...] | None = None) -> Kernel:
     """The squared-exponential kernel, one lengthscale a dimension. Use it in float64 only, or with a noise variance of
     1e-3 or more: its matrices are singular to float32.
 
     Args:
-        categorical_dims: columns that hold categories, compared by equality only.
+        categorical_dims: columns that hold categories; see `matern52`.
     """
     return _stationary("RBF", RBF, categorical_dims, degrees=0)
 
@@ -170,15 +174,28 @@ def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Ar
     return r2 + jax.lax.stop_gradient(jnp.maximum(r2, 0.0) - r2)
 
 
-def _stationary(name: str, profile: tuple[Callable, ...], categorical_dims: tuple[int, ...], *, degrees: int) -> Kernel:
-    of_r2, categorical_dims = profile[0], tuple(sorted(categorical_dims))
+def lengthscale_mode(num_dims: int) -> float:
+    """Where the prior of each logarithmic lengthscale of so many dimensions is largest."""
+    return _log_lengthscale_loc(num_dims) - LENGTHSCALE_STD**2
 
-    def log_lengthscale_loc(num_dims):
-        return LENGTHSCALE_LOC + 0.5 * math.log(num_dims)
+
+def log_lengthscale_prior(log_lengthscale: Float[Array, "d"], num_dims: int) -> Float[Array, ""]:
+    """Log density of the lengthscales themselves, not of their logarithms, hence the last term."""
+    z = (log_lengthscale - _log_lengthscale_loc(max(1, num_dims))) / LENGTHSCALE_STD
+    return -jnp.sum(0.5 * z**2 + log_lengthscale)
+
+
+def _log_lengthscale_loc(num_dims):
+    return LENGTHSCALE_LOC + 0.5 * math.log(num_dims)
+
+
+def _stationary(
+    name: str, profile: tuple[Callable, ...], given_dims: tuple[int, ...] | None, *, degrees: int
+) -> Kernel:
+    of_r2, categorical_dims = profile[0], tuple(sorted(given_dims or ()))
 
     def init(num_dims, dtype):
-        mode = log_lengthscale_loc(num_dims) - LENGTHSCALE_STD**2
-        return KernelParams(jnp.full(num_dims, mode, dtype), jnp.zeros((), dtype))
+        return KernelParams(jnp.full(num_dims, lengthscale_mode(num_dims), dtype), jnp.zeros((), dtype))
 
     def matrix(params, X, Z):
         inverse = jnp.exp(-params.log_lengthscale)
@@ -188,18 +205,17 @@ def _stationary(name: str, profile: tuple[Callable, ...], categorical_dims: tupl
             scale = inverse[None, numeric]
             K = of_r2(squared_distance((X[:, numeric] - 0.5) * scale, (Z[:, numeric] - 0.5) * scale))
         if categorical_dims:
-            K = K * categorical_factor(inverse, X, Z, categorical_dims)
+            dims = np.asarray(categorical_dims)
+            K = K * categorical_factor(inverse[dims], X, Z, dims)
         return jnp.exp(params.log_outputscale) * K
 
     def diagonal(params, X):
         return jnp.broadcast_to(jnp.exp(params.log_outputscale), X.shape[:1])
 
     def log_prior(params):
-        # Density of the lengthscale itself, not of its logarithm, hence the last term.
-        log_l = params.log_lengthscale
-        z = (log_l - log_lengthscale_loc(log_l.shape[-1])) / LENGTHSCALE_STD
         z_scale = params.log_outputscale / LOG_OUTPUTSCALE_STD
-        return -jnp.sum(0.5 * z**2 + log_l) - 0.5 * z_scale**2
+        log_l = params.log_lengthscale
+        return log_lengthscale_prior(log_l, log_l.shape[-1]) - 0.5 * z_scale**2
 
     def bounds(params):
         low, high = (
@@ -219,18 +235,23 @@ def _stationary(name: str, profile: tuple[Callable, ...], categorical_dims: tupl
     def derivatives(params, A, B):
         return derivative_matrix(profile, params, A, B, categorical_dims)
 
+    def bind(inputs):
+        return (
+            kernel if given_dims is not None else _stationary(name, profile, inputs.categorical_dims, degrees=degrees)
+        )
+
     features = stationary_features(degrees, categorical_dims)
-    return Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax, features, derivatives)
+    kernel = Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax, features, derivatives, bind)
+    return kernel
 
 
 def categorical_factor(
-    inverse: Float[Array, "d"], X: Float[Array, "n d"], Z: Float[Array, "m d"], categorical_dims: tuple[int, ...]
+    inverse: Float[Array, "c"], X: Float[Array, "n d"], Z: Float[Array, "m d"], dims: np.ndarray
 ) -> Float[Array, "n m"]:
-    """exp(-sum_c [x_c != z_c] / lengthscale_c) over the categorical columns; `inverse` holds 1 / lengthscale."""
-    dims = np.asarray(categorical_dims)
+    """exp(-sum_c [x_c != z_c] / lengthscale_c) over the columns `dims` [c]; `inverse` holds 1 / lengthscale."""
     # Neighbouring categories sit 1/k apart in the cube, so a margin tells them apart in any dtype.
     differ = jnp.abs(X[:, None, dims] - Z[None, :, dims]) > 1e-6
-    return jnp.exp(-jnp.sum(jnp.where(differ, inverse[None, None, dims], 0.0), axis=-1))
+    return jnp.exp(-jnp.sum(jnp.where(differ, inverse[None, None, :], 0.0), axis=-1))
 
 
 class Jets(NamedTuple):
@@ -268,5 +289,6 @@ def derivative_matrix(
     slope = d1(r2)
     K = a * b * of_r2(r2) + 2.0 * slope * (b * zv - a * zw - matmul(V, W.T)) - 4.0 * d2(r2) * zv * zw
     if categorical_dims:
-        K = K * categorical_factor(inverse, A.X, B.X, categorical_dims)
+        dims = np.asarray(categorical_dims)
+        K = K * categorical_factor(inverse[dims], A.X, B.X, dims)
     return jnp.exp(params.log_outputscale) * K

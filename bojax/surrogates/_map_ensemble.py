@@ -25,7 +25,7 @@ from bojax._linalg import matmul, stable_factor
 from bojax._qmc import sobol_normal
 from bojax._types import Array, Float, Key
 from bojax.surrogates._base import Surrogate
-from bojax.surrogates._gp import bounds, condition, gp, gp_model, initial_params, log_posterior
+from bojax.surrogates._gp import bound_model, bounds, condition, gp, gp_model, initial_params, log_posterior
 from bojax.surrogates._mixture import MixturePosterior
 from bojax.surrogates._noise import Noise
 
@@ -101,7 +101,11 @@ def map_ensemble(
     def posterior(params, observations, num_spare=0):
         return mixture(model, params, observations, num_spare)
 
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+    def bind(inputs):
+        sizes = {"num_members": num_members, "spread": spread, "num_restarts": num_restarts, "max_evals": max_evals}
+        return map_ensemble(*bound_model(model, inputs), **sizes)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2), bind=bind)
 
 
 def repeated(params, num_members: int):

@@ -17,6 +17,8 @@ class Mean(NamedTuple):
         log_prior: `log_prior(params) -> scalar`, up to a constant.
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
         to_gpjax: `to_gpjax(params) -> GPJax mean function`, or None where there is no equal one.
+        bind: `bind(inputs) -> Mean`, the mean that knows which columns hold categories (`Inputs`), or None where it
+            needs no such knowledge.
     """
 
     init: Callable[..., Any]
@@ -24,6 +26,7 @@ class Mean(NamedTuple):
     log_prior: Callable[[Any], Float[Array, ""]]
     bounds: Callable[[Any], tuple[Any, Any]]
     to_gpjax: Callable[[Any], Any] | None = None
+    bind: Callable[..., "Mean"] | None = None
 
 
 def constant_mean() -> Mean:

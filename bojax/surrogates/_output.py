@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from bojax._types import Array, Bool, Float
 from bojax.data import Observations
 from bojax.surrogates._base import Surrogate
+from bojax.surrogates._inputs import bound
 from bojax.surrogates._standardize import better_part
 
 OutputTransform = Callable[[Float[Array, "n"], Bool[Array, "n"]], Float[Array, "n"]]
@@ -173,4 +174,8 @@ def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> S
     def posterior(params, observations, num_spare=0):
         return surrogate.posterior(params, transformed(observations, transform), num_spare)
 
-    return Surrogate(init=surrogate.init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+    def bind(inputs):
+        return with_output_transform(bound(surrogate, inputs, "surrogate"), transform)
+
+    posterior = jax.jit(posterior, static_argnums=2)
+    return Surrogate(init=surrogate.init, fit=jax.jit(fit), posterior=posterior, bind=bind)

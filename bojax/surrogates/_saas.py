@@ -43,11 +43,11 @@ class SaasParams(NamedTuple):
     log_outputscale: Float[Array, ""]
 
 
-def saas_kernel(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
+def saas_kernel(*, categorical_dims: tuple[int, ...] | None = None) -> Kernel:
     """Matern-5/2 with the sparse prior, for `fully_bayesian_gp`.
 
     Args:
-        categorical_dims: columns that hold categories, compared by equality only.
+        categorical_dims: columns that hold categories; see `matern52`.
     """
     base = matern52(categorical_dims=categorical_dims)
 
@@ -76,8 +76,11 @@ def saas_kernel(*, categorical_dims: tuple[int, ...] = ()) -> Kernel:
         )
         return low, high
 
-    features = None
-    return Kernel(init, matrix, diagonal, log_prior, bounds, None, features)
+    def bind(inputs):
+        return kernel if categorical_dims is not None else saas_kernel(categorical_dims=inputs.categorical_dims)
+
+    kernel = Kernel(init, matrix, diagonal, log_prior, bounds, bind=bind)
+    return kernel
 
 
 def _plain(params: SaasParams) -> KernelParams:

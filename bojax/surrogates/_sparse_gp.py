@@ -27,7 +27,7 @@ from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._collapsed import collapsed_bound, factorise, inducing_jitter, roots
 from bojax.surrogates._conditioned import conditioned
-from bojax.surrogates._gp import GPModel, GPParams, bounds, gp_model, initial_params, starts
+from bojax.surrogates._gp import GPModel, GPParams, bound_model, bounds, gp_model, initial_params, starts
 from bojax.surrogates._noise import Noise, row_noise, told_noise
 from bojax.surrogates._posterior import variance_floor
 from bojax.surrogates._standardize import Scale, standardize
@@ -163,7 +163,12 @@ def sparse_gp(
         process = condition_sparse(model, params, observations, inducing)
         return conditioned(process, observations.X.shape[1], num_spare, observations.X.dtype)
 
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2))
+    def bind(inputs):
+        kernel, mean, noise = bound_model(model, inputs)
+        sizes = {"num_restarts": num_restarts, "max_evals": max_evals}
+        return sparse_gp(num_inducing, kernel=kernel, mean=mean, noise=noise, **sizes)
+
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2), bind=bind)
 
 
 def choose_inducing(model: GPModel, params: GPParams, observations: Observations, num_inducing: int) -> Inducing:

@@ -16,6 +16,7 @@ import numpy as np
 
 from bojax._types import Array, Float
 from bojax.surrogates._features import Features
+from bojax.surrogates._inputs import bound
 from bojax.surrogates._kernels import Jets, Kernel, matern52
 
 LOG_STD = math.sqrt(0.75)
@@ -57,7 +58,8 @@ def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) ->
 
     Args:
         kernel: the kernel inside; Matern-5/2 by default.
-        fixed_dims: columns that are not warped; categorical ones must be among them.
+        fixed_dims: columns that are not warped. An algorithm adds the categorical ones of its space; outside of one
+            they must be among them.
 
     Returns:
         A `Kernel`, for `gp(warped(matern52()))`.
@@ -111,4 +113,9 @@ def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) ->
             return base.apply(params.kernel, draws, warp(params, X))
 
         features = Features(base.draw, apply)
-    return Kernel(init, matrix, diagonal, log_prior, bounds, None, features, derivatives)
+
+    def bind(inputs):
+        fixed = tuple(sorted({*fixed_dims, *inputs.categorical_dims}))
+        return warped(bound(inner, inputs, "kernel"), fixed_dims=fixed)
+
+    return Kernel(init, matrix, diagonal, log_prior, bounds, None, features, derivatives, bind)

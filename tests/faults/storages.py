@@ -1,5 +1,7 @@
 """Storages and a tiny study that tests of faults share."""
 
+import jax.numpy as jnp
+
 import bojax
 
 SPACE = bojax.Space(
@@ -24,6 +26,19 @@ def url_of(kind, folder, name="study"):
 
 def random_search(space, q):
     return bojax.random_search(space, q=q)
+
+
+def learns_from_all(space, q):
+    """Random search that keeps costs and gradients, as algorithms do that learn from them."""
+    algorithm = random_search(space, q)
+
+    def init(key):
+        state = algorithm.init(key)
+        X, y = state.observations.X, state.observations.y
+        kept = state.observations._replace(cost=jnp.full_like(y, jnp.nan), grad=jnp.full_like(X, jnp.nan))
+        return state._replace(observations=kept)
+
+    return algorithm._replace(init=init)
 
 
 def make(storage=None, **kwargs):

@@ -15,7 +15,7 @@ import pytest
 import bojax
 from bojax._errors import BojaxWarning
 from bojax._plain import plain_json
-from tests.faults.storages import KINDS, PARAMS, SPACE, asked, make, url_of
+from tests.faults.storages import KINDS, PARAMS, SPACE, asked, learns_from_all, make, url_of
 
 
 class Level(enum.IntEnum):
@@ -152,7 +152,7 @@ def test_an_attribute_that_the_database_refuses_never_loses_the_value(monkeypatc
 
     monkeypatch.setattr(type(storage), "set_trial_user_attr", refusing)
     with pytest.warns(BojaxWarning, match="'long' of trial 0 is left out, .* Data too long"):
-        told = study.tell(asked(study), 1.5, user_attrs={"long": "a", "short": "b"}, cost=2.0)
+        told = study.tell(asked(study), 1.5, user_attrs={"long": "a", "short": "b"}, noise_var=2.0)
     assert (told.value, told.user_attrs["short"], "long" in told.user_attrs) == (1.5, "b", False)
 
 
@@ -175,7 +175,7 @@ NO_NUMBERS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_are_accepted_and_refused_alike_by_value_noise_var_cost_and_grad(kind, tmp_path):
-    study = make(url_of(kind, tmp_path))
+    study = make(url_of(kind, tmp_path), algorithm=learns_from_all)
     for number in NUMBERS.values():
         told = study.tell(asked(study), number, noise_var=number, cost=number, grad={np.str_("x"): number})
         assert same(told.value, 0.5)
@@ -210,11 +210,18 @@ def test_enqueued_parameters_of_numpy_and_jax_become_plain_values(kind, tmp_path
     expected = {"x": 0.0625, "n": 2, "act": "relu", "on": True, "quality": 4}
     assert all(same(trial.params, expected) for trial in study.ask(3))
     assert all(same(trial.params, expected) for trial in study.trials)
+    study.add(odd[0], jnp.bfloat16(0.5), user_attrs={"a": np.ones(1)})
+    study.enqueue(odd[1], user_attrs={"a": np.ones(1)})
+    held = study.ask()[0]
+    assert same(study.ask(fixed=odd[0])[0].params, expected) and same(held.params, expected)
+    assert same([trial.user_attrs.get("a") for trial in study.trials], [None] * 3 + [[1.0], [1.0], None])
+    with pytest.raises(TypeError, match="must fit into JSON"):
+        study.enqueue(PARAMS, user_attrs={"a": object()})
     wrong = [{"x": jnp.ones(1)}, {"n": np.float64(2.5)}, {"on": 1}, {"quality": np.int64(3)}, {"x": "0.05"}]
     for change in wrong:
         with pytest.raises((TypeError, ValueError), match=f"`{next(iter(change))}` must be"):
             study.enqueue(PARAMS | change)
-    assert len(study.trials) == 3
+    assert len(study.trials) == 6
 
 
 def test_a_bound_that_was_rounded_to_float32_is_still_the_bound():
@@ -291,7 +298,9 @@ def test_counts_and_seeds_may_come_from_numpy_and_jax():
     study.enqueue(PARAMS)
     study.optimize(lambda params: 1.0, num_trials=jnp.int32(1), batch_size=np.int8(1), progress=False)
     assert len(study.trials) == 3
-    assert study.tell(jnp.int32(0), 1.0).number == 0
+    assert study.tell(jnp.int32(0), 1.0).number == 0 and study.correct(np.int16(0), 2.0).value == 2.0
+    study.enqueue(PARAMS)
+    study.optimize(lambda params: 1.0, num_trials=1, timeout=decimal.Decimal(60), progress=np.bool_(False))
     with pytest.raises(TypeError, match="`seed` must be an integer"):
         make(seed=jnp.float32(7))
 

@@ -212,16 +212,17 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in list(ALGORITHMS)[
 def test_the_free_parameters_are_chosen_given_the_held_ones(name):
     """(y - x)^2, smallest at y = x: with x held, the best of four y must be near. As if x were free, none is."""
     study = Study({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}, seed=0, algorithm=ALGORITHMS[name])
+    cost = 1.0 if name == "cost aware" else None
     rng = np.random.default_rng(0)
     for x, y in rng.random((12, 2)):
-        study.add({"x": x, "y": y}, (y - x) ** 2, cost=1.0)
+        study.add({"x": x, "y": y}, (y - x) ** 2, cost=cost)
     found = []
     for x in (0.9, 0.1, 0.6):
         distances = []
         for _ in range(4):
             trial = study.ask(fixed={"x": x})[0]
             assert trial.params["x"] == x
-            study.tell(trial, (trial.params["y"] - x) ** 2, cost=1.0)
+            study.tell(trial, (trial.params["y"] - x) ** 2, cost=cost)
             distances.append(abs(trial.params["y"] - x))
         found.append(min(distances))
     if name not in ("random search", "turbo"):  # of which one knows no y that is better, and one keeps to its region
@@ -267,3 +268,18 @@ def test_a_whole_point_may_be_repeated():
     study.enqueue(point)
     study.optuna.optimize(lambda trial: trial.suggest_int("a", 1, 3) * len(trial.suggest_categorical("b", "uv")), 1)
     assert study.trials[-1].params == point and study.trials[-1].value == 1.0
+
+
+def test_a_noisy_bandit_goes_on_when_all_its_points_are_known():
+    """An algorithm that repeats points is not stopped by a finite space, with held values or without."""
+
+    def restless(space, q):
+        return follower(space, q)._replace(repeats=True)
+
+    study = make(GRID, algorithm=restless)
+    for a in (1, 2, 3):
+        for b in ("u", "v"):
+            study.add({"a": a, "b": b}, 1.0)
+    assert len(study.ask(2)) == 2 and [trial.params["a"] for trial in study.ask(2, fixed={"a": 2})] == [2, 2]
+    study.optimize(lambda params: 0.0, 10, progress=False)
+    assert sum(trial.state == "complete" for trial in study.trials) == 16

@@ -228,12 +228,12 @@ def test_who_was_given_up_while_asking_chooses_anew(monkeypatch):
     slow.enqueue({"x": 3, "y": 4})
     prepare, calls = _asking._prepare, []
 
-    def interrupted(study, created, program_q):
-        trials = prepare(study, created, program_q)
+    def interrupted(study, created, *args):
+        prepared = prepare(study, created, *args)
         if not calls:
             _lost.give_up(other, created)
-        calls.append(len(trials))
-        return trials
+        calls.append(len(created))
+        return prepared
 
     monkeypatch.setattr(_asking, "_prepare", interrupted)
     trials = slow.ask(2)

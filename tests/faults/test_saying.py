@@ -29,6 +29,18 @@ def random_search(space, q):
     return bojax.random_search(space, q=q)
 
 
+def attentive(space, q):
+    """Random search that keeps costs and gradients, so that they may be told."""
+    inner = bojax.random_search(space, q=q)
+
+    def init(key):
+        state = inner.init(key)
+        X, y = state.observations.X, state.observations.y
+        return state._replace(observations=state.observations._replace(cost=0.0 * y, grad=jnp.nan * X))
+
+    return inner._replace(init=init)
+
+
 def noisy_bayesopt(space, q):
     return bojax.bayesopt(space, q=q, noisy=True)
 
@@ -62,7 +74,7 @@ def told(study):
 @pytest.mark.parametrize("kind", STORAGES)
 def test_known_results_are_added_without_asking(kind, tmp_path):
     storage = storage_of(kind, tmp_path)
-    study = make(storage)
+    study = make(storage, algorithm=attentive)
     study.ask()
     params = {"n": np.int64(4), "x": jnp.float32(0.5), "act": np.str_("tanh")}
     outcome = {"noise_var": 0.25, "cost": 3.0, "grad": {"x": 2.0}, "user_attrs": {"source": "paper"}}
@@ -98,6 +110,7 @@ def test_wrong_results_are_refused_and_nothing_is_recorded():
         ({"value": 1.0, "state": "fail"}, ValueError),
         ({"value": 1.0, "noise_var": -1.0}, ValueError),
         ({"value": 1.0, "cost": 0.0}, ValueError),
+        ({"value": 1.0, "cost": 1.0}, ValueError),  # random search learns nothing from it
         ({"value": 1.0, "grad": {"act": 1.0}}, ValueError),
         ({"value": 1.0, "user_attrs": {"a": object()}}, TypeError),
         ({"value": 1.0, "state": "running"}, ValueError),
@@ -152,7 +165,7 @@ def test_true_and_one_are_different_choices():
 @pytest.mark.parametrize("kind", STORAGES)
 def test_a_told_value_is_corrected(kind, tmp_path):
     storage = storage_of(kind, tmp_path)
-    study = make(storage)
+    study = make(storage, algorithm=attentive)
     asked = study.ask(3)
     for trial, value in zip(asked, (3.0, -100.0, 1.0), strict=True):
         study.tell(trial, value, noise_var=0.5, grad={"x": 1.0}, user_attrs={"run": trial.number})
@@ -338,11 +351,11 @@ def test_workers_that_change_the_space_together_agree(tmp_path):
 
 
 def test_a_study_in_memory_is_carried_with_its_algorithm_and_other_attributes():
-    study = filled()
+    study = filled(algorithm=attentive)
     study.optuna.set_user_attr("owner", "me")
     study.tell(study.ask()[0], 9.0, noise_var=0.5, cost=2.0, grad={"x": 1.0})
     new = study.carry(OLD | {"act": Categorical(["relu", "tanh", "gelu"])})
-    assert new.optuna.user_attrs["owner"] == "me" and new._algorithm is random_search
+    assert new.optuna.user_attrs["owner"] == "me" and new._algorithm is attentive
     pairs = zip(storage_module.trials_of(study.optuna), storage_module.trials_of(new.optuna), strict=True)
     for before, after in pairs:
         assert (before.params, before.values) == (after.params, after.values)

@@ -8,6 +8,7 @@ import pytest
 import bojax
 from bojax import acquisition, data, objectives, surrogates
 from bojax.data import empty_pending, resize
+from bojax.study._tune import _noise_variances
 from tests.helpers import observe, smooth
 
 BRANIN = objectives.branin()
@@ -67,6 +68,22 @@ def test_told_noise_takes_the_place_of_learned_noise(x64, model):
     params = surrogate.init(2, jnp.float64)
     spread = [np.ptp(surrogate.posterior(params, seen).mean(X)) for seen in (observations, told)]
     assert spread[1] < 0.7 * spread[0]
+
+
+def test_runs_that_agree_by_chance_are_not_exact():
+    """Two of three trials have runs that differ; the third one's are equal."""
+    space = bojax.Space(x=bojax.Float(0.0, 1.0))
+    study = bojax.Study(space, seed=0, algorithm=random_search)
+    values = np.array([[1.0, 3.0], [0.0, 4.0], [2.0, 2.0]])
+    told = np.array(_noise_variances(study, values))
+    assert (told > 0.1).all() and told[2] == told.min() and told[1] == told.max()
+    assert _noise_variances(study, values[:, :1]) == [None] * 3
+    many = np.random.default_rng(0).normal(size=(3, 500))
+    assert np.allclose(_noise_variances(study, many), many.var(axis=1, ddof=1) / 500, rtol=0.01)
+
+
+def random_search(space, q):
+    return bojax.random_search(space, q=q)
 
 
 def test_rows_without_told_noise_have_none():

@@ -12,6 +12,12 @@ def floats(draw) -> Float:
     if draw(st.booleans()):
         low = 10.0 ** draw(st.floats(-8, 3))
         return Float(low, low * 10.0 ** draw(st.floats(0.1, 6)), log=True)
+    if draw(st.booleans()):
+        digits, count = draw(st.integers(-2, 4)), draw(st.integers(1, 300))
+        step, low = draw(st.integers(1, 99)), draw(st.integers(-999, 999))
+        log = low > 0 and draw(st.booleans())
+        low, high, step = (float(f"{number}e{-digits}") for number in (low, low + step * count, step))
+        return Float(low, high, step=step, log=log)
     low = draw(st.floats(-1e3, 1e3))
     # The cube holds a value to an ulp of the bounds: a range much narrower than they are large loses digits.
     return Float(low, low + (1 + abs(low)) * draw(st.floats(0.05, 100)))
@@ -22,7 +28,8 @@ def ints(draw, largest: int = 2**31 - 1) -> Int:
     if draw(st.booleans()):
         low = draw(st.integers(1, min(largest, 2**31 - 1) - 1))
         low = draw(st.sampled_from([1, min(low, 16), low]))
-        return Int(low, draw(st.integers(low + 1, largest)), log=True)
+        step = draw(st.sampled_from([1, 1, min(16, largest - low)]))
+        return Int(low, low + step * draw(st.integers(1, (largest - low) // step)), log=True, step=step)
     step = draw(st.integers(1, 50))
     count = draw(st.integers(1, min(largest, 10**7)))
     low = draw(st.integers(-(10**6), 10**6))
@@ -50,7 +57,7 @@ def spaces(largest: int = 2**31 - 1, num_dims: int | None = None) -> st.SearchSt
 
 @st.composite
 def native_values(draw, parameter: Parameter):
-    if isinstance(parameter, Float):
+    if isinstance(parameter, Float) and not parameter.num_values:
         t = draw(st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1)))
         if t in (0.0, 1.0):
             return parameter.high if t else parameter.low

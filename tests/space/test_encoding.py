@@ -53,14 +53,14 @@ def cube(space, seed, n, dtype):
 
 
 def is_float(space):
-    return np.array([isinstance(parameter, Float) for parameter in space.parameters])
+    return np.array([not parameter.num_values for parameter in space.parameters])
 
 
 def check_params(space, got, expected):
     assert list(got) == list(space.names)
     for name, parameter in space.items():
         assert type(got[name]) is type(expected[name])
-        if isinstance(parameter, Float):
+        if not parameter.num_values:
             assert parameter.low <= got[name] <= parameter.high
             scale = abs(expected[name]) if parameter.log else parameter.high - parameter.low
             assert abs(got[name] - expected[name]) <= 1e-12 * scale + 4e-16 * abs(expected[name])
@@ -123,7 +123,7 @@ def test_encode_inverts_decode(dtype, data, seed):
         np.testing.assert_array_equal(np.asarray(space.positions(back)), np.asarray(space.positions(X)))
         np.testing.assert_array_equal(np.asarray(back)[:, fixed], np.asarray(X)[:, fixed])
         for i, (name, parameter) in enumerate(space.items()):
-            if not isinstance(parameter, Float):
+            if parameter.num_values:
                 np.testing.assert_array_equal(np.asarray(again[name]), np.asarray(params[name]))
                 continue
             scale = max(abs(parameter.low), abs(parameter.high))

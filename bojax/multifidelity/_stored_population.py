@@ -1,0 +1,216 @@
+"""A population whose evaluations are stored: what was evaluated before is not trained again.
+
+Members train only when an evaluation is asked for that is not stored. They start from their checkpoint, or else from
+their first step: a member's training depends on its key and its hyperparameters alone. On CPU every member trains in a
+program of its own, so it comes out bit for bit the same whoever trains beside it; on an accelerator, where members
+share programs, it does so from checkpoints, and up to rounding without them.
+"""
+
+import pathlib
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bojax._types import Array, Shaped
+from bojax.multifidelity import _checkpoint
+from bojax.multifidelity._population import Members, Population
+from bojax.multifidelity._store import RunStore
+from bojax.multifidelity._trainable import Trainable
+
+
+class Kept(NamedTuple):
+    """Where a run is kept.
+
+    Attributes:
+        store: its evaluations; None where nothing is kept.
+        max_steps: steps of a full run.
+        checkpoint: a folder for training states, or None.
+    """
+
+    store: RunStore | None
+    max_steps: int
+    checkpoint: Any
+
+    def population(
+        self,
+        objective: Trainable,
+        keys: Any,
+        hparams: Mapping[str, Any],
+        *,
+        num_workers: int | None = None,
+        offset: int = 0,
+    ) -> "Population | StoredPopulation":
+        """A `Population`, or with a store one that remembers; arguments as for these."""
+        if self.store is None:
+            return Population(objective, keys, hparams, num_workers=num_workers)
+        files = {"max_steps": self.max_steps, "checkpoint": self.checkpoint}
+        return StoredPopulation(objective, keys, hparams, self.store, offset, num_workers=num_workers, **files)
+
+    def close(self) -> None:
+        """Ends all trials, when the run is over."""
+        if self.store is not None:
+            self.store.close(self.max_steps)
+
+
+def kept_in(
+    storage: Any, name: str | None, checkpoint: Any, objective: Trainable, method: str, settings: Mapping[str, Any]
+) -> Kept:
+    """Where a run is kept, by the arguments of `successive_halving`; `settings` hold `max_steps`.
+
+    Raises:
+        ValueError: `name` or `checkpoint` is given without `storage`.
+    """
+    max_steps = int(settings["max_steps"])
+    if storage is not None:
+        return Kept(RunStore(storage, name, objective, method, settings), max_steps, checkpoint)
+    for argument, value in (("name", name), ("checkpoint", checkpoint)):
+        if value is not None:
+            raise ValueError(f"`{argument}` must come with a `storage`, got {value!r} without. Nothing would be kept.")
+    return Kept(None, max_steps, None)
+
+
+class StoredPopulation:
+    """Training runs like a `Population`'s, whose evaluations may be stored.
+
+    Args:
+        objective: what is trained.
+        keys: [n] keys, one a member.
+        hparams: arrays [n].
+        store: where evaluations are looked up; `Recorder` writes them.
+        offset: number of the first member in the store.
+        num_workers: chunks that run at once.
+        max_steps: steps of a full run.
+        checkpoint: a folder for the states of members that may go on, or None.
+
+    Attributes:
+        steps: steps of each member, trained or stored.
+    """
+
+    def __init__(
+        self,
+        objective: Trainable,
+        keys: Shaped[Array, "..."],
+        hparams: Mapping[str, Any],
+        store: RunStore,
+        offset: int,
+        *,
+        num_workers: int | None,
+        max_steps: int,
+        checkpoint: Any,
+    ) -> None:
+        self.objective = objective
+        self.steps: list[int] = []
+        self._store, self._offset, self._max_steps = store, offset, max_steps
+        self._folder = None if checkpoint is None else pathlib.Path(checkpoint)
+        self._num_workers = num_workers
+        self._keys: list[Any] = []
+        self._hparams: list[dict[str, Any]] = []
+        self._alive: set[int] = set()
+        self._runs: Population | None = None  # of the members that had to be trained
+        self._inner: dict[int, int] = {}  # member -> its number there
+        self._structures: set[Any] = set()
+        self.add(keys, hparams)
+
+    @property
+    def members(self) -> np.ndarray:
+        """Numbers of the members, ascending, but for those that were dropped."""
+        return np.array(sorted(self._alive), int)
+
+    @property
+    def programs(self) -> set[Any]:
+        """Programs the whole run needs, trained now or before."""
+        if jax.default_backend() == "cpu":
+            return {(name, structure, 1) for structure in self._structures for name in ("init", "advance", "evaluate")}
+        return set() if self._runs is None else self._runs.programs
+
+    @property
+    def num_compilations(self) -> int:
+        """How many these are."""
+        return len(self.programs)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all members together, stored ones included."""
+        return sum(self.steps)
+
+    def add(self, keys: Shaped[Array, "..."], hparams: Mapping[str, Any]) -> np.ndarray:
+        """New members; gives their numbers."""
+        numbers = np.arange(keys.shape[0]) + len(self.steps)
+        for i, number in enumerate(numbers.tolist()):
+            self._keys.append(keys[i])
+            self._hparams.append({name: np.asarray(column)[i] for name, column in hparams.items()})
+            self._structures.add(self.objective.structure(self._hparams[number]))
+        self.steps += [0] * len(numbers)
+        self._alive |= set(numbers.tolist())
+        return numbers
+
+    def advance(self, num_steps: int, members: Members | None = None) -> None:
+        """So many further steps of members, all by default, which are taken when they are needed."""
+        for number in (self.members if members is None else np.unique(np.asarray(members, int))).tolist():
+            self.steps[number] += num_steps
+
+    def evaluate(self, members: Members | None = None) -> dict[str, np.ndarray]:
+        """The metrics of members, all by default."""
+        wanted = (self.members if members is None else np.asarray(members, int)).tolist()
+        rows: dict[int, Any] = {
+            number: self._store.metrics(self._offset + number, self.steps[number]) for number in wanted
+        }
+        missing = sorted(number for number, row in rows.items() if row is None)
+        if missing:
+            runs = self._trained(missing)
+            metrics = runs.evaluate([self._inner[number] for number in missing])
+            for i, number in enumerate(missing):
+                rows[number] = {name: float(column[i]) for name, column in metrics.items()}
+                if self._folder is not None and self.steps[number] < self._max_steps:
+                    _checkpoint.save(self._path(number), runs.state_of(self._inner[number]), self.steps[number])
+        picked = [rows[number] for number in wanted]
+        return {name: np.array([row[name] for row in picked]) for name in (picked[0] if picked else ())}
+
+    def keep(self, members: Members) -> None:
+        """Drop all members but these, and end the trials of the others."""
+        kept = set(np.asarray(members, int).tolist())
+        dropped = sorted(self._alive - kept)
+        self._alive &= kept
+        if self._runs is not None:
+            self._runs.keep([self._inner[number] for number in sorted(kept) if number in self._inner])
+        self._inner = {number: inner for number, inner in self._inner.items() if number in kept}
+        self._store.finish([self._offset + number for number in dropped], self._max_steps)
+        if self._folder is not None:
+            for number in dropped:
+                self._path(number).unlink(missing_ok=True)
+
+    def _trained(self, members: list[int]) -> Population:
+        """The population in which these members have all their steps behind them."""
+        self._start([number for number in members if number not in self._inner])
+        assert self._runs is not None, "members were started"
+        left = {number: self.steps[number] - self._runs.steps[self._inner[number]] for number in members}
+        for num_steps in sorted(set(left.values()) - {0}):
+            self._runs.advance(num_steps, [self._inner[number] for number in members if left[number] == num_steps])
+        return self._runs
+
+    def _start(self, members: list[int]) -> None:
+        """Members enter the population, from their checkpoints or before their first step."""
+        if not members:
+            return
+        keys = jax.numpy.stack([self._keys[number] for number in members])
+        hparams = {name: np.array([self._hparams[number][name] for number in members]) for name in self._hparams[0]}
+        if self._runs is None:
+            chunk = 1 if jax.default_backend() == "cpu" else None
+            self._runs = Population(self.objective, keys, hparams, num_workers=self._num_workers, chunk=chunk)
+            numbers = np.arange(len(members))
+        else:
+            numbers = self._runs.add(keys, hparams)
+        self._inner |= dict(zip(members, numbers.tolist(), strict=True))
+        if self._folder is None:
+            return
+        for number in members:
+            loaded = _checkpoint.load(self._path(number), self._runs.state_of(self._inner[number]))
+            if loaded is not None and loaded[1] <= self.steps[number]:
+                self._runs.restore(self._inner[number], *loaded)
+
+    def _path(self, number: int) -> pathlib.Path:
+        assert self._folder is not None, "there is a folder"
+        return self._folder / f"{urllib.parse.quote(self._store.name, safe='')}-{self._offset + number}.npz"
