@@ -20,7 +20,15 @@ FLOATS = Space(x=Float(0.0, 1.0), rate=Float(1e-3, 1.0, log=True))
 
 
 def at_random(space, q):
-    return bojax.random_search(space, q=q)
+    """Random search that keeps gradients, as algorithms that learn from them do."""
+    plain = bojax.random_search(space, q=q)
+
+    def init(key):
+        state = plain.init(key)
+        kept = bojax.data.empty(space.num_dims, state.observations.capacity, gradients=True)
+        return state._replace(observations=kept)
+
+    return plain._replace(init=init)
 
 
 def tune(objective, *args, **kwargs):
