@@ -69,8 +69,8 @@ def test_beliefs_do_not_depend_on_the_order_of_categories(name):
     params = surrogate.init(3, jnp.float32)
     one, other = (surrogate.posterior(params, told) for told in (seen, relabelled(seen)))
     expected = one.mean_var(seen.X[:12])
-    for got, expected in zip(other.mean_var(relabelled(seen).X[:12]), expected, strict=True):
-        np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=1e-3, atol=1e-3)
+    for got, wanted in zip(other.mean_var(relabelled(seen).X[:12]), expected, strict=True):
+        np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), rtol=1e-3, atol=1e-3)
 
 
 def test_a_deep_ensemble_sees_categories_one_hot():
