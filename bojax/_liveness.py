@@ -21,7 +21,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 def live_leaves(fn: Callable[[Any], Any], tree: Any) -> list[bool]:
     """For each leaf of `tree` (arrays or their shapes), whether any output of `fn(tree)` can depend on it."""
     program = jax.make_jaxpr(fn)(tree).jaxpr
-    return _live_inputs(program, [True] * len(program.outvars))
+    return live_inputs(program, [True] * len(program.outvars))
 
 
 def sloped_leaves(fn: Callable[[Any], Any], tree: Any) -> list[bool]:
@@ -34,7 +34,7 @@ def sloped_leaves(fn: Callable[[Any], Any], tree: Any) -> list[bool]:
         program = jax.make_jaxpr(lambda tangents: jax.jvp(fn, (tree,), (tangents,))[1])(zeros).jaxpr
     except TypeError:  # a `custom_vjp` inside has no forward derivative
         return _sloped_in_reverse(fn, tree)
-    return _live_inputs(program, [True] * len(program.outvars))
+    return live_inputs(program, [True] * len(program.outvars))
 
 
 def _sloped_in_reverse(fn: Callable[[Any], Any], tree: Any) -> list[bool]:
@@ -42,7 +42,7 @@ def _sloped_in_reverse(fn: Callable[[Any], Any], tree: Any) -> list[bool]:
     cotangents = jax.tree.map(lambda out: jnp.zeros(out.shape, out.dtype), jax.eval_shape(fn, tree))
     program = jax.make_jaxpr(lambda cotangents: jax.vjp(fn, tree)[1](cotangents)[0])(cotangents).jaxpr
     count = len(program.outvars)
-    return [any(_live_inputs(program, [i == j for j in range(count)])) for i in range(count)]
+    return [any(live_inputs(program, [i == j for j in range(count)])) for i in range(count)]
 
 
 class Reach(enum.IntEnum):
@@ -62,7 +62,8 @@ def reaches(fn: Callable[[Any], Any], tree: Any) -> list[Reach]:
     return [Reach.SLOPE if sloped else Reach.VALUE if live else Reach.NOT for live, sloped in pairs]
 
 
-def _live_inputs(program: Any, live_outputs: Sequence[bool]) -> list[bool]:
+def live_inputs(program: Any, live_outputs: Sequence[bool]) -> list[bool]:
+    """For each input of a program (a jaxpr), whether any of the live outputs can depend on it."""
     live = {v for v, used in zip(program.outvars, live_outputs, strict=True) if used and not isinstance(v, Literal)}
     for eqn in reversed(program.eqns):
         outputs = [v in live for v in eqn.outvars]
@@ -80,13 +81,13 @@ def _read_by(eqn: Any, outputs: list[bool]) -> list[bool]:
     if name == "while":
         return _read_by_while(eqn, outputs)
     if name == "cond":
-        reads = [_live_inputs(branch.jaxpr, outputs) for branch in eqn.params["branches"]]
+        reads = [live_inputs(branch.jaxpr, outputs) for branch in eqn.params["branches"]]
         return [True, *(any(column) for column in zip(*reads, strict=True))]
     inner = [eqn.params[field] for field in ("jaxpr", "call_jaxpr") if field in eqn.params]
     if len(inner) == 1:
         program = inner[0].jaxpr if isinstance(inner[0], ClosedJaxpr) else inner[0]
         if len(program.invars) == len(eqn.invars) and len(program.outvars) == len(outputs):
-            return _live_inputs(program, outputs)
+            return live_inputs(program, outputs)
     return [True] * len(eqn.invars)
 
 
@@ -94,7 +95,7 @@ def _read_by_scan(eqn: Any, outputs: list[bool]) -> list[bool]:
     num_consts, num_carry = eqn.params["num_consts"], eqn.params["num_carry"]
     carry, rest = outputs[:num_carry], outputs[num_carry:]
     while True:
-        read = _live_inputs(eqn.params["jaxpr"].jaxpr, carry + rest)
+        read = live_inputs(eqn.params["jaxpr"].jaxpr, carry + rest)
         wider = [a or b for a, b in zip(carry, read[num_consts : num_consts + num_carry], strict=True)]
         if wider == carry:
             return read[:num_consts] + carry + read[num_consts + num_carry :]
@@ -103,10 +104,10 @@ def _read_by_scan(eqn: Any, outputs: list[bool]) -> list[bool]:
 
 def _read_by_while(eqn: Any, outputs: list[bool]) -> list[bool]:
     num_cond, num_body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-    condition = _live_inputs(eqn.params["cond_jaxpr"].jaxpr, [True])
+    condition = live_inputs(eqn.params["cond_jaxpr"].jaxpr, [True])
     carry = [a or b for a, b in zip(outputs, condition[num_cond:], strict=True)]
     while True:
-        read = _live_inputs(eqn.params["body_jaxpr"].jaxpr, carry)
+        read = live_inputs(eqn.params["body_jaxpr"].jaxpr, carry)
         wider = [a or b for a, b in zip(carry, read[num_body:], strict=True)]
         if wider == carry:
             return condition[:num_cond] + read[:num_body] + carry

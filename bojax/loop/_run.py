@@ -182,7 +182,9 @@ def _evaluator(space, f, q, dtype, user) -> Callable[[Float[Array, "q d"]], Floa
         with as_user(user):
             return jax.eval_shape(function, params)
 
-    check_choices(space, f, jax.eval_shape(decode, jax.ShapeDtypeStruct((space.num_dims,), dtype)))
+    point = jax.eval_shape(decode, jax.ShapeDtypeStruct((space.num_dims,), dtype))
+    with as_user(user):
+        check_choices(space, f, point)
     function = f
     if not _gives(shape_of, f, q, (q,)):
         if not _gives(shape_of, f, 0, ()):

@@ -16,11 +16,6 @@ from bojax.space import Categorical, Ordinal, Space, to_space
 from bojax.space._choices import check_choices, check_choices_on_host
 
 
-def warn_of_unread(space: Space, fn: Callable[[dict[str, Any]], Any], hparams: Mapping[str, Any]) -> None:
-    """Warns of hyperparameters, by name, on which `fn(hparams)` cannot depend; arrays or their shapes are given."""
-    _warn(space, _unread(fn, hparams))
-
-
 def check_reads(objective: Trainable, hparams: Mapping[str, Any], tuned: Collection[str] | None = None) -> None:
     """Looks at a training run before it starts: comparisons of choices, and hyperparameters that it does not read.
 
@@ -41,7 +36,7 @@ def check_reads(objective: Trainable, hparams: Mapping[str, Any], tuned: Collect
     kinds = tuple((name, jnp.result_type(column)) for name, column in hparams.items())
     unread = _looked_at(program, space, objective.metric, kinds)
     if not row.read:
-        _warn(space, [name for name in unread if tuned is None or name in tuned])
+        warn_of_unread(space, [name for name in unread if tuned is None or name in tuned])
 
 
 @functools.lru_cache(maxsize=64)
@@ -65,7 +60,8 @@ def _unread(fn: Callable[[dict[str, Any]], Any], hparams: Mapping[str, Any]) -> 
     return [name for name, is_live in zip(names, live_leaves(fn, dict(hparams)), strict=True) if not is_live]
 
 
-def _warn(space: Space, unread: list[str]) -> None:
+def warn_of_unread(space: Space, unread: list[str]) -> None:
+    """Warns of hyperparameters, by name, on which the tuned metric cannot depend."""
     if not unread:
         return
     choices = [name for name in unread if isinstance(space[name], Categorical | Ordinal)]

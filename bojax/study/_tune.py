@@ -13,6 +13,7 @@ import numpy as np
 import optuna
 
 from bojax._errors import BojaxWarning
+from bojax._liveness import live_inputs
 from bojax.loop._algorithm import unread_column
 from bojax.multifidelity import Population
 from bojax.multifidelity._reads import warn_of_unread
@@ -249,9 +250,13 @@ def _at_once(function, programs, space, metric):
     def train_batch(keys, hparams):
         if not programs:
             check_choices(space, functools.partial(train, keys[0]), _scalars(hparams))
+            traced = compiled.trace(keys, hparams)  # which the call below does not trace again
+            metrics, grads = traced.out_info
+            outputs = jax.tree.leaves(({name: name == metric for name in metrics}, dict.fromkeys(grads, False)))
+            live = live_inputs(traced.jaxpr.jaxpr, outputs)[-len(hparams) :]
+            if metric in metrics:
+                warn_of_unread(space, [name for name, used in zip(sorted(hparams), live, strict=True) if not used])
         trained = jax.device_get(compiled(keys, hparams))
-        if not programs and metric in trained[0]:
-            warn_of_unread(space, lambda h: train(keys[0], h)[0][metric], _scalars(hparams))
         programs.add(("train", keys.shape[0]))
         return trained
 

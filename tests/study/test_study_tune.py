@@ -304,7 +304,8 @@ def test_the_last_batch_is_filled_up_so_that_one_program_is_compiled(num_seeds):
         return square(key, hparams)
 
     result = tune(train, SPACE, num_trials=7, batch_size=3, num_seeds=num_seeds)
-    assert len(traces) == result.num_compilations == 1 and len(result.trials) == 7
+    # One more trace looks for comparisons of choices.
+    assert len(traces) == 2 and result.num_compilations == 1 and len(result.trials) == 7
     np.testing.assert_allclose(values_of(result), [square_of(p) for p in params_of(result)], rtol=1e-5)
 
 
@@ -352,7 +353,7 @@ def test_a_finite_space_that_is_used_up_ends_it_early(objective):
     space = Space(x=Int(0, 1), kind=Categorical(["a", "b", "c"]))
     with pytest.warns(BojaxWarning, match="stops early: all 6 points") as caught:
         result = tune(objective, space, num_trials=20, batch_size=4)
-    assert len([w for w in caught if w.category is BojaxWarning]) == 1
+    assert len([w for w in caught if "stops early" in str(w.message)]) == 1
     assert len(result.trials) == len({tuple(params.values()) for params in params_of(result)}) == 6
     assert {trial.state for trial in result.trials} == {"complete"}
 
