@@ -62,7 +62,17 @@ def relabelled(seen):
     return seen._replace(X=seen.X.at[:, 1].set(jnp.asarray((order[position] + 0.5) / 6, seen.X.dtype)))
 
 
-@pytest.mark.parametrize("name", [name for name in BINDABLE if name != "deep_ensemble"])
+SLOW = ("rbf", "map_ensemble", "fully_bayesian_gp", "saas", "gpjax mean", "transformed")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in BINDABLE
+        if name != "deep_ensemble"
+    ],
+)
 def test_beliefs_do_not_depend_on_the_order_of_categories(name):
     seen = observations()
     surrogate = bound(BINDABLE[name](), INPUTS, "surrogate")
