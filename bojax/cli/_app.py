@@ -185,6 +185,10 @@ def tune(
         url = to_url(storage)
         training = training_of_target(found, gradients)
         learns = training is not None and training.gradients and algorithm == ALGORITHMS[0]
+        if training is not None and training.gradients and not learns:
+            if gradients:
+                raise typer.BadParameter(f"{algorithm} does not learn from them.", param_hint="--gradients")
+            training = training_of_target(found, False)
         opened = open_study(found, url, study, direction, seed, algorithm, learns)
         num_compilations, problem = 0, None
         try:

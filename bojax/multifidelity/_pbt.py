@@ -2,10 +2,11 @@
 
 Members train side by side; every so often the worst take over parameters and hyperparameters of members among the best
 (exploit) and change the hyperparameters a little (explore). So hyperparameters follow a schedule over a single run. All
-of it is one `lax.scan`.
+of it is one `lax.scan`, or, where it is kept in a storage, one program a round.
 """
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,10 @@ import numpy as np
 from bojax._alike import Alike, alike
 from bojax._runtime import as_key
 from bojax._types import Key
+from bojax.multifidelity import _checkpoint
 from bojax.multifidelity._reads import check_reads
+from bojax.multifidelity._store import RunStore
+from bojax.multifidelity._stored_population import Kept, kept_in
 from bojax.multifidelity._trainable import Program, Trainable
 from bojax.space import Float, Space, to_space
 
@@ -68,6 +72,9 @@ def pbt(
     step: float = 0.1,
     resample: float = 0.1,
     seed: int = 0,
+    storage: Any = None,
+    name: str | None = None,
+    checkpoint: str | os.PathLike | None = None,
 ) -> PBTResult:
     """Population-based training.
 
@@ -84,6 +91,11 @@ def pbt(
             where it is logarithmic).
         resample: probability that it is drawn anew instead.
         seed: seed of everything.
+        storage: where every member of every round is kept as a trial: an Optuna storage or its URL. The same call goes
+            on where it was ended, and gives what a run that was never ended gives.
+        name: of the run in its storage, "bojax" by default.
+        checkpoint: a folder for the training states of the population after the last round (one npz file, nothing
+            pickled). A member's state comes from several others, so without it the rounds before are trained again.
 
     Returns:
         The trace and the best member.
@@ -91,6 +103,7 @@ def pbt(
     Raises:
         ValueError: for a number outside its range.
         KeyError: for a name the space does not have.
+        StudyError: the storage holds another run of that name.
     """
     space = to_space(objective.space)
     floats = [name for name in space if isinstance(space[name], Float) and name not in (fixed or {})]
@@ -113,7 +126,14 @@ def pbt(
         "num_replaced": max(1, int(share * population)),
     }
     arrays = (jax.random.key(seed), jnp.asarray(middle, jnp.float32), jnp.asarray(tuned))
-    trace = _compiled_run(alike(program), **static)(*arrays, interval=interval, step=step, resample=resample)
+    numbers = {"interval": interval, "step": step, "resample": resample}
+    settings = {"population": population, "num_rounds": num_rounds, "max_steps": interval * num_rounds, "tune": names}
+    settings |= {"fixed": dict(fixed or {}), "share": share, "step": step, "resample": resample, "seed": seed}
+    kept = kept_in(storage, name, checkpoint, objective, "pbt", settings)
+    if kept.store is None:
+        trace = _compiled_run(alike(program), **static)(*arrays, **numbers)
+    else:
+        trace = _stored_run(kept, _compiled_rounds(alike(program), **static), arrays, numbers)
     return _result(jax.device_get(trace), space, names, objective.metric, sign, interval)
 
 
@@ -141,31 +161,104 @@ def run_pbt(
         tuned: [d] bool, which columns are tuned.
         program: the training run; see `pbt` for the others.
     """
+    carry, keys = begin(key, middle, tuned, program=program, space=space, population=population, num_rounds=num_rounds)
+
+    def turn(carry, key):
+        static = {"program": program, "space": space, "metric": metric, "sign": sign, "num_replaced": num_replaced}
+        return one_round(carry, key, tuned, **static, interval=interval, step=step, resample=resample)
+
+    return jax.lax.scan(turn, carry, keys)[1]
+
+
+def begin(
+    key: Key, middle: jax.Array, tuned: jax.Array, *, program: Program, space: Space, population: int, num_rounds: int
+) -> tuple[tuple[jax.Array, Any], jax.Array]:
+    """Hyperparameters [n, d] and states of the members before the first round, and the keys of the rounds."""
     draw_key, init_key, rounds_key = jax.random.split(key, 3)
     draw_key, rounds_key = as_key(draw_key), as_key(rounds_key)
     X = jnp.where(tuned, jax.random.uniform(draw_key, (population, middle.shape[0]), middle.dtype), middle)
     state = jax.vmap(program.init)(jax.random.split(init_key, population), space.decode(X))
+    return (X, state), jax.random.split(rounds_key, num_rounds)
 
-    def turn(carry, key):
-        X, state = carry
-        hparams = space.decode(X)
-        state = jax.vmap(program.advance, in_axes=(0, 0, None))(state, hparams, interval)
-        metrics = jax.vmap(program.evaluate)(state, hparams)
-        values = sign * metrics[metric]
-        values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
-        parents = exploit(jax.random.fold_in(key, 0), values, num_replaced)
-        moved = explore(jax.random.fold_in(key, 1), X[parents], tuned, step, resample)
-        replaced = parents != jnp.arange(population, dtype=parents.dtype)
-        after = jnp.where(replaced[:, None], moved, X)
-        return (after, jax.tree.map(lambda leaf: leaf[parents], state)), Trace(X, metrics, parents)
 
-    return jax.lax.scan(turn, (X, state), jax.random.split(rounds_key, num_rounds))[1]
+def one_round(
+    carry: tuple[jax.Array, Any],
+    key: Key,
+    tuned: jax.Array,
+    *,
+    program: Program,
+    space: Space,
+    metric: str,
+    sign: float,
+    num_replaced: int,
+    interval: Any,
+    step: Any,
+    resample: Any,
+) -> tuple[tuple[jax.Array, Any], Trace]:
+    """Training, comparison and the next hyperparameters; arguments as in `run_pbt`."""
+    X, state = carry
+    hparams = space.decode(X)
+    state = jax.vmap(program.advance, in_axes=(0, 0, None))(state, hparams, interval)
+    metrics = jax.vmap(program.evaluate)(state, hparams)
+    values = sign * metrics[metric]
+    values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
+    parents = exploit(jax.random.fold_in(key, 0), values, num_replaced)
+    moved = explore(jax.random.fold_in(key, 1), X[parents], tuned, step, resample)
+    replaced = parents != jnp.arange(len(parents), dtype=parents.dtype)
+    after = jnp.where(replaced[:, None], moved, X)
+    return (after, jax.tree.map(lambda leaf: leaf[parents], state)), Trace(X, metrics, parents)
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
 def _compiled_run(what: Alike, **static: Any) -> Any:
     """`run_pbt` of programs that are alike."""
     return jax.jit(functools.partial(run_pbt, program=what.value[0], **static))
+
+
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _compiled_rounds(what: Alike, **static: Any) -> tuple[Any, Any]:
+    """`begin` and `one_round` of programs that are alike."""
+    program, start = what.value[0], {name: static[name] for name in ("space", "population", "num_rounds")}
+    turn = {name: static[name] for name in ("space", "metric", "sign", "num_replaced")}
+    return (
+        jax.jit(functools.partial(begin, program=program, **start)),
+        jax.jit(functools.partial(one_round, program=program, **turn)),
+    )
+
+
+def _stored_run(kept: Kept, functions: tuple[Any, Any], arrays: tuple, numbers: Mapping[str, Any]) -> Trace:
+    """The run round by round, each of which is kept before the next one begins."""
+    assert kept.store is not None, "there is a store"
+    (start, turn), tuned = functions, arrays[2]
+    carry, keys = start(*arrays)
+    row = jax.eval_shape(turn, carry, keys[0], tuned, **numbers)[1]
+    trace = jax.tree.map(lambda leaf: np.zeros((len(keys), *leaf.shape), leaf.dtype), row)
+    path = kept.path()
+    loaded = None if path is None else _checkpoint.load(path, (carry, trace))
+    first = 0
+    if loaded is not None:
+        (carry, trace), first = loaded
+        trace = jax.tree.map(np.array, trace)
+    for number in range(first):  # of which the last may not be stored
+        _record_round(kept.store, trace, number, numbers["interval"])
+    for number in range(first, len(keys)):
+        carry, row = turn(carry, keys[number], tuned, **numbers)
+        for buffer, leaf in zip(jax.tree.leaves(trace), jax.tree.leaves(jax.device_get(row)), strict=True):
+            buffer[number] = leaf
+        if path is not None:
+            _checkpoint.save(path, (carry, trace), number + 1)
+        _record_round(kept.store, trace, number, numbers["interval"])
+    return trace
+
+
+def _record_round(store: RunStore, trace: Trace, number: int, interval: int) -> None:
+    """Keeps a round, every member as a trial; one that is stored is only compared."""
+    population = trace.X.shape[1]
+    trials = range(number * population, (number + 1) * population)
+    for member, trial in enumerate(trials):
+        metrics = {name: float(column[number, member]) for name, column in trace.metrics.items()}
+        store.record(trial, np.asarray(trace.X[number, member], float), (number + 1) * interval, metrics)
+    store.finish(trials, 0)
 
 
 def exploit(key: Key, values: jax.Array, num_replaced: int) -> jax.Array:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bojax._errors import StudyError
+from bojax._plain import plain_json
 from bojax.multifidelity._trainable import Trainable
 from bojax.space import Categorical, Float, Int, to_space
 
@@ -43,7 +44,7 @@ class RunStore:
         space = to_space(objective.space)
         self.name, self.space, self.metric = name or DEFAULT_NAME, space, objective.metric
         tuned = {"objective": objective.name, "metric": objective.metric, "direction": objective.direction}
-        run = {"method": method, **tuned, "space": space.to_spec(), **settings}
+        run = plain_json({"method": method, **tuned, "space": space.to_spec(), **settings})
         self._study = _opened(storage, self.name, objective.direction, run)
         self._trials: dict[int, optuna.trial.FrozenTrial] = {}  # of every member the last one
         self._metrics: dict[tuple[int, int], dict[str, float]] = {}

@@ -49,6 +49,13 @@ class Kept(NamedTuple):
         files = {"max_steps": self.max_steps, "checkpoint": self.checkpoint}
         return StoredPopulation(objective, keys, hparams, self.store, offset, num_workers=num_workers, **files)
 
+    def path(self, member: int | None = None) -> pathlib.Path | None:
+        """The file of a member's state, or of the whole population's; None without a folder for them."""
+        if self.checkpoint is None or self.store is None:
+            return None
+        suffix = "" if member is None else f"-{member}"
+        return pathlib.Path(self.checkpoint) / f"{urllib.parse.quote(self.store.name, safe='')}{suffix}.npz"
+
     def close(self) -> None:
         """Ends all trials, when the run is over."""
         if self.store is not None:
@@ -212,5 +219,6 @@ class StoredPopulation:
                 self._runs.restore(self._inner[number], *loaded)
 
     def _path(self, number: int) -> pathlib.Path:
-        assert self._folder is not None, "there is a folder"
-        return self._folder / f"{urllib.parse.quote(self._store.name, safe='')}-{self._offset + number}.npz"
+        path = Kept(self._store, self._max_steps, self._folder).path(self._offset + number)
+        assert path is not None, "there is a folder"
+        return path

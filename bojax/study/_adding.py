@@ -210,7 +210,7 @@ def _finished(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
     if isinstance(trial, Trial) and any(found.params.get(name, value) != value for name, value in trial.params.items()):
         raise StudyError(f"trial {number} of the study {study.name!r} has other parameters: wrong study?")
     found = by_number[corrections(sorted(stored, key=lambda t: t.number)).get(number, number)]
-    if found.state not in _storage.FINISHED or _storage.is_given_up(found) or _storage.is_lost(found):
+    if found.state not in _storage.FINISHED or _storage.is_given_up(found):
         raise StudyError(f"trial {number} was not told yet, so there is nothing to correct: `tell` it.")
     return found
 

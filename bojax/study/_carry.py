@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax.space import Space
-from bojax.study import _lost, _storage
+from bojax.study import _storage
 from bojax.study._held import checked_values, valid_values
 from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
 from bojax.study._rows import decided
@@ -160,7 +160,7 @@ def _pool(versions: Mapping[str, optuna.Study]) -> list[Carried]:
     pool: dict[Source, Carried] = {}
     replaced: set[Source] = set()
     for name, study in versions.items():
-        trials = _lost.as_data([trial for trial in _storage.all_trials(study) if not _storage.is_given_up(trial)])
+        trials = [trial for trial in _storage.all_trials(study) if not _storage.is_given_up(trial)]
         by_number = {trial.number: trial for trial in trials}
         hidden = corrections(trials)
         for trial in trials:

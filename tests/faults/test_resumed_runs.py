@@ -9,12 +9,12 @@ import numpy as np
 import optuna
 import pytest
 
-from bojax import BojaxWarning, Categorical, Float, Space, StudyError
-from bojax.multifidelity import asha, bohb, freeze_thaw, from_functions, hyperband, successive_halving
+from bojax import BojaxWarning, Float, Space, StudyError
+from bojax.multifidelity import _checkpoint, asha, bohb, freeze_thaw, from_functions, hyperband, pbt, successive_halving
 from bojax.multifidelity._store import RunStore
 from tests.multifidelity.toy_runs import functions, toy
 
-SPACE = Space(x=Float(0.0, 1.0), rate=Float(0.05, 0.5, log=True), kind=Categorical(["a", "b"]))
+SPACE = Space(x=Float(0.0, 1.0), rate=Float(0.05, 0.5, log=True))
 TOY = toy(num_steps=9, space=SPACE, noise=0.1, diverging=0.8)
 RUNS = {
     "successive_halving": functools.partial(successive_halving, TOY, num_members=9, min_steps=1),
@@ -50,6 +50,9 @@ def assert_same(one, other):
         got, expected = getattr(one, field), getattr(other, field)
         if isinstance(expected, np.ndarray):
             np.testing.assert_array_equal(got, expected)
+        elif field == "schedule":
+            for name in expected:
+                np.testing.assert_array_equal(got[name], expected[name])
         elif field == "best_metrics":
             assert repr(got) == repr(expected)
         else:
@@ -178,6 +181,26 @@ def test_a_finished_asha_goes_on_with_a_larger_budget(tmp_path):
     smaller(budget_steps=30, storage=url)
     whole = smaller(budget_steps=60, storage=optuna.storages.InMemoryStorage())
     assert_same(smaller(budget_steps=60, storage=url), whole)
+
+
+@pytest.mark.parametrize("with_checkpoint", [True, False])
+def test_population_based_training_that_was_ended_goes_on(tmp_path, monkeypatch, with_checkpoint):
+    run = functools.partial(pbt, TOY, population=4, num_rounds=3, num_steps=9)
+    kept = {"storage": f"sqlite:///{tmp_path}/run.db", "checkpoint": tmp_path if with_checkpoint else None}
+    whole = run(storage=optuna.storages.InMemoryStorage())
+    with monkeypatch.context() as patch, pytest.raises(Ended):
+        ended_after(patch, 6)  # in the second round
+        run(**kept)
+    with monkeypatch.context() as patch:
+        rounds, save = [], _checkpoint.save
+        patch.setattr(_checkpoint, "save", lambda *args: (rounds.append(args[2]), save(*args)))
+        assert_same(run(**kept), whole)
+    assert rounds == ([3] if with_checkpoint else [])
+    np.testing.assert_allclose(run().values, whole.values, rtol=1e-5)
+    trials = optuna.load_study(study_name="bojax", storage=kept["storage"]).trials
+    assert len(trials) == 12 and [t.value for t in trials if t.state.name == "COMPLETE"] == [
+        value for value in whole.values.ravel().tolist() if np.isfinite(value)
+    ]
 
 
 def test_optuna_reads_the_curves_and_what_became_of_the_members():
