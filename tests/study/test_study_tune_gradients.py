@@ -269,7 +269,7 @@ def test_what_cannot_be_differentiated_is_named():
         tune(Trainable(), gradients=True)
 
 
-@pytest.mark.parametrize("name, message", [("y", "which the space does not have"), ("width", "which is no Float")])
+@pytest.mark.parametrize("name, message", [("y", "which the space does not have"), ("width", "which is discrete")])
 def test_a_gradient_by_what_has_none_is_an_error(name, message):
     class Wrong(Differentiable):
         def value_and_grad(self, key, h):
