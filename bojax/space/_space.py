@@ -335,7 +335,6 @@ def _check_entry(name: Any, parameter: Any) -> None:
 
 def _position(parameter: Parameter, value: Array) -> Array:
     if isinstance(parameter, Float):
-        # Each end by itself: a product of step and position may overflow a narrow dtype.
         steps = (jnp.clip(value, parameter.low, parameter.high) - parameter.low) / parameter._given_step()
         return jnp.clip(jnp.rint(steps), 0, parameter.num_values - 1).astype(jnp.int32)
     value = (jnp.rint(value) if jnp.issubdtype(value.dtype, jnp.floating) else value).astype(jnp.int32)

@@ -13,7 +13,7 @@ from toy_runs import SPACE, TwoStructures, score
 from toy_runs import toy as new_toy
 
 from bojax.multifidelity import Population, asha, halving, num_steps_of
-from bojax.multifidelity import _asha as module
+from bojax.multifidelity import _stored_population as module
 from bojax.multifidelity._asha import promotable
 
 toy = functools.cache(new_toy)  # so that its programs are compiled once
