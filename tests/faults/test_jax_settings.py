@@ -196,6 +196,7 @@ LINE = multifidelity.from_functions(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["numpy_dtype_promotion", "debug_nans", "default_prng_impl", "enable_x64"])
 @pytest.mark.parametrize("method", ["successive_halving", "asha", "pbt"])
 def test_populations_draw_the_same_configurations(name, method):
