@@ -86,11 +86,14 @@ class _Reader:
             return "partial", self.parts(value.func), self.parts(value.args), self.parts(value.keywords)
         if isinstance(value, types.CellType):
             return "cell", self._cell(value)
-        if isinstance(value, (tuple, list)):
+        if isinstance(value, (list, set)):
+            # It may be there to be filled, and then the right one must be; its contents decide, too.
+            return self._same(value), tuple(self.parts(item) for item in value)
+        if isinstance(value, tuple):
             return type(value), tuple(self.parts(item) for item in value)
         if isinstance(value, Mapping) and type(value) in (dict, types.MappingProxyType):
             return type(value), tuple((self.parts(key), self.parts(item)) for key, item in value.items())
-        if isinstance(value, (set, frozenset)):
+        if isinstance(value, frozenset):
             return type(value), frozenset(self.parts(item) for item in value)
         if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
             return "array", value.dtype, value.shape, _content(value)

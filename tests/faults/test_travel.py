@@ -197,11 +197,19 @@ def test_an_object_that_changes_makes_a_function_another_one():
 
 def test_values_that_contain_themselves_can_be_compared():
     def ring():
-        items = [1]
-        items.append(items)
+        items = {"n": 1}
+        items["self"] = items
         return items
 
     assert Alike(ring()) == Alike(ring())
+
+
+def test_lists_are_there_to_be_filled_and_alike_only_to_themselves():
+    def recorder(seen):
+        return lambda x: seen.append(x)
+
+    seen = []
+    assert Alike(recorder(seen)) == Alike(recorder(seen)) != Alike(recorder([]))
 
 
 ALGORITHMS = {
