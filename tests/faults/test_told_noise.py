@@ -105,6 +105,13 @@ def test_an_evaluation_that_noise_drowns_is_worth_less():
         chosen = acquisition.batch_log_ei()
         return np.asarray(chosen.value(chosen.begin(jax.random.key(0), posterior, context, 1), Z))
 
+    def slope(noise_var):
+        context = acquisition.Context(jnp.float32(1.0), jnp.asarray(X), jnp.ones(3, bool), *nobody, noise_var)
+        chosen = acquisition.batch_log_ei()
+        state = chosen.begin(jax.random.key(0), posterior, context, 1)
+        return jax.grad(lambda Z: jnp.sum(chosen.value(state, Z)))(Z)
+
+    assert jnp.isfinite(slope(jnp.zeros(()))).all() and jnp.isfinite(slope(jnp.full((), 0.1))).all()
     quiet, loud = gains(0.0), gains(0.1)
     np.testing.assert_allclose(quiet, acquisition.log_ei(posterior, Z, jnp.float32(1.0)), rtol=1e-4)
     assert (loud < quiet).all() and (quiet - loud)[0] > 2.0 * (quiet - loud)[1]
