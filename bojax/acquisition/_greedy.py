@@ -12,7 +12,6 @@ noisy value where the mean is nearly known teaches little, and expected improvem
 around the incumbent (Huang, Allen, Notz, Zeng 2006). On Branin with a standard error of 1 (256 studies of 30) the
 median of the least true regret is 0.035 with told noise and 0.080 without.
 
-
 The joint expected improvement of q points is the sum of the gains of adding them in turn, so all of them together have
 the same form, which a gradient search can polish.
 
