@@ -30,7 +30,7 @@ def call_compiled(body: Callable[..., Any], *args: Any) -> Any:
         return body(*args)
     is_array = tuple(_is_array(leaf) for leaf in leaves)
     arrays = [leaf for leaf, array in zip(leaves, is_array, strict=True) if array]
-    constants = [None if array else leaf for leaf, array in zip(leaves, is_array, strict=True)]
+    constants = tuple(None if array else leaf for leaf, array in zip(leaves, is_array, strict=True))
     what = Alike((body, form, is_array, constants))
     if what.has_tracers:
         return body(*args)

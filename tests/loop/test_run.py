@@ -152,6 +152,7 @@ def test_float32_stays_finite_for_40_steps(algorithm):
     """Inside a compiled function `run` keeps the precision that holds there."""
     final = jax.jit(lambda key: bojax.run(key, algorithm, negative_branin, 40))(jax.random.key(0))
     assert final.observations.X.dtype == jnp.float32
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((final.observations, final.params)))
+    observations = final.observations
+    assert all(np.isfinite(leaf).all() for leaf in (observations.X, observations.y, *jax.tree.leaves(final.params)))
     assert final.observations.mask.all()
     assert best(final) > -1.0, "Branin's optimum is -0.4; the first points lie below -10"

@@ -61,7 +61,7 @@ def test_seen_points_are_known_by_position_not_by_bits():
     assert not lattice_module.is_seen(lattice, X, shaken, jnp.zeros(3, bool)).any()
     continuous = make_lattice(SPACES["continuous"]())
     X = X[:, :2]
-    near, apart = jnp.array([1e-6, 0.0]), jnp.array([0.0, 1e-3])
+    near, apart = jnp.array([[1e-6, 0.0]]), jnp.array([[0.0, 1e-3]])
     assert lattice_module.is_seen(continuous, X, X + near, jnp.ones(3, bool)).all()
     assert not lattice_module.is_seen(continuous, X, X + apart, jnp.ones(3, bool)).any()
 

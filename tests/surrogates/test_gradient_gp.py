@@ -213,7 +213,7 @@ def test_states_keep_gradients(x64):
     with pytest.raises(ValueError, match="`grad` must have the shape of `X`"):
         algorithm.tell(state, X, jnp.array([1.0, 2.0]), grad=jnp.ones((2, 2)))
     plain = bayesopt(SPACE, capacity=4)
-    with pytest.raises(ValueError, match="keep no gradients"):
+    with pytest.raises(ValueError, match="learns nothing from it"):
         plain.tell(plain.init(jax.random.key(0)), X, jnp.array([1.0, 2.0]), grad=jnp.ones((2, 3)))
 
 
@@ -248,9 +248,9 @@ def test_a_study_is_told_gradients_in_native_units(tmp_path):
 
 
 def test_what_has_no_gradient_is_named():
-    study = Study(SPACE, seed=0)
+    study = Study(SPACE, seed=0, algorithm=with_gradients)
     trial = study.ask()[0]
-    for grad, words in (({"kind": 1.0}, "'kind', which is no Float"), ({"speed": 1.0}, "'speed', which the space")):
+    for grad, words in (({"kind": 1.0}, "'kind', which is discrete"), ({"speed": 1.0}, "'speed', which the space")):
         with pytest.raises(ValueError, match=words):
             study.tell(trial, 1.0, grad=grad)
     with pytest.raises(TypeError):
