@@ -169,9 +169,9 @@ def training(report: Report, devices: dict[str, Any], *, q: int, num_steps: int,
         report.note("Left out: it needs flax, optax and scikit-learn.")
         return
     from benchmarks.training import draw_hparams
-    from models import make_digits_mlp
+    from models import digits_mlp
 
-    objective = make_digits_mlp(num_steps)
+    objective = digits_mlp.with_num_steps(num_steps)
     functions, compile_s, metrics = {}, {}, {}
     for name, device in devices.items():
         with on(device, x64=False):

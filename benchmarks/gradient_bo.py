@@ -76,7 +76,7 @@ def grouped_l2(load: Callable[..., Any], seed: int = 0) -> HyperProblem:
 
 def digits_unrolled(num_steps: int = 60) -> HyperProblem:
     """A perceptron trained by gradient descent with momentum, differentiated through its steps."""
-    from models._digits import load_digits
+    from models.data.digits import load_digits
 
     data = load_digits()
     inner_data, outer_data = (

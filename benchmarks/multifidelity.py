@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     import models
 
-    objective = models.make_digits_mlp(9) if args.quick else models.OBJECTIVES[args.objective]
+    objective = models.digits_mlp.with_num_steps(9) if args.quick else models.OBJECTIVES[args.objective]
     num_trials, num_seeds = (6, 1) if args.quick else (args.trials, args.seeds)
     report.section(
         f"{objective.name}, {objective.num_steps} steps a run, {num_seeds} seeds",

@@ -24,9 +24,9 @@ def compare(report: Report, *, q: int, num_steps: int, rounds: int) -> None:
 
     On an accelerator also all of them in one program.
     """
-    from models import make_digits_mlp
+    from models import digits_mlp
 
-    objective = make_digits_mlp(num_steps)
+    objective = digits_mlp.with_num_steps(num_steps)
     keys = jax.random.split(jax.random.key(0), q)
     hparams = draw_hparams(objective.space, q)
     rows = [{name: column[i] for name, column in hparams.items()} for i in range(q)]

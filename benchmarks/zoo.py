@@ -25,7 +25,7 @@ def tuned(name: str, *, num_trials: int, batch_size: int, num_seeds: int, seed: 
     import bojax
     import models
 
-    objective = getattr(models, f"make_{name}")(3) if quick else models.OBJECTIVES[name]
+    objective = models.OBJECTIVES[name].with_num_steps(3) if quick else models.OBJECTIVES[name]
     start = time.perf_counter()
     result = bojax.tune(
         objective, num_trials=num_trials, batch_size=batch_size, num_seeds=num_seeds, seed=seed, progress=False
@@ -46,7 +46,7 @@ def tuned(name: str, *, num_trials: int, batch_size: int, num_seeds: int, seed: 
 def ngrams(report: Report, quick: bool) -> None:
     """Bits per character of Kneser-Ney n-gram models on the text of `text_lm`."""
     from benchmarks._ngram import bits_per_character, fit
-    from models._text import VOCABULARY, text_parts
+    from models.data.text import VOCABULARY, text_parts
 
     train, validation, test = text_parts()
     rows = []

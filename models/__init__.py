@@ -30,25 +30,20 @@ Example:
 """
 
 from ._objective import Objective, Program
+from ._spaces import training_space
+from ._structure import Shapes
+from ._tasks import Task, classification, language, regression, sequence
 from ._train import make_objective
-from .cnn import digits_cnn, make_digits_cnn
-from .language_model import make_modular_transformer, make_text_lm, modular_transformer, text_lm
-from .logistic import cancer_logistic, make_cancer_logistic
-from .mlp import (
-    cancer_mlp,
-    diabetes_mlp,
-    digits_mlp,
-    make_cancer_mlp,
-    make_diabetes_mlp,
-    make_digits_mlp,
-    make_wine_mlp,
-    wine_mlp,
-)
-from .resnet import digits_resnet, make_digits_resnet
-from .rnn import digits_gru, digits_lstm, digits_rnn, make_digits_gru, make_digits_lstm, make_digits_rnn
-from .seq2seq import dates_seq2seq, make_dates_seq2seq, make_sorting_seq2seq, sorting_seq2seq
-from .transformer import dates_transformer, make_dates_transformer
-from .vit import digits_vit, make_digits_vit
+from .cnn import digits_cnn
+from .data import Dataset, Split
+from .language_model import modular_transformer, text_lm
+from .logistic import cancer_logistic
+from .mlp import cancer_mlp, diabetes_mlp, digits_mlp, wine_mlp
+from .resnet import digits_resnet
+from .rnn import digits_gru, digits_lstm, digits_rnn
+from .seq2seq import dates_seq2seq, sorting_seq2seq
+from .transformer import dates_transformer
+from .vit import digits_vit
 
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
@@ -74,16 +69,30 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def objectives() -> dict[str, Objective]:
-    """Every objective of the zoo by name, in a dictionary of the caller's own."""
+    """Every objective of the zoo.
+
+    Returns:
+        A new dictionary from name to objective, the caller's own.
+
+    Example:
+        >>> from bojax.models import objectives
+        >>> sorted(objectives())[:3]
+        ['cancer_logistic', 'cancer_mlp', 'dates_seq2seq']
+    """
     return dict(OBJECTIVES)
 
 
 __all__ = [
+    "Dataset",
     "OBJECTIVES",
     "Objective",
     "Program",
+    "Shapes",
+    "Split",
+    "Task",
     "cancer_logistic",
     "cancer_mlp",
+    "classification",
     "dates_seq2seq",
     "dates_transformer",
     "diabetes_mlp",
@@ -94,26 +103,14 @@ __all__ = [
     "digits_resnet",
     "digits_rnn",
     "digits_vit",
-    "make_cancer_logistic",
-    "make_cancer_mlp",
-    "make_dates_seq2seq",
-    "make_dates_transformer",
-    "make_diabetes_mlp",
-    "make_digits_cnn",
-    "make_digits_gru",
-    "make_digits_lstm",
-    "make_digits_mlp",
-    "make_digits_resnet",
-    "make_digits_rnn",
-    "make_digits_vit",
-    "make_modular_transformer",
+    "language",
     "make_objective",
-    "make_sorting_seq2seq",
-    "make_text_lm",
-    "make_wine_mlp",
     "modular_transformer",
     "objectives",
+    "regression",
+    "sequence",
     "sorting_seq2seq",
     "text_lm",
+    "training_space",
     "wine_mlp",
 ]

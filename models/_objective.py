@@ -61,9 +61,17 @@ class Objective:
         program: ``program(structure) -> Program``, the same object each time.
         structural: the hyperparameters that need a program for each of their values.
         sizes: the hyperparameters that are rounded up to one of a few sizes, and masked.
+        rebuild: ``rebuild(num_steps)``: what `with_num_steps` gives.
         value_and_grad: None, or for a differentiable objective the pure function ``value_and_grad(key, hparams) ->
             (metrics, grads)`` for concrete or traced hyperparameters: what ``train`` gives, and the derivatives of
             ``metric`` by floats, a dict of float32 scalars. It can be jitted and vmapped like ``train``.
+
+    Example:
+        >>> from bojax.models import digits_mlp
+        >>> digits_mlp.metric, digits_mlp.direction, digits_mlp.num_steps
+        ('validation_accuracy', 'maximize', 300)
+        >>> digits_mlp.with_num_steps(27).rungs
+        (27,)
     """
 
     name: str
@@ -77,9 +85,30 @@ class Objective:
     rungs: tuple[int, ...]
     structure: Callable[[Hparams], Hashable]
     program: Callable[[Any], Program]
+    rebuild: Callable[[int], "Objective"]
     structural: tuple[str, ...] = ()
     sizes: Mapping[str, tuple[int, ...]] | None = None
     value_and_grad: Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]] | None = None
+
+    def with_num_steps(self, num_steps: int) -> "Objective":
+        """The same objective with another length of a full run.
+
+        Args:
+            num_steps: steps in a full run, at least 1; learning-rate schedules are laid out for it.
+
+        Returns:
+            A new objective of the same name.
+
+        Raises:
+            ValueError: ``num_steps`` is below 1.
+
+        Example:
+            >>> from bojax.models import digits_cnn
+            >>> short = digits_cnn.with_num_steps(90)
+            >>> short.num_steps, short.rungs
+            (90, (10, 30, 90))
+        """
+        return self.rebuild(num_steps)
 
     def kind(self, name: str) -> str:
         """Whether a hyperparameter is ``"structural"``, ``"size"`` (traced within a few sizes) or ``"traced"``."""

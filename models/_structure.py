@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,27 @@ Structure = tuple[tuple[str, Any], ...]
 T = TypeVar("T")
 
 
-def structure_fn(space: Spec, structural: tuple[str, ...], sizes: Mapping[str, tuple[int, ...]]) -> Callable:
+class Shapes(NamedTuple):
+    """Which hyperparameters decide the shapes of arrays; all others are traced.
+
+    Attributes:
+        structural: those that need a program for each of their values.
+        sizes: those that are rounded up to one of these sizes, in arrays of which the rest is masked.
+    """
+
+    structural: tuple[str, ...] = ()
+    sizes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+
+
+NO_SHAPES = Shapes()
+
+
+def structure_fn(space: Spec, shapes: Shapes) -> Callable:
     """``structure(hparams)``: pairs of name and static value, from concrete hyperparameters."""
 
     def structure(hparams: Hparams) -> Structure:
-        exact = [(name, value_of(space[name], int(hparams[name]))) for name in structural]
-        rounded = [(name, size_of(space[name], buckets, int(hparams[name]))) for name, buckets in sizes.items()]
+        exact = [(name, value_of(space[name], int(hparams[name]))) for name in shapes.structural]
+        rounded = [(name, size_of(space[name], buckets, int(hparams[name]))) for name, buckets in shapes.sizes.items()]
         return tuple(exact + rounded)
 
     return structure
@@ -38,18 +54,13 @@ def size_of(entry: Mapping[str, Any], buckets: tuple[int, ...], number: int) -> 
     return min((size for size in buckets if size >= value), default=max(buckets))
 
 
-def dispatch(
-    space: Spec,
-    structural: tuple[str, ...],
-    sizes: Mapping[str, tuple[int, ...]],
-    hparams: Hparams,
-    run: Callable[[Structure], T],
-) -> T:
+def dispatch(space: Spec, shapes: Shapes, hparams: Hparams, run: Callable[[Structure], T]) -> T:
     """``run(structure)`` for the structure of ``hparams``, whether they are traced or not.
 
     Sizes that are traced count as the largest. Structural hyperparameters that are traced make a `lax.switch` over
     ``run`` of every combination of their values.
     """
+    structural, sizes = shapes
     largest = [
         (name, max(buckets) if isinstance(hparams[name], Tracer) else size_of(space[name], buckets, int(hparams[name])))
         for name, buckets in sizes.items()

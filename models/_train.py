@@ -9,8 +9,8 @@ never of the sizes of arrays: a configuration is the same run alone, in a batch,
 into parts.
 """
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -24,9 +24,9 @@ from jax.core import Tracer
 from ._objective import Hparams, Objective, Program, Spec
 from ._optimizers import SelectableState, selectable
 from ._schedules import schedule
-from ._splits import Dataset
-from ._structure import Structure, dispatch, structure_fn
+from ._structure import NO_SHAPES, Shapes, Structure, dispatch, structure_fn
 from ._tasks import Task
+from .data.splits import Dataset
 
 _EVALUATION_BATCH = 128  # examples evaluated at once: bounds the memory of a vmapped evaluation
 _EVALUATED = 1024  # examples of a part that are evaluated, at most
@@ -59,45 +59,59 @@ def make_objective(
     metric: str,
     direction: str = "maximize",
     num_steps: int,
-    structural: tuple[str, ...] = (),
-    sizes: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes = NO_SHAPES,
 ) -> Objective:
     """Builds an objective of a model on a data set.
 
     Args:
-        name: see `Objective`, also for ``description``, ``metric``, ``direction`` and ``num_steps``.
-        space: the search space; holds `training_space`.
+        name: identifier, for example ``"digits_mlp"``.
+        description: one line for a listing.
+        space: the search space as plain data; holds `training_space`.
         model: from the structure of a configuration, as a dict, to a linen module called as ``module(inputs, hparams,
             dropout_key | None) -> outputs``; without a key it evaluates.
         load: returns the data; called when a function is traced, not before.
         task: the loss and what is measured.
-        structural: hyperparameters that need a program for each value.
-        sizes: hyperparameters that are rounded up to one of these sizes, and masked.
+        metric: the measure to tune, for example ``"validation_loss"``.
+        direction: ``"maximize"`` or ``"minimize"``, for ``metric``.
+        num_steps: gradient steps in a full run; learning-rate schedules are laid out for it.
+        shapes: the hyperparameters that decide the shapes of arrays.
 
     Returns:
         The objective. Its metrics are the task's measures of each part, for example ``validation_loss``, after the
         last step, without dropout and label smoothing.
 
     Raises:
-        ValueError: see `from_programs`.
-    """
-    sizes = dict(sizes or {})
+        ValueError: if ``num_steps`` is below 1; and from the functions, if the names in ``hparams`` are not
+            the space's.
 
-    @cache
-    def program(structure: Structure) -> Program:
-        static = dict(structure)
-        return _program(space, model(static), load, task, num_steps, static)
+    Example:
+        >>> import numpy as np
+        >>> from flax import linen as nn
+        >>> from bojax.models import Dataset, Split, classification, make_objective, training_space
+        >>> class Linear(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, inputs, hparams, dropout_key=None):
+        ...         return nn.Dense(2)(inputs)
+        >>> def load():
+        ...     X = np.linspace(-1, 1, 48, dtype=np.float32)[:, None]
+        ...     y = (X[:, 0] > 0).astype(np.int32)
+        ...     return Dataset(*(Split(X[i::3], y[i::3]) for i in range(3)))
+        >>> line = make_objective("line", "A line", training_space((4, 8)), lambda structure: Linear(), load,
+        ...                       classification, metric="validation_loss", direction="minimize", num_steps=30)
+        >>> line.rungs, line.kind("learning_rate")
+        ((10, 30), 'traced')
+    """
+
+    def programs(num_steps: int) -> Callable[[Structure], Program]:
+        @cache
+        def program(structure: Structure) -> Program:
+            static = dict(structure)
+            return _program(space, model(static), load, task, num_steps, static)
+
+        return program
 
     return from_programs(
-        name,
-        description,
-        space,
-        program,
-        metric=metric,
-        direction=direction,
-        num_steps=num_steps,
-        structural=structural,
-        sizes=sizes,
+        name, description, space, programs, metric=metric, direction=direction, num_steps=num_steps, shapes=shapes
     )
 
 
@@ -105,26 +119,26 @@ def from_programs(
     name: str,
     description: str,
     space: Spec,
-    program: Callable[[Structure], Program],
+    programs: Callable[[int], Callable[[Structure], Program]],
     *,
     metric: str,
     direction: str,
     num_steps: int,
-    structural: tuple[str, ...] = (),
-    sizes: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes = NO_SHAPES,
     value_and_grad: Callable[..., Any] | None = None,
 ) -> Objective:
-    """Builds an objective of the programs of its structures; see `Objective` for the arguments.
+    """Builds an objective of the programs of its structures; see `make_objective` for the other arguments.
+
+    Args:
+        programs: ``programs(num_steps)(structure)``, the same `Program` for one structure each time.
+        value_and_grad: ``value_and_grad(key, hparams, num_steps)``, see `Objective`.
 
     Raises:
-        ValueError: if ``num_steps`` is below 1; and from the functions, if the names in ``hparams`` are not
-            the space's.
+        ValueError: as in `make_objective`.
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
-    sizes = dict(sizes or {})
-    structure = structure_fn(space, structural, sizes)
-    rungs = default_rungs(num_steps)
+    program, rungs = programs(num_steps), default_rungs(num_steps)
 
     def train(key: Array, hparams: Hparams, num_steps: Any = num_steps) -> dict[str, Array]:
         h = to_arrays(space, hparams)
@@ -133,7 +147,7 @@ def from_programs(
             init, advance, evaluate = program(structure)
             return evaluate(advance(init(key, h), h, num_steps), h)
 
-        return dispatch(space, structural, sizes, h, run)
+        return dispatch(space, shapes, h, run)
 
     def curve(key: Array, hparams: Hparams, rungs: tuple[int, ...] = rungs) -> dict[str, Array]:
         h = to_arrays(space, hparams)
@@ -148,7 +162,20 @@ def from_programs(
 
             return lax.scan(leg, init(key, h), lengths)[1]
 
-        return dispatch(space, structural, sizes, h, run)
+        return dispatch(space, shapes, h, run)
+
+    def rebuild(num_steps: int) -> Objective:
+        return from_programs(
+            name,
+            description,
+            space,
+            programs,
+            metric=metric,
+            direction=direction,
+            num_steps=num_steps,
+            shapes=shapes,
+            value_and_grad=value_and_grad,
+        )
 
     return Objective(
         name=name,
@@ -160,11 +187,12 @@ def from_programs(
         direction=direction,
         num_steps=num_steps,
         rungs=rungs,
-        structure=structure,
+        structure=structure_fn(space, shapes),
         program=program,
-        structural=structural,
-        sizes=sizes,
-        value_and_grad=value_and_grad,
+        rebuild=rebuild,
+        structural=shapes.structural,
+        sizes=dict(shapes.sizes),
+        value_and_grad=None if value_and_grad is None else partial(value_and_grad, num_steps=num_steps),
     )
 
 

@@ -7,12 +7,13 @@ from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
 
-from ._digits import NUM_CLASSES, load_digits
 from ._layers import MaskedConv3x3, MaskedDense, MaskedLayerNorm, activate, dropout, max_pool_2x2
-from ._objective import Objective, Spec
+from ._objective import Spec
 from ._spaces import ACTIVATION, DROPOUT, training_space
+from ._structure import Shapes
 from ._tasks import classification
 from ._train import make_objective
+from .data.digits import NUM_CLASSES, load_digits
 
 SPACE: Spec = {
     **training_space((8, 16, 32, 64)),
@@ -21,7 +22,6 @@ SPACE: Spec = {
     **DROPOUT,
     **ACTIVATION,
 }
-SIZES = {"channels": (8, 16, 32)}
 
 
 class CNN(nn.Module):
@@ -64,19 +64,14 @@ def _model(structure: dict[str, Any]) -> CNN:
     return CNN(structure["channels"])
 
 
-def make_digits_cnn(num_steps: int = 300) -> Objective:
-    """The objective `digits_cnn` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "digits_cnn",
-        "Convolutional network on scikit-learn's 8x8 digits",
-        SPACE,
-        _model,
-        load_digits,
-        classification,
-        metric="validation_accuracy",
-        num_steps=num_steps,
-        sizes=SIZES,
-    )
-
-
-digits_cnn = make_digits_cnn()
+digits_cnn = make_objective(
+    "digits_cnn",
+    "Convolutional network on scikit-learn's 8x8 digits",
+    SPACE,
+    _model,
+    load_digits,
+    classification,
+    metric="validation_accuracy",
+    num_steps=300,
+    shapes=Shapes(sizes={"channels": (8, 16, 32)}),
+)

@@ -7,12 +7,13 @@ from flax import linen as nn
 from jax import Array
 
 from ._attention import Embedding, Layer, causal, split_or_none
-from ._modular import load_modular
-from ._objective import Objective, Spec
+from ._objective import Spec
 from ._spaces import ACTIVATION, DROPOUT, training_space
+from ._structure import Shapes
 from ._tasks import classification, language
-from ._text import VOCABULARY, load_text
 from ._train import make_objective
+from .data.modular import load_modular
+from .data.text import VOCABULARY, load_text
 
 MODULUS = 31
 TEXT_SPACE: Spec = {
@@ -33,8 +34,6 @@ MODULAR_SPACE: Spec = {
     **ACTIVATION,
 }
 STRUCTURAL = ("width", "heads", "layers")
-TEXT_SIZES = {"batch_size": (16, 32, 64)}
-MODULAR_SIZES = {"batch_size": (64, 128, 256)}
 
 
 class LanguageModel(nn.Module):
@@ -71,38 +70,26 @@ def _sizes(structure: dict[str, Any]) -> tuple[int, int, int]:
     return structure["width"], structure["heads"], structure["layers"]
 
 
-def make_text_lm(num_steps: int = 1000) -> Objective:
-    """The objective `text_lm` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "text_lm",
-        "Character-level language model of Python's own help texts",
-        TEXT_SPACE,
-        lambda structure: LanguageModel(*_sizes(structure), len(VOCABULARY), len(VOCABULARY)),
-        load_text,
-        language,
-        metric="validation_bits_per_character",
-        direction="minimize",
-        num_steps=num_steps,
-        structural=STRUCTURAL,
-        sizes=TEXT_SIZES,
-    )
-
-
-def make_modular_transformer(num_steps: int = 1500) -> Objective:
-    """The objective `modular_transformer` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "modular_transformer",
-        f"Transformer that learns addition modulo {MODULUS} from a part of the table",
-        MODULAR_SPACE,
-        lambda structure: LanguageModel(*_sizes(structure), MODULUS + 1, MODULUS, last_only=True),
-        load_modular,
-        classification,
-        metric="validation_accuracy",
-        num_steps=num_steps,
-        structural=STRUCTURAL,
-        sizes=MODULAR_SIZES,
-    )
-
-
-text_lm = make_text_lm()
-modular_transformer = make_modular_transformer()
+text_lm = make_objective(
+    "text_lm",
+    "Character-level language model of Python's own help texts",
+    TEXT_SPACE,
+    lambda structure: LanguageModel(*_sizes(structure), len(VOCABULARY), len(VOCABULARY)),
+    load_text,
+    language,
+    metric="validation_bits_per_character",
+    direction="minimize",
+    num_steps=1000,
+    shapes=Shapes(STRUCTURAL, {"batch_size": (16, 32, 64)}),
+)
+modular_transformer = make_objective(
+    "modular_transformer",
+    f"Transformer that learns addition modulo {MODULUS} from a part of the table",
+    MODULAR_SPACE,
+    lambda structure: LanguageModel(*_sizes(structure), MODULUS + 1, MODULUS, last_only=True),
+    load_modular,
+    classification,
+    metric="validation_accuracy",
+    num_steps=1500,
+    shapes=Shapes(STRUCTURAL, {"batch_size": (64, 128, 256)}),
+)

@@ -12,7 +12,6 @@ by the penalties are those of the implicit function theorem,
 at the cost of one more linear system.
 """
 
-from functools import cache
 from typing import Any
 
 import jax
@@ -20,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ._objective import Hparams, Objective, Program, Spec
-from ._tables import load_cancer
+from ._objective import Hparams, Program, Spec
 from ._tasks import classification
 from ._train import evaluate_parts, from_programs, to_arrays
+from .data.tables import load_cancer
 
 GROUPS = {
     "size": ("radius", "perimeter", "area"),
@@ -54,38 +53,6 @@ SPACE: Spec = {f"l2_{group}": {"type": "float", "low": 1e-4, "high": 10.0, "log"
 INTERCEPT_L2 = 1e-6  # keeps the curvature along the intercept above zero
 STEP_SIZES = np.float32(0.5) ** np.array([*range(8), np.inf], np.float32)  # of a Newton step; the last is none
 ROUNDING = 1e-6  # of a loss in float32: of the step sizes whose losses differ by no more, the largest is taken
-
-
-def make_cancer_logistic(num_steps: int = 15) -> Objective:
-    """The objective `cancer_logistic` with another number of Newton steps, at least 1.
-
-    Its derivatives are those at the minimum, which 15 steps reach to rounding everywhere in the space.
-    """
-    program = Program(_init, _advance, _evaluate)
-
-    def value_and_grad(key: Array, hparams: Hparams) -> tuple[dict[str, Array], dict[str, Array]]:
-        h = to_arrays(SPACE, hparams)
-        w = _advance(_init(key, h), h, num_steps)
-
-        def tuned(w):
-            metrics = _evaluate(w, h)
-            return metrics["validation_loss"], metrics
-
-        by_params, metrics = jax.grad(tuned, has_aux=True)(w)
-        adjoint = solve(_curvature(w, h), by_params)
-        _, pull = jax.vjp(lambda h: _gradient(w, h), h)
-        return metrics, jax.tree.map(jnp.negative, pull(adjoint)[0])
-
-    return from_programs(
-        "cancer_logistic",
-        "Logistic regression on scikit-learn's breast cancer table, differentiable",
-        SPACE,
-        cache(lambda structure: program),
-        metric="validation_loss",
-        direction="minimize",
-        num_steps=num_steps,
-        value_and_grad=value_and_grad,
-    )
 
 
 def solve(H: Array, b: Array) -> Array:
@@ -166,4 +133,29 @@ def _train_part() -> tuple[Array, Array]:
     return jnp.asarray(X), jnp.asarray(labels, jnp.float32)
 
 
-cancer_logistic = make_cancer_logistic()
+def _value_and_grad(key: Array, hparams: Hparams, num_steps: int) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The derivatives are those at the minimum, which 15 steps reach to rounding everywhere in the space."""
+    h = to_arrays(SPACE, hparams)
+    w = _advance(_init(key, h), h, num_steps)
+
+    def tuned(w):
+        metrics = _evaluate(w, h)
+        return metrics["validation_loss"], metrics
+
+    by_params, metrics = jax.grad(tuned, has_aux=True)(w)
+    adjoint = solve(_curvature(w, h), by_params)
+    _, pull = jax.vjp(lambda h: _gradient(w, h), h)
+    return metrics, jax.tree.map(jnp.negative, pull(adjoint)[0])
+
+
+_PROGRAM = Program(_init, _advance, _evaluate)
+cancer_logistic = from_programs(
+    "cancer_logistic",
+    "Logistic regression on scikit-learn's breast cancer table, differentiable",
+    SPACE,
+    lambda num_steps: lambda structure: _PROGRAM,
+    metric="validation_loss",
+    direction="minimize",
+    num_steps=15,
+    value_and_grad=_value_and_grad,
+)

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ._digits import NUM_CLASSES, load_digits
 from ._layers import MaskedDense, activate, dropout
-from ._objective import Objective, Spec
+from ._objective import Spec
 from ._spaces import ACTIVATION, DROPOUT, training_space
-from ._tables import CANCER_CLASSES, WINE_CLASSES, load_cancer, load_diabetes, load_wine
+from ._structure import Shapes
 from ._tasks import classification, regression
 from ._train import make_objective
+from .data.digits import NUM_CLASSES, load_digits
+from .data.tables import CANCER_CLASSES, WINE_CLASSES, load_cancer, load_diabetes, load_wine
 
 ARCHITECTURE: Spec = {
     "width": {"type": "int", "low": 16, "high": 256, "log": True, "step": 1},
@@ -24,7 +25,7 @@ ARCHITECTURE: Spec = {
 }
 SPACE: Spec = {**training_space(), **ARCHITECTURE}
 REGRESSION_SPACE: Spec = {**training_space(classes=False), **ARCHITECTURE}
-SIZES = {"width": (64, 128, 256)}
+SHAPES = Shapes(sizes={"width": (64, 128, 256)})
 
 
 class MLP(nn.Module):
@@ -63,69 +64,49 @@ def _model(num_outputs: int):
     return model
 
 
-def make_digits_mlp(num_steps: int = 300) -> Objective:
-    """The objective `digits_mlp` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "digits_mlp",
-        "Multilayer perceptron on scikit-learn's 8x8 digits",
-        SPACE,
-        _model(NUM_CLASSES),
-        load_digits,
-        classification,
-        metric="validation_accuracy",
-        num_steps=num_steps,
-        sizes=SIZES,
-    )
-
-
-def make_cancer_mlp(num_steps: int = 200) -> Objective:
-    """The objective `cancer_mlp` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "cancer_mlp",
-        "Multilayer perceptron on scikit-learn's breast cancer table (2 classes)",
-        SPACE,
-        _model(CANCER_CLASSES),
-        load_cancer,
-        classification,
-        metric="validation_accuracy",
-        num_steps=num_steps,
-        sizes=SIZES,
-    )
-
-
-def make_wine_mlp(num_steps: int = 200) -> Objective:
-    """The objective `wine_mlp` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "wine_mlp",
-        "Multilayer perceptron on scikit-learn's wine table (3 classes, 178 rows)",
-        SPACE,
-        _model(WINE_CLASSES),
-        load_wine,
-        classification,
-        metric="validation_loss",
-        direction="minimize",
-        num_steps=num_steps,
-        sizes=SIZES,
-    )
-
-
-def make_diabetes_mlp(num_steps: int = 200) -> Objective:
-    """The objective `diabetes_mlp` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "diabetes_mlp",
-        "Multilayer perceptron on scikit-learn's diabetes table (regression, squared error)",
-        REGRESSION_SPACE,
-        _model(1),
-        load_diabetes,
-        regression,
-        metric="validation_loss",
-        direction="minimize",
-        num_steps=num_steps,
-        sizes=SIZES,
-    )
-
-
-digits_mlp = make_digits_mlp()
-cancer_mlp = make_cancer_mlp()
-wine_mlp = make_wine_mlp()
-diabetes_mlp = make_diabetes_mlp()
+digits_mlp = make_objective(
+    "digits_mlp",
+    "Multilayer perceptron on scikit-learn's 8x8 digits",
+    SPACE,
+    _model(NUM_CLASSES),
+    load_digits,
+    classification,
+    metric="validation_accuracy",
+    num_steps=300,
+    shapes=SHAPES,
+)
+cancer_mlp = make_objective(
+    "cancer_mlp",
+    "Multilayer perceptron on scikit-learn's breast cancer table (2 classes)",
+    SPACE,
+    _model(CANCER_CLASSES),
+    load_cancer,
+    classification,
+    metric="validation_accuracy",
+    num_steps=200,
+    shapes=SHAPES,
+)
+wine_mlp = make_objective(
+    "wine_mlp",
+    "Multilayer perceptron on scikit-learn's wine table (3 classes, 178 rows)",
+    SPACE,
+    _model(WINE_CLASSES),
+    load_wine,
+    classification,
+    metric="validation_loss",
+    direction="minimize",
+    num_steps=200,
+    shapes=SHAPES,
+)
+diabetes_mlp = make_objective(
+    "diabetes_mlp",
+    "Multilayer perceptron on scikit-learn's diabetes table (regression, squared error)",
+    REGRESSION_SPACE,
+    _model(1),
+    load_diabetes,
+    regression,
+    metric="validation_loss",
+    direction="minimize",
+    num_steps=200,
+    shapes=SHAPES,
+)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ._digits import NUM_CLASSES, load_digits
 from ._layers import activate, dropout, patches_3x3
-from ._objective import Objective, Spec
+from ._objective import Spec
 from ._spaces import ACTIVATION, DROPOUT, training_space
+from ._structure import Shapes
 from ._tasks import classification
 from ._train import make_objective
+from .data.digits import NUM_CLASSES, load_digits
 
 SPACE: Spec = {
     **training_space((16, 32, 64)),
@@ -21,7 +22,6 @@ SPACE: Spec = {
     **DROPOUT,
     **ACTIVATION,
 }
-STRUCTURAL = ("channels", "blocks")
 
 
 class Conv3x3(nn.Module):
@@ -96,19 +96,14 @@ def _model(structure: dict[str, Any]) -> ResNet:
     return ResNet(structure["channels"], structure["blocks"])
 
 
-def make_digits_resnet(num_steps: int = 300) -> Objective:
-    """The objective `digits_resnet` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "digits_resnet",
-        "Residual network on scikit-learn's 8x8 digits",
-        SPACE,
-        _model,
-        load_digits,
-        classification,
-        metric="validation_accuracy",
-        num_steps=num_steps,
-        structural=STRUCTURAL,
-    )
-
-
-digits_resnet = make_digits_resnet()
+digits_resnet = make_objective(
+    "digits_resnet",
+    "Residual network on scikit-learn's 8x8 digits",
+    SPACE,
+    _model,
+    load_digits,
+    classification,
+    metric="validation_accuracy",
+    num_steps=300,
+    shapes=Shapes(structural=("channels", "blocks")),
+)

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from ._digits import NUM_CLASSES, load_digits
 from ._layers import dropout
 from ._objective import Objective, Spec
 from ._spaces import DROPOUT, training_space
+from ._structure import Shapes
 from ._tasks import classification
 from ._train import make_objective
+from .data.digits import NUM_CLASSES, load_digits
 
 SPACE: Spec = {
     **training_space((16, 32, 64)),
@@ -21,7 +22,6 @@ SPACE: Spec = {
     "layers": {"type": "ordinal", "values": [1, 2]},
     **DROPOUT,
 }
-STRUCTURAL = ("width", "layers")
 
 State = tuple[Array, ...]
 
@@ -115,7 +115,7 @@ class RNN(nn.Module):
         return nn.Dense(self.num_classes, name="head")(x[:, -1])
 
 
-def _make(name: str, cell: str, words: str, num_steps: int) -> Objective:
+def _digits(name: str, cell: str, words: str) -> Objective:
     def model(structure: dict[str, Any]) -> RNN:
         return RNN(cell, structure["width"], structure["layers"])
 
@@ -127,26 +127,11 @@ def _make(name: str, cell: str, words: str, num_steps: int) -> Objective:
         load_digits,
         classification,
         metric="validation_accuracy",
-        num_steps=num_steps,
-        structural=STRUCTURAL,
+        num_steps=400,
+        shapes=Shapes(structural=("width", "layers")),
     )
 
 
-def make_digits_rnn(num_steps: int = 400) -> Objective:
-    """The objective `digits_rnn` with another number of gradient steps, at least 1."""
-    return _make("digits_rnn", "simple", "Simple recurrent network", num_steps)
-
-
-def make_digits_lstm(num_steps: int = 400) -> Objective:
-    """The objective `digits_lstm` with another number of gradient steps, at least 1."""
-    return _make("digits_lstm", "lstm", "LSTM", num_steps)
-
-
-def make_digits_gru(num_steps: int = 400) -> Objective:
-    """The objective `digits_gru` with another number of gradient steps, at least 1."""
-    return _make("digits_gru", "gru", "GRU", num_steps)
-
-
-digits_rnn = make_digits_rnn()
-digits_lstm = make_digits_lstm()
-digits_gru = make_digits_gru()
+digits_rnn = _digits("digits_rnn", "simple", "Simple recurrent network")
+digits_lstm = _digits("digits_lstm", "lstm", "LSTM")
+digits_gru = _digits("digits_gru", "gru", "GRU")

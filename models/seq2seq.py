@@ -8,14 +8,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ._dates import PAD, SOURCE_VOCABULARY, TARGET_VOCABULARY, load_dates
 from ._layers import dropout
 from ._objective import Objective, Spec
-from ._sorting import load_sorting
 from ._spaces import DROPOUT, training_space
-from ._splits import Dataset
+from ._structure import Shapes
 from ._tasks import sequence
 from ._train import make_objective
+from .data.dates import PAD, SOURCE_VOCABULARY, TARGET_VOCABULARY, load_dates
+from .data.sorting import load_sorting
+from .data.splits import Dataset
 from .rnn import Recurrent
 
 SPACE: Spec = {
@@ -24,8 +25,6 @@ SPACE: Spec = {
     "cell": {"type": "categorical", "choices": ["gru", "lstm"]},
     **DROPOUT,
 }
-STRUCTURAL = ("width", "cell")
-SIZES = {"batch_size": (32, 64, 128)}
 
 
 class Seq2Seq(nn.Module):
@@ -72,37 +71,24 @@ class Seq2Seq(nn.Module):
         return nn.Dense(self.target_vocabulary, name="head")(dropout(keys[1], y, rate))
 
 
-def _make(
-    name: str, description: str, load: Callable[[], Dataset], vocabularies: tuple[int, int], num_steps: int
-) -> Objective:
+def _recurrent(words: str, name: str, load: Callable[[], Dataset], vocabularies: tuple[int, int]) -> Objective:
     def model(structure: dict[str, Any]) -> Seq2Seq:
         return Seq2Seq(structure["cell"], structure["width"], *vocabularies)
 
     return make_objective(
         name,
-        description,
+        f"Recurrent sequence-to-sequence with attention{words}",
         SPACE,
         model,
         load,
         sequence,
         metric="validation_exact_match",
-        num_steps=num_steps,
-        structural=STRUCTURAL,
-        sizes=SIZES,
+        num_steps=600,
+        shapes=Shapes(structural=("width", "cell"), sizes={"batch_size": (32, 64, 128)}),
     )
 
 
-def make_dates_seq2seq(num_steps: int = 600) -> Objective:
-    """The objective `dates_seq2seq` with another number of gradient steps, at least 1."""
-    words = "Recurrent sequence-to-sequence with attention, from dates in words to ISO dates"
-    return _make("dates_seq2seq", words, load_dates, (SOURCE_VOCABULARY, TARGET_VOCABULARY), num_steps)
-
-
-def make_sorting_seq2seq(num_steps: int = 600) -> Objective:
-    """The objective `sorting_seq2seq` with another number of gradient steps, at least 1."""
-    words = "Recurrent sequence-to-sequence with attention that sorts 10 symbols of 16"
-    return _make("sorting_seq2seq", words, load_sorting, (17, 17), num_steps)
-
-
-dates_seq2seq = make_dates_seq2seq()
-sorting_seq2seq = make_sorting_seq2seq()
+dates_seq2seq = _recurrent(
+    ", from dates in words to ISO dates", "dates_seq2seq", load_dates, (SOURCE_VOCABULARY, TARGET_VOCABULARY)
+)
+sorting_seq2seq = _recurrent(" that sorts 10 symbols of 16", "sorting_seq2seq", load_sorting, (17, 17))

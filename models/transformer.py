@@ -7,11 +7,12 @@ from flax import linen as nn
 from jax import Array
 
 from ._attention import Embedding, Layer, causal, split_or_none
-from ._dates import PAD, SOURCE_VOCABULARY, TARGET_VOCABULARY, load_dates
-from ._objective import Objective, Spec
+from ._objective import Spec
 from ._spaces import ACTIVATION, DROPOUT, training_space
+from ._structure import Shapes
 from ._tasks import sequence
 from ._train import make_objective
+from .data.dates import PAD, SOURCE_VOCABULARY, TARGET_VOCABULARY, load_dates
 
 SPACE: Spec = {
     **training_space((32, 64, 128)),
@@ -21,8 +22,6 @@ SPACE: Spec = {
     **DROPOUT,
     **ACTIVATION,
 }
-STRUCTURAL = ("width", "heads", "layers")
-SIZES = {"batch_size": (32, 64, 128)}
 
 
 class Transformer(nn.Module):
@@ -69,20 +68,14 @@ def _model(structure: dict[str, Any]) -> Transformer:
     return Transformer(*sizes, SOURCE_VOCABULARY, TARGET_VOCABULARY)
 
 
-def make_dates_transformer(num_steps: int = 800) -> Objective:
-    """The objective `dates_transformer` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "dates_transformer",
-        "Encoder-decoder transformer from dates in words to ISO dates",
-        SPACE,
-        _model,
-        load_dates,
-        sequence,
-        metric="validation_exact_match",
-        num_steps=num_steps,
-        structural=STRUCTURAL,
-        sizes=SIZES,
-    )
-
-
-dates_transformer = make_dates_transformer()
+dates_transformer = make_objective(
+    "dates_transformer",
+    "Encoder-decoder transformer from dates in words to ISO dates",
+    SPACE,
+    _model,
+    load_dates,
+    sequence,
+    metric="validation_exact_match",
+    num_steps=800,
+    shapes=Shapes(structural=("width", "heads", "layers"), sizes={"batch_size": (32, 64, 128)}),
+)

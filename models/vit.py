@@ -8,11 +8,12 @@ from flax import linen as nn
 from jax import Array
 
 from ._attention import Layer, split_or_none
-from ._digits import NUM_CLASSES, load_digits
-from ._objective import Objective, Spec
+from ._objective import Spec
 from ._spaces import ACTIVATION, DROPOUT, training_space
+from ._structure import Shapes
 from ._tasks import classification
 from ._train import make_objective
+from .data.digits import NUM_CLASSES, load_digits
 
 SPACE: Spec = {
     **training_space((16, 32, 64)),
@@ -22,7 +23,6 @@ SPACE: Spec = {
     **DROPOUT,
     **ACTIVATION,
 }
-STRUCTURAL = ("width", "heads", "layers")
 PATCH = 2
 
 
@@ -60,19 +60,14 @@ def _model(structure: dict[str, Any]) -> ViT:
     return ViT(structure["width"], structure["heads"], structure["layers"])
 
 
-def make_digits_vit(num_steps: int = 400) -> Objective:
-    """The objective `digits_vit` with another number of gradient steps, at least 1."""
-    return make_objective(
-        "digits_vit",
-        "Vision transformer on scikit-learn's 8x8 digits",
-        SPACE,
-        _model,
-        load_digits,
-        classification,
-        metric="validation_accuracy",
-        num_steps=num_steps,
-        structural=STRUCTURAL,
-    )
-
-
-digits_vit = make_digits_vit()
+digits_vit = make_objective(
+    "digits_vit",
+    "Vision transformer on scikit-learn's 8x8 digits",
+    SPACE,
+    _model,
+    load_digits,
+    classification,
+    metric="validation_accuracy",
+    num_steps=400,
+    shapes=Shapes(structural=("width", "heads", "layers")),
+)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks._ngram import bits_per_character, fit, probability
-from models._text import VOCABULARY, text_parts
+from models.data.text import VOCABULARY, text_parts
 
 TEXT = "the cat sat on the mat, the rat sat on the cat; that hat is the cat's."
 

@@ -97,7 +97,7 @@ def _find_in_zoo(name: str, steps: int | None) -> Target:
         )
     objective = objectives[name]
     if steps is not None:
-        objective = getattr(zoo, f"make_{name}")(num_steps=steps)
+        objective = objective.with_num_steps(steps)
         name = f"{name}@{steps}"
     return Target(name, objective.space, objective.direction, trainable=objective, metric=objective.metric)
 

@@ -12,6 +12,7 @@ import pytest
 
 import models
 from bojax.space import Space
+from models import Shapes
 from models._structure import dispatch
 from models._train import default_rungs
 from tests.models.zoo import assert_close, fixed, middle, run_alone, to_numpy
@@ -56,7 +57,7 @@ MEASURES = {
     "text_lm": {"loss", "bits_per_character"},
     "diabetes_mlp": {"loss"},
 }
-SHORT = {name: getattr(models, f"make_{name}")(num_steps=2) for name in NAMES}
+SHORT = {name: models.OBJECTIVES[name].with_num_steps(2) for name in NAMES}
 # Other tests train the networks of these.
 SLOW = ("dates_seq2seq", "digits_gru", "modular_transformer", "cancer_mlp", "wine_mlp")
 every_objective = pytest.mark.parametrize("name", NAMES)
@@ -174,12 +175,12 @@ def test_arguments_are_checked(name):
         with pytest.raises(ValueError, match="momentum"):
             call(KEY, hparams | {"momentum": 0.9})
     with pytest.raises(ValueError, match="`num_steps` must be at least 1, got 0"):
-        getattr(models, f"make_{name}")(num_steps=0)
+        models.OBJECTIVES[name].with_num_steps(0)
 
 
 def test_structural_hyperparameters_may_be_traced():
     """All widths are then part of one program, and one gives what it gives by itself."""
-    objective = models.make_digits_rnn(num_steps=3)
+    objective = models.digits_rnn.with_num_steps(3)
     hparams = middle(objective)
     layers = hparams.pop("layers")
     train = jax.jit(lambda key, h: objective.train(key, {**h, "layers": layers}))
@@ -203,7 +204,7 @@ def test_traced_structures_are_in_the_order_of_their_values():
 
     @jax.jit
     def chosen(h):
-        return dispatch(objective.space, objective.structural, {}, {**middle(objective), **h}, run)
+        return dispatch(objective.space, Shapes(objective.structural), {**middle(objective), **h}, run)
 
     for width, layers in itertools.product(range(2), range(2)):
         index = int(chosen({"width": width, "layers": layers}))
@@ -214,9 +215,9 @@ def test_traced_structures_are_in_the_order_of_their_values():
 def test_import_reads_no_data_and_no_bojax():
     code = """if True:
         import sys, models
-        from models import _dates, _digits, _modular, _sorting, _tables, _text
-        loaders = [_dates.load_dates, _digits.load_digits, _modular.load_modular, _sorting.load_sorting]
-        loaders += [_tables.load_cancer, _tables.load_diabetes, _text.load_text]
+        from models.data import dates, digits, modular, sorting, tables, text
+        loaders = [dates.load_dates, digits.load_digits, modular.load_modular, sorting.load_sorting]
+        loaders += [tables.load_cancer, tables.load_diabetes, text.load_text]
         print(sum(load.cache_info().misses for load in loaders), "sklearn" in sys.modules, "bojax" in sys.modules)"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert result.stdout.split() == ["0", "False", "False"]

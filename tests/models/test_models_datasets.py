@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from models._dates import (
+from models.data.dates import (
     FORMATS,
     MONTHS,
     SOURCE_LENGTH,
@@ -21,12 +21,12 @@ from models._dates import (
     load_dates,
     write_date,
 )
-from models._digits import NUM_CLASSES, load_digits
-from models._modular import load_modular
-from models._sorting import load_sorting
-from models._splits import cut, shuffled_indices, split_indices
-from models._tables import diabetes_scale, load_cancer, load_diabetes, load_wine
-from models._text import OTHER, VOCABULARY, decode, encode, load_text, text_parts
+from models.data.digits import NUM_CLASSES, load_digits
+from models.data.modular import load_modular
+from models.data.sorting import load_sorting
+from models.data.splits import cut, shuffled_indices, split_indices
+from models.data.tables import diabetes_scale, load_cancer, load_diabetes, load_wine
+from models.data.text import OTHER, VOCABULARY, decode, encode, load_text, text_parts
 
 # loader: sizes of the parts (None where they depend on Python), shape of an input, shape of a target, target dtype
 LOADERS = {

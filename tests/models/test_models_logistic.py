@@ -9,8 +9,8 @@ from sklearn.datasets import load_breast_cancer
 from bojax import Space
 from bojax import hypergrad as hg
 from models import cancer_logistic
-from models._tables import load_cancer
-from models.logistic import GROUPS, QUANTITIES, SPACE, make_cancer_logistic, solve
+from models.data.tables import load_cancer
+from models.logistic import GROUPS, QUANTITIES, SPACE, solve
 from tests.models.zoo import middle, run_alone
 
 KEY = jax.random.key(0)
@@ -100,7 +100,7 @@ def test_steps_end_at_the_minimum_and_the_loss_falls():
     h = middle(cancer_logistic)
     curve = cancer_logistic.curve(KEY, h, rungs=(1, 2, 4, 15))
     assert (np.diff(curve["train_loss"]) < 0).all()
-    longer = make_cancer_logistic(num_steps=30).train(KEY, h)
+    longer = cancer_logistic.with_num_steps(30).train(KEY, h)
     np.testing.assert_allclose(longer["validation_loss"], curve["validation_loss"][-1], rtol=1e-5)
 
 

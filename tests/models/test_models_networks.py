@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from models._attention import Attention, Embedding, Layer, causal, split_or_none
-from models._dates import PAD, SOURCE_VOCABULARY, TARGET_VOCABULARY
+from models.data.dates import PAD, SOURCE_VOCABULARY, TARGET_VOCABULARY
 from models.language_model import LanguageModel
 from models.resnet import Conv3x3, ResNet
 from models.rnn import CELLS, RNN, Recurrent

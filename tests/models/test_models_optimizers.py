@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
+from models import cancer_mlp, digits_mlp
 from models._optimizers import OPTIMIZERS, selectable
 from models._schedules import FINAL_SHARE, SCHEDULES, schedule
 from models._train import clip
-from models.mlp import make_cancer_mlp, make_digits_mlp
 from tests.models.zoo import middle
 
 KEY = jax.random.key(0)
@@ -185,10 +185,10 @@ def test_clip_has_derivatives_at_zero():
     np.testing.assert_allclose(np.concatenate([slopes[0], slopes[1][None]]), [1, 1, 1, 0])
 
 
-@pytest.mark.parametrize("make", [make_digits_mlp, make_cancer_mlp])
-def test_trainings_of_the_zoo_are_differentiable(make):
+@pytest.mark.parametrize("objective", [digits_mlp, cancer_mlp], ids=lambda objective: objective.name)
+def test_trainings_of_the_zoo_are_differentiable(objective):
     """Digits have pixels that are always 0, whose weights have no gradient. Signs that flip are seen by differences."""
-    objective, num_steps = make(5), 5
+    objective, num_steps = objective.with_num_steps(5), 5
     hparams = middle(objective) | {"dropout": np.float32(0.0), "activation": np.int32(2)}
     init, advance, evaluate = objective.program(objective.structure(hparams))
     floats = {name: hparams[name] for name, entry in objective.space.items() if entry["type"] == "float"}

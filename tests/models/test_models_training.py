@@ -10,9 +10,9 @@ from flax import linen as nn
 import models
 from models import make_objective
 from models._spaces import training_space
-from models._splits import Dataset, Split
 from models._tasks import WORST_LOSS, classification, regression
 from models._train import batch_indices, default_rungs
+from models.data.splits import Dataset, Split
 from tests.models.zoo import assert_close, fixed, middle, rows, run_alone, to_numpy
 
 KEY = jax.random.key(0)
@@ -45,7 +45,7 @@ class Batch:
 
     def __init__(self, name):
         self.name = name
-        self.objective = getattr(models, f"make_{name}")(num_steps=NUM_STEPS)
+        self.objective = models.OBJECTIVES[name].with_num_steps(NUM_STEPS)
         entries = TRAINING | SHAPES[name]
         self.hparams = {name: entries[name] for name in self.objective.space}
         self.keys = jax.random.split(KEY, 4)
@@ -129,7 +129,7 @@ def test_x64_changes_nothing(batch):
     ],
 )
 def test_arrays_of_a_larger_size_change_nothing(name, given, size, own, larger):
-    objective = getattr(models, f"make_{name}")(num_steps=NUM_STEPS)
+    objective = models.OBJECTIVES[name].with_num_steps(NUM_STEPS)
     hparams = middle(objective, optimizer=1, learning_rate=0.01, **given)
     structure = dict(objective.structure(hparams))
     assert structure[size] == own
@@ -143,7 +143,7 @@ def test_arrays_of_a_larger_size_change_nothing(name, given, size, own, larger):
 
 @pytest.mark.parametrize("name", ["digits_gru", "modular_transformer"])
 def test_alone_equals_in_a_batch_of_one_structure(name):
-    objective = getattr(models, f"make_{name}")(num_steps=5)
+    objective = models.OBJECTIVES[name].with_num_steps(5)
     hparams = middle(objective)
     entries = {k: v[:3] for k, v in TRAINING.items() if k in objective.space} | {
         "batch_size": np.array([0, 1, 2], np.int32)
@@ -167,7 +167,7 @@ def _plain(state):
 
 def test_steps_do_not_depend_on_how_they_are_cut():
     """Nor on whether the state was put away in between."""
-    objective = models.make_digits_mlp(num_steps=NUM_STEPS)
+    objective = models.digits_mlp.with_num_steps(NUM_STEPS)
     hparams = middle(objective, optimizer=2)
     program = objective.program(objective.structure(hparams))
     advance = jax.jit(program.advance)
@@ -185,7 +185,7 @@ def test_steps_do_not_depend_on_how_they_are_cut():
 
 
 def test_initial_scale_multiplies_kernels():
-    objective = models.make_digits_mlp(num_steps=2)
+    objective = models.digits_mlp.with_num_steps(2)
     half, whole = (
         objective.program((("width", 64),)).init(KEY, middle(objective, init_scale=scale)).params for scale in (0.5, 1)
     )
@@ -285,7 +285,7 @@ def test_losses_are_bounded():
 
 
 def test_decent_configuration_learns():
-    objective = models.make_digits_mlp(num_steps=60)
+    objective = models.digits_mlp.with_num_steps(60)
     given = {"learning_rate": 3e-3, "optimizer": 2, "batch_size": 3, "width": 64, "depth": 2, "init_scale": 1.0}
     metrics = run_alone(objective, KEY, middle(objective, dropout=0.0, weight_decay=1e-4, **given))
     assert metrics["validation_accuracy"] > 0.9 and metrics["test_accuracy"] > 0.9

@@ -12,7 +12,7 @@ import bojax
 from bojax import Categorical, Float, Int, Space
 from bojax._errors import BojaxWarning, Status
 from bojax.loop import Algorithm, Info
-from bojax.models import make_digits_mlp
+from bojax.models import digits_mlp
 from bojax.multifidelity import from_functions
 from bojax.study._tune import training_of
 
@@ -137,7 +137,7 @@ def test_an_objective_with_a_method_train():
 
 
 def test_the_zoo():
-    objective = make_digits_mlp(num_steps=3)
+    objective = digits_mlp.with_num_steps(3)
     result = tune(objective, num_trials=4, batch_size=2)
     assert result.study.direction == "maximize" and list(result.best_params) == list(objective.space)
     for trial in result.trials:

@@ -9,12 +9,12 @@ from functools import cache
 
 import numpy as np
 
-from ._splits import Dataset, cut, shift_right
+from .splits import Dataset, cut, shift_right
 
 PAD = 0  # in the source
 START = 0  # in the previous target tokens
 SOURCE_LENGTH = 32
-TARGET_LENGTH = 10
+
 SOURCE_SYMBOLS = " ,-./0123456789abcdefghijklmnopqrstuvwxyz"  # tokens 1, 2, ...
 TARGET_SYMBOLS = "0123456789-"  # tokens 1, 2, ...
 SOURCE_VOCABULARY = 1 + len(SOURCE_SYMBOLS)

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from ._splits import Dataset, Split
+from .splits import Dataset, Split
 
 OTHER = "\N{REPLACEMENT CHARACTER}"
 VOCABULARY = "\n " + string.ascii_letters + string.digits + string.punctuation + OTHER

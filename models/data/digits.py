@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from ._splits import Dataset, cut, split_indices
+from .splits import Dataset, cut, split_indices
 
 NUM_CLASSES = 10
 

@@ -8,11 +8,10 @@ from functools import cache
 
 import numpy as np
 
-from ._splits import Dataset, Indices, cut, shuffled_indices, split_indices
+from .splits import Dataset, Indices, cut, shuffled_indices, split_indices
 
 CANCER_FEATURES, CANCER_CLASSES = 30, 2
 WINE_FEATURES, WINE_CLASSES = 13, 3
-DIABETES_FEATURES = 10
 
 
 @cache

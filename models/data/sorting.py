@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from ._splits import Dataset, cut, shift_right, shuffled_indices
+from .splits import Dataset, cut, shift_right, shuffled_indices
 
 START = 0
 

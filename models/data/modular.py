@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from ._splits import Dataset, cut, shuffled_indices
+from .splits import Dataset, cut, shuffled_indices
 
 
 @cache
