@@ -14,7 +14,7 @@ LAYERS = {
     **dict.fromkeys(("_types", "_errors", "_plain", "_numerics", "_linalg", "_bfgs", "_qmc", "_runtime"), 0),
     **dict.fromkeys(("_alike", "_liveness"), 0),
     **dict.fromkeys(("space", "data", "objectives", "hypergrad"), 1),
-    **dict.fromkeys(("surrogates", "acquisition", "optim"), 2),
+    **dict.fromkeys(("surrogates", "acquisition", "optim", "storage"), 2),
     "loop": 3,
     "multifidelity": 4,
     "study": 5,

@@ -213,8 +213,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a study: its best trial, its state, and with --plot how it went."""
+    from bojax.storage import open_storage
     from bojax.study import Study
-    from bojax.study._backends import open_storage
     from bojax.study._carry import ROOT
     from bojax.study._storage import VERSION
 

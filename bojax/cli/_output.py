@@ -103,7 +103,7 @@ def to_url(storage: str) -> str:
 
 def must_exist(url: str) -> None:
     """Opening a SQLite file that does not exist would make an empty one."""
-    from bojax.study._backends import file_of
+    from bojax.storage import file_of
 
     path = file_of(url)
     if path is not None and not pathlib.Path(path).exists():
@@ -112,7 +112,7 @@ def must_exist(url: str) -> None:
 
 def shown(url: str) -> str:
     """The URL without its password."""
-    from bojax.study._backends import hide_password
+    from bojax.storage import hide_password
 
     return hide_password(url)
 

@@ -82,8 +82,8 @@ def open_study(
     import optuna
 
     from bojax.space import to_space
+    from bojax.storage import open_storage
     from bojax.study import Study
-    from bojax.study._backends import open_storage
 
     try:
         space = to_space(target.space)

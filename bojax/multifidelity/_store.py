@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 from bojax._errors import StudyError
 from bojax._plain import plain_json
 from bojax.multifidelity._trainable import Trainable
-from bojax.space import Categorical, Float, Int, to_space
+from bojax.space import to_space
 
 if TYPE_CHECKING:
     import optuna
 
 RUN, MEMBER, METRICS = "bojax:run", "bojax:member", "bojax:metrics:"
 DEFAULT_NAME = "bojax"
-SQLITE_TIMEOUT = 60.0
-"""Seconds that SQLite waits for another process's write."""
 
 
 class RunStore:
@@ -103,10 +101,12 @@ class RunStore:
     def _add(self, member, params):
         import optuna
 
+        from bojax.storage import to_distributions
+
         template = optuna.trial.create_trial(
             state=optuna.trial.TrialState.RUNNING,
             params=params,
-            distributions={name: _distribution(parameter) for name, parameter in self.space.items()},
+            distributions=to_distributions(self.space),
             user_attrs={MEMBER: member},
         )
         number = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)
@@ -128,7 +128,9 @@ def _opened(storage: Any, name: str, direction: str, run: dict[str, Any]) -> "op
     """The study, new or stored, whose attribute says that it holds this run."""
     import optuna
 
-    studies = _storage(storage)
+    from bojax.storage import open_storage
+
+    studies = open_storage(storage)
     try:
         study = optuna.load_study(study_name=name, storage=studies)
     except KeyError:
@@ -147,41 +149,6 @@ def _opened(storage: Any, name: str, direction: str, run: dict[str, Any]) -> "op
                 f"{run.get(setting)!r}. Go on with the same, or choose another `name`."
             )
     return study
-
-
-def _storage(storage: Any) -> Any:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    if isinstance(storage, optuna.storages.BaseStorage):
-        return storage
-    if not isinstance(storage, str) or "://" not in storage:
-        raise ValueError(
-            f'`storage` must be a URL or an Optuna storage, got {storage!r}. For a file: "sqlite:///run.db".'
-        )
-    if storage.startswith("journal://"):
-        return optuna.storages.JournalStorage(JournalFileBackend(storage.removeprefix("journal://").removeprefix("/")))
-    options = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if storage.startswith("sqlite") else None
-    return optuna.storages.RDBStorage(storage, engine_kwargs=options)
-
-
-def _distribution(parameter: Any) -> Any:
-    """How Optuna describes a parameter; it knows no steps on a log scale."""
-    import optuna
-
-    match parameter:
-        case Float():
-            step = parameter.step if parameter.meets_high else None
-            return optuna.distributions.FloatDistribution(
-                parameter.low, parameter.high, log=parameter.log and not step, step=step
-            )
-        case Int():
-            log = parameter.log and parameter.step == 1
-            return optuna.distributions.IntDistribution(parameter.low, parameter.high, log=log, step=parameter.step)
-        case Categorical():
-            return optuna.distributions.CategoricalDistribution(tuple(parameter.choices))
-        case _:
-            return optuna.distributions.CategoricalDistribution(tuple(parameter.values))
 
 
 def _to_json(number: float) -> float | str:

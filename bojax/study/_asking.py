@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
 from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
+from bojax.storage import claim
 from bojax.study import _lost, _storage
-from bojax.study._claims import claim
 from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
 from bojax.study._suggest import may_repeat, suggest, takes_held, unread
 from bojax.study._travel import check_process

@@ -22,11 +22,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax.space import Space
+from bojax.storage import to_distributions
 from bojax.study import _storage
 from bojax.study._held import checked_values, valid_values
 from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
 from bojax.study._rows import decided
-from bojax.study._sampler import to_distributions
 
 ROOT, CURRENT = "bojax:root", "bojax:current"
 

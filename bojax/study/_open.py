@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
 from bojax.space import Float, Space
+from bojax.storage import to_distributions
 from bojax.study import _storage
 from bojax.study._carry import SpaceChanged, carry, current
 from bojax.study._checks import DIRECTIONS
-from bojax.study._sampler import to_distributions
 
 
 def open_study(

@@ -10,23 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from bojax.space import Categorical, Float, Int, Ordinal, Space
 from bojax.study import _storage
 from bojax.study._leases import Lease
-
-
-def to_distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Optuna's description of a space; an ordinal is a categorical there."""
-    return {name: _to_distribution(space[name]) for name in space.names}
 
 
 class StudySampler(BaseSampler):
@@ -91,21 +80,3 @@ class StudySampler(BaseSampler):
     ) -> None:
         """Forgets what was prepared and never asked for."""
         self.prepared.pop(trial.number, None)
-
-
-def _to_distribution(parameter: Any) -> BaseDistribution:
-    match parameter:
-        case Float():
-            # Optuna knows no steps on a log scale, and none that miss `high` by a rounding error: what matters is that
-            # it takes the values. The scale stands in the specification of the space.
-            step = parameter.step if parameter.meets_high else None
-            return FloatDistribution(parameter.low, parameter.high, log=parameter.log and not step, step=step)
-        case Int():
-            log = parameter.log and parameter.step == 1
-            return IntDistribution(parameter.low, parameter.high, log=log, step=parameter.step)
-        case Categorical():
-            return CategoricalDistribution(parameter.choices)
-        case Ordinal():
-            return CategoricalDistribution(parameter.values)
-        case _:
-            raise TypeError(f"a study cannot store a parameter of type {type(parameter).__name__}.")

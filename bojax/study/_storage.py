@@ -21,7 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
-from bojax.study._backends import NUM_RETRIES, retry
+from bojax.storage import NUM_RETRIES, retry
 from bojax.study._replaced import without_replaced
 
 SPACE, SEED, VERSION = "bojax:space", "bojax:seed", "bojax:version"

@@ -28,10 +28,10 @@ from optuna.trial import FrozenTrial
 from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
 from bojax.space import Space, to_space
+from bojax.storage import open_storage, to_distributions
 from bojax.study import _lost, _storage
 from bojax.study._adding import KnownResults
 from bojax.study._asking import ask, suggest_one
-from bojax.study._backends import open_storage
 from bojax.study._believed import Believed, best_believed
 from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
@@ -40,7 +40,7 @@ from bojax.study._held import checked_values
 from bojax.study._leases import Lease, Watch
 from bojax.study._open import open_study
 from bojax.study._rows import row_of, told_data, view
-from bojax.study._sampler import StudySampler, to_distributions
+from bojax.study._sampler import StudySampler
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
 from bojax.study._travel import reduced

@@ -13,10 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
 from bojax.loop._algorithm import unread_column
+from bojax.storage import is_locked
 from bojax.study import _lost, _storage
 from bojax.study._checks import PREFIX, check_attrs, to_float
 from bojax.study._gradients import checked_gradient
-from bojax.study._storage_errors import is_locked
 from bojax.study._suggest import unread
 from bojax.study._travel import check_process
 from bojax.study._trial import Trial

@@ -14,7 +14,7 @@ import pytest
 import bojax
 from bojax import cli
 from bojax._errors import BojaxWarning, StudyError
-from bojax.study import _backends, _journal
+from bojax.storage import _journal, _open
 from tests.faults.storages import KINDS, PARAMS, asked, make, url_of
 
 FILES = KINDS[1:]
@@ -226,7 +226,7 @@ def test_the_file_of_a_url():
         "mysql://me@host/a": None,
         "grpc://host:1": None,
     }
-    assert {url: _backends.file_of(url) for url in files} == files
+    assert {url: _open.file_of(url) for url in files} == files
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -273,7 +273,7 @@ def test_a_database_that_stays_locked_is_named_in_time(by_url, tmp_path, monkeyp
     url = url_of("sqlite", tmp_path)
     make(url)
     if not by_url:
-        monkeypatch.setattr(_backends, "SQLITE_TIMEOUT", 0.3)
+        monkeypatch.setattr(_open, "SQLITE_TIMEOUT", 0.3)
     study = bojax.Study(storage=url + ("?timeout=0.3" if by_url else ""))
     other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

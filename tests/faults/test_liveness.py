@@ -10,7 +10,8 @@ import optuna
 import pytest
 
 import bojax
-from bojax.study import Study, _asking, _claims, _leases, _lost, _storage
+from bojax.storage import claim
+from bojax.study import Study, _asking, _leases, _lost, _storage
 from tests.faults.forks import run_forked
 
 SPACE = bojax.Space(x=bojax.Int(0, 9), y=bojax.Int(0, 9))
@@ -303,7 +304,7 @@ def test_a_claimed_trial_knows_when_it_began(tmp_path):
     study.enqueue({"x": 3, "y": 4})
     study.ask()
     assert _storage.is_new(study.optuna.trials[0])
-    assert not _claims.claim(study.optuna._storage, study.optuna.trials[0]._trial_id)
+    assert not claim(study.optuna._storage, study.optuna.trials[0]._trial_id)
 
 
 RACE = """

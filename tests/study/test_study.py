@@ -12,9 +12,9 @@ from study_probe import SPACE, probe, value_of, wrong_types
 from bojax import loop
 from bojax._errors import BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax.space import Categorical, Float, Int, Ordinal, Space
+from bojax.storage import hide_password
 from bojax.study import Study
 from bojax.study import _storage as storage_module
-from bojax.study._backends import hide_password
 
 
 def make(space=SPACE, **kwargs):

@@ -12,8 +12,8 @@ import pytest
 from study_probe import SPACE, probe, value_of
 
 from bojax._errors import StudyError
+from bojax.storage import open_storage
 from bojax.study import Study, _asking, _storage
-from bojax.study._backends import open_storage
 
 HERE = pathlib.Path(__file__).parent
 TIMEOUT = 100

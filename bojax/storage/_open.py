@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import optuna
 
 from bojax._errors import StudyError
-from bojax.study._claims import ClaimingRDBStorage
-from bojax.study._journal import Journal
-from bojax.study._storage_errors import GONE, explain, identity_of, is_locked, missing_folder, unusable
+from bojax.storage._claims import ClaimingRDBStorage
+from bojax.storage._errors import GONE, explain, identity_of, is_locked, missing_folder, unusable
+from bojax.storage._journal import Journal
 
 T = TypeVar("T")
 

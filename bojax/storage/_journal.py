@@ -15,7 +15,7 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend, JournalFileSymlinkLock
 
 from bojax._errors import BojaxWarning, StudyError
-from bojax.study._storage_errors import GONE, explain, missing_folder, unusable
+from bojax.storage._errors import GONE, explain, missing_folder, unusable
 
 _START = b'{"op_code":'
 """How Optuna begins a record; inside a text of a record the quotation marks would be escaped."""

@@ -1,0 +1,20 @@
+"""Storages: Optuna's, opened by their URL, with errors that say which file is meant and what is wrong with it.
+
+Journals survive a full disk, and of several workers that want a trial which waits in line, one gets it.
+"""
+
+from bojax.storage._claims import claim
+from bojax.storage._distributions import to_distributions
+from bojax.storage._errors import is_locked
+from bojax.storage._open import NUM_RETRIES, file_of, hide_password, open_storage, retry
+
+__all__ = [
+    "NUM_RETRIES",
+    "claim",
+    "file_of",
+    "hide_password",
+    "is_locked",
+    "open_storage",
+    "retry",
+    "to_distributions",
+]
