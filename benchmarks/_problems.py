@@ -20,7 +20,7 @@ class Problem(NamedTuple):
         values: its negative at points X [n, d] of the unit cube, NumPy float64.
     """
 
-    objective: objectives.Objective
+    objective: objectives.SyntheticObjective
     f: Callable[[Any], Any]
     values: Callable[[np.ndarray], np.ndarray]
 

@@ -1,6 +1,7 @@
 """Imports point downward, importing bojax is light, and linear algebra stays in one module. Read from the source."""
 
 import ast
+import functools
 import pathlib
 
 import pytest
@@ -37,8 +38,13 @@ def top_level(path):
     return relative[0].removesuffix(".py")
 
 
+@functools.cache
 def imported(path):
     """Every absolute name a file imports, with its line; relative imports are resolved against bojax or models."""
+    return list(_imported(path))
+
+
+def _imported(path):
     package = list(path.relative_to(ROOT).with_suffix("").parts)
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
@@ -92,6 +98,141 @@ def test_units_of_one_layer_do_not_import_each_other_in_a_circle():
         order += free
         for unit in free:
             del edges[unit]
+
+
+@functools.cache
+def module_file(name):
+    """The file of bojax that an absolute dotted name lies in: the longest module there is; None outside of bojax."""
+    parts = name.split(".")
+    if parts[0] != "bojax" or parts[:2] == ["bojax", "models"]:
+        return None
+    for length in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:length])
+        if place.with_suffix(".py").is_file():
+            return place.with_suffix(".py")
+        if (place / "__init__.py").is_file():
+            return place / "__init__.py"
+    return None
+
+
+def needed_by(path):
+    """What a file imports anywhere, functions included, but for what only type checkers see."""
+    tree = ast.parse(path.read_text(), str(path))
+    unseen = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            unseen |= {line for child in node.body for line in range(child.lineno, (child.end_lineno or 0) + 1)}
+    return [name for name, line in imported(path) if line not in unseen]
+
+
+def circles(edges):
+    """The groups of nodes, of two and more, in which each reaches each other (Tarjan, 1972)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for there in edges.get(node, ()):
+            if there not in index:
+                visit(there)
+            if there in stack:
+                low[node] = min(low[node], low[there])
+        if low[node] == index[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(frozenset(group))
+
+    for node in edges:
+        if node not in index:
+            visit(node)
+    return found
+
+
+IN_CIRCLES = {
+    *(
+        f"surrogates/{name}.py"
+        for name in ("_equality", "_gp", "_gp_paths", "_gpjax", "_kernels", "_paths", "_posterior")
+    ),
+    *("study/_optimize.py", "study/_progress.py", "study/_study.py"),
+}
+"""Files in a circle of imports. May only shrink."""
+
+
+def test_files_do_not_import_each_other_in_a_circle():
+    edges = {p: {module_file(n) for n in needed_by(p)} - {None, p} for p in sources(PACKAGE)}
+    groups = [sorted(path.relative_to(PACKAGE).as_posix() for path in group) for group in circles(edges)]
+    new = [group for group in groups if not IN_CIRCLES.issuperset(group)]
+    stale = sorted(IN_CIRCLES - set().union(*groups))
+    assert not new, f"these import each other in a circle: {new}"
+    assert not stale, f"these are in no circle any more; take them off the list: {stale}"
+
+
+PRIVATE_IMPORTS_TO_GO = {
+    "acquisition/_greedy.py -> surrogates._posterior",
+    "acquisition/_knowledge_gradient.py -> surrogates._posterior",
+    "acquisition/_monte_carlo.py -> surrogates._posterior",
+    "acquisition/_prior.py -> space._choices",
+    "cli/_app.py -> study._backends",
+    "cli/_app.py -> study._carry",
+    "cli/_app.py -> study._storage",
+    "cli/_output.py -> study._backends",
+    "cli/_output.py -> study._failures",
+    "cli/_output.py -> study._storage",
+    "cli/_running.py -> study._backends",
+    "cli/_running.py -> study._progress",
+    "cli/_running.py -> study._suggest",
+    "cli/_running.py -> study._tune",
+    "cli/_target.py -> study._tune",
+    "loop/_arguments.py -> acquisition._checks",
+    "loop/_bayesopt.py -> optim._lattice",
+    "loop/_bayesopt.py -> surrogates._noise",
+    "loop/_bayesopt.py -> surrogates._output",
+    "loop/_bayesopt.py -> surrogates._standardize",
+    "loop/_cost_aware.py -> acquisition._cost",
+    "loop/_cost_aware.py -> acquisition._prior",
+    "loop/_defaults.py -> surrogates._output",
+    "loop/_design.py -> optim._lattice",
+    "loop/_hybrid.py -> acquisition._checks",
+    "loop/_hybrid.py -> optim._lattice",
+    "loop/_hybrid.py -> surrogates._standardize",
+    "loop/_run.py -> space._choices",
+    "loop/_thompson.py -> optim._multistart",
+    "loop/_thompson.py -> surrogates._output",
+    "loop/_thompson.py -> surrogates._pathwise",
+    "loop/_turbo.py -> optim._lattice",
+    "loop/_turbo.py -> surrogates._output",
+    "loop/_turbo.py -> surrogates._standardize",
+    "multifidelity/_freeze_thaw.py -> acquisition._weighted",
+    "multifidelity/_reads.py -> space._choices",
+    "study/_optimize.py -> space._choices",
+    "study/_plots.py -> loop._defaults",
+    "study/_telling.py -> loop._algorithm",
+    "study/_tune.py -> loop._algorithm",
+    "study/_tune.py -> multifidelity._reads",
+    "study/_tune.py -> space._choices",
+    "testing/_mock.py -> surrogates._paths",
+    "testing/_optimizer.py -> loop._algorithm",
+}
+"""Imports of another package's private modules, `who -> whom`. May only shrink."""
+
+
+def test_packages_import_no_private_module_of_another():
+    """`bojax.X._y` is for the files of `bojax/X`; private modules right below bojax are everybody's."""
+    found = set()
+    for path in sources(PACKAGE):
+        here = path.relative_to(ROOT).with_suffix("").parts
+        for name, _ in imported(path):
+            parts = name.split(".")
+            there = module_file(name)
+            if parts[0] != "bojax" or there is None:
+                continue
+            private = next((i for i, part in enumerate(parts[2:], 2) if part.startswith("_")), None)
+            if private is not None and here[:2] != tuple(parts[:2]):
+                found.add(f"{path.relative_to(PACKAGE).as_posix()} -> {'.'.join(parts[1 : private + 1])}")
+    new, stale = sorted(found - PRIVATE_IMPORTS_TO_GO), sorted(PRIVATE_IMPORTS_TO_GO - found)
+    assert not new, "import the public name, or make it public:\n" + "\n".join(new)
+    assert not stale, "these are gone; take them off the list:\n" + "\n".join(stale)
 
 
 def test_the_zoo_imports_nothing_of_bojax():

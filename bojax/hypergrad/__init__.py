@@ -9,8 +9,9 @@ loss, its gradient and diagnostics. Which method:
 * `Forward` for the same with few hyperparameters and any number of steps.
 * `OneStep` where only a cheap direction is wanted.
 
-`optimize` is the outer loop around such a function, `check` compares it with finite differences. Two algorithms move
-hyperparameters and inner parameters together: `online` during a single training run, `soba` on minibatches.
+`optimize` is the outer loop around such a function, `check_hypergradient` compares it with finite differences. Two
+algorithms move hyperparameters and inner parameters together: `online` during a single training run, `soba` on
+minibatches.
 
 Pieces for problems of another form: `ift_vjp` and `root` differentiate what an optimality condition defines, `unroll`
 is a loop with checkpoints, `mixflow_grad` a gradient that is cheap to differentiate. `l2`, `Schedule`, `positive`,
@@ -20,28 +21,22 @@ The solvers of lineax may be given to `Implicit`, the optimizers of optax to eve
 """
 
 from bojax._errors import HypergradientError, InertHyperparameterError, NonDifferentiableHyperparameterError
-from bojax.hypergrad._cg import CG
-from bojax.hypergrad._check import CheckResult, check
-from bojax.hypergrad._descent import Descent
-from bojax.hypergrad._direct import Direct
+from bojax.hypergrad._check import CheckResult, check_hypergradient
 from bojax.hypergrad._forward import Forward
-from bojax.hypergrad._gauss_newton import GaussNewton
 from bojax.hypergrad._hypergradient import hypergradient
 from bojax.hypergrad._implicit import Implicit
 from bojax.hypergrad._mixflow import mixflow_grad
-from bojax.hypergrad._neumann import Neumann
-from bojax.hypergrad._newton import Newton
-from bojax.hypergrad._nystrom import Nystrom
 from bojax.hypergrad._one_step import OneStep
 from bojax.hypergrad._online import Online, OnlineInfo, OnlineState, online
-from bojax.hypergrad._optimize import History, OptimizeResult, Plateau, optimize
+from bojax.hypergrad._optimize import OptimizeHistory, OptimizeResult, Plateau, optimize
 from bojax.hypergrad._problem import InnerResult, Solution
-from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, raise_for_status
+from bojax.hypergrad._result import Hypergrad, HypergradInfo, HypergradStatus, raise_for_status
 from bojax.hypergrad._root import Pullback, ift_vjp, root
 from bojax.hypergrad._scan import unroll
 from bojax.hypergrad._soba import Soba, SobaInfo, SobaState, soba
 from bojax.hypergrad._transform import Schedule, from_unit, l2, positive, simplex
 from bojax.hypergrad._unrolled import Unrolled
+from bojax.hypergrad.solvers import CG, Descent, Direct, GaussNewton, Neumann, Newton, Nystrom
 
 __all__ = [
     "CG",
@@ -50,13 +45,12 @@ __all__ = [
     "Direct",
     "Forward",
     "GaussNewton",
-    "History",
     "Hypergrad",
+    "HypergradInfo",
     "HypergradStatus",
     "HypergradientError",
     "Implicit",
     "InertHyperparameterError",
-    "Info",
     "InnerResult",
     "Neumann",
     "Newton",
@@ -66,6 +60,7 @@ __all__ = [
     "Online",
     "OnlineInfo",
     "OnlineState",
+    "OptimizeHistory",
     "OptimizeResult",
     "Plateau",
     "Pullback",
@@ -75,7 +70,7 @@ __all__ = [
     "SobaState",
     "Solution",
     "Unrolled",
-    "check",
+    "check_hypergradient",
     "from_unit",
     "hypergradient",
     "ift_vjp",

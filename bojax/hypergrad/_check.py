@@ -29,7 +29,7 @@ class CheckResult(NamedTuple):
     uncertainty: Array
 
 
-def check(
+def check_hypergradient(
     fn: HypergradFn,
     hparams: Any,
     inner_params0: Any,

@@ -11,12 +11,12 @@ from bojax.hypergrad._compiled import call_compiled
 from bojax.hypergrad._forward import Forward
 from bojax.hypergrad._implicit import Implicit
 from bojax.hypergrad._inert import check_differentiable
-from bojax.hypergrad._newton import Newton
 from bojax.hypergrad._one_step import OneStep
 from bojax.hypergrad._problem import Case, Loss, Method, Problem
 from bojax.hypergrad._result import Hypergrad, throwing
 from bojax.hypergrad._transform import from_unit
 from bojax.hypergrad._unrolled import Unrolled
+from bojax.hypergrad.solvers import Newton
 from bojax.space import Space
 
 

@@ -17,10 +17,7 @@ import jax.numpy as jnp
 
 from bojax._types import Array
 from bojax.hypergrad import _tree
-from bojax.hypergrad._cg import CG, relative_tolerance
-from bojax.hypergrad._gauss_newton import GaussNewton
 from bojax.hypergrad._inert import check_reach
-from bojax.hypergrad._nystrom import Nystrom
 from bojax.hypergrad._problem import (
     Case,
     MatVec,
@@ -29,12 +26,12 @@ from bojax.hypergrad._problem import (
     cross_term,
     float_info,
     inner_gradient,
-    linear_solver,
     loss_reach,
     outer_gradients,
     solve_inner,
 )
-from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, worst_status
+from bojax.hypergrad._result import Hypergrad, HypergradInfo, HypergradStatus, worst_status
+from bojax.hypergrad.solvers import CG, GaussNewton, Nystrom, linear_solver, relative_tolerance
 
 INERT_HINT = (
     "An implicit hypergradient is that of the solved inner problem: learning rates, other settings of the optimizer "
@@ -111,7 +108,7 @@ class Implicit:
         matvec = curve if self.damping == 0 else lambda v: _tree.add(curve(v), self.damping, v)
         return g, matvec, None if self.preconditioner is None else self.preconditioner(matvec, params)
 
-    def _info(self, solver, params, g, b, Cv, solution: Solution, inner_steps) -> Info:
+    def _info(self, solver, params, g, b, Cv, solution: Solution, inner_steps) -> HypergradInfo:
         v = solution.x
         kind, eps = float_info(params)
         inner_tol = self.inner_tol if self.inner_tol is not None else (1e-8 if eps < 1e-12 else 1e-4)
@@ -133,7 +130,9 @@ class Implicit:
         error = jnp.where(low > 0, error, jnp.inf)
         as_float = lambda a: jnp.asarray(a, kind)  # noqa: E731
         steps = jnp.asarray(inner_steps, jnp.int32)
-        return Info(status, as_float(inner_norm), steps, as_float(residual), solution.num_steps, as_float(error))
+        return HypergradInfo(
+            status, as_float(inner_norm), steps, as_float(residual), solution.num_steps, as_float(error)
+        )
 
     def _adjoint_tol(self, solver: Any, params: Any) -> float:
         if self.adjoint_tol is not None:

@@ -17,7 +17,7 @@ from bojax.hypergrad._problem import (
     outer_gradients,
     solve_inner,
 )
-from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info
+from bojax.hypergrad._result import Hypergrad, HypergradInfo, HypergradStatus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class OneStep:
         kind, _ = float_info(params)
         g = inner_gradient(problem, case)(params, case.hparams)
         finite = _tree.all_finite(value, grad, params, g)
-        info = Info(
+        info = HypergradInfo(
             status=jnp.where(finite, jnp.int32(HypergradStatus.OK), jnp.int32(HypergradStatus.NONFINITE)),
             inner_grad_norm=_tree.norm(g).astype(kind),
             inner_steps=jnp.asarray(inner_steps, jnp.int32),

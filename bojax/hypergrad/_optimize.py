@@ -27,7 +27,7 @@ class Plateau(NamedTuple):
     min_delta: float = 0.0
 
 
-class History(NamedTuple):
+class OptimizeHistory(NamedTuple):
     """One row for each outer step; rows that were not reached hold NaN, and -1 for the status.
 
     Attributes:
@@ -63,7 +63,7 @@ class OptimizeResult(NamedTuple):
     hparams: Any
     value: Float[Array, "*b"]
     params: Any
-    history: History
+    history: OptimizeHistory
     num_steps: Int[Array, "*b"]
     converged: Bool[Array, "*b"]
 
@@ -77,7 +77,7 @@ class _State(NamedTuple):
     waited: Array
     broken: Array
     step: Array
-    history: History
+    history: OptimizeHistory
 
 
 def optimize(
@@ -160,7 +160,7 @@ def _start(fn, hparams, inner_params0, data, optimizer, num_steps: int) -> _Stat
     params = jax.tree.map(lambda a, like: a.astype(like.dtype), params0, form.params)
     adjoint = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), form.adjoint)
     nan = jnp.full(num_steps, jnp.nan, form.value.dtype)
-    history = History(
+    history = OptimizeHistory(
         value=nan,
         grad_norm=nan,
         status=jnp.full(num_steps, -1, jnp.int32),
@@ -180,7 +180,7 @@ def _move(s: _State, result: Hypergrad, optimizer: Any, box: Any, stop: Plateau 
     moved: Any = optax.apply_updates(s.hparams, updates)
     if box is not None:
         moved = jax.tree.map(jnp.clip, moved, *box)
-    record = History(result.value, _tree.norm(grad), result.info.status, num_bound, s.hparams)
+    record = OptimizeHistory(result.value, _tree.norm(grad), result.info.status, num_bound, s.hparams)
     history = jax.tree.map(lambda rows, row: rows.at[s.step].set(row.astype(rows.dtype)), s.history, record)
     gained = good & (result.value < s.best[1] - (stop.min_delta if stop else 0.0))
     better = good & (result.value < s.best[1])

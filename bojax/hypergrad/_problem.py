@@ -90,15 +90,6 @@ class LinearSolver(Protocol):
     def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None) -> Solution: ...
 
 
-def linear_solver(solver: Any, symmetric: bool = True) -> LinearSolver:
-    """A solver of ours as it is, one of lineax wrapped; that is told whether matrices are symmetric and definite."""
-    if not hasattr(solver, "compute"):
-        return solver
-    from bojax.hypergrad._lineax import Lineax  # lineax is imported only by those who use it
-
-    return Lineax(solver, symmetric)
-
-
 @runtime_checkable
 class Method(Protocol):
     """A way to compute hypergradients: a frozen object of settings."""

@@ -14,7 +14,7 @@ from bojax._types import Array
 
 
 class HypergradStatus(enum.IntEnum):
-    """How far a hypergradient can be trusted, as `Info.status` (int32) tells it; larger is worse."""
+    """How far a hypergradient can be trusted, as `HypergradInfo.status` (int32) tells it; larger is worse."""
 
     OK = 0
     """Both problems were solved to their tolerances."""
@@ -33,7 +33,7 @@ class HypergradStatus(enum.IntEnum):
     have no finite derivative where an entry of the gradient is exactly zero."""
 
 
-STATUS_TEXT = {
+REMEDIES = {
     HypergradStatus.OK: "no complaint",
     HypergradStatus.INNER_NOT_CONVERGED: "the inner problem is not solved. Give the inner solver more steps, or "
     "`Implicit` polish=1, or use `Unrolled`, which needs no solved inner problem",
@@ -51,7 +51,7 @@ STATUS_TEXT = {
 }
 
 
-class Info(NamedTuple):
+class HypergradInfo(NamedTuple):
     """Diagnostics of one hypergradient.
 
     Attributes:
@@ -91,7 +91,7 @@ class Hypergrad(NamedTuple):
     grad: Any
     params: Any
     adjoint: Any
-    info: Info
+    info: HypergradInfo
     aux: Any = None
 
 
@@ -122,7 +122,7 @@ def throwing(result: Hypergrad) -> Hypergrad:
     return result._replace(info=result.info._replace(status=result.info.status + zero))
 
 
-def _raise_for(info: Info) -> None:
+def _raise_for(info: HypergradInfo) -> None:
     codes = np.asarray(info.status)
     worst = HypergradStatus(int(codes.max(initial=0)))
     if worst is HypergradStatus.OK:
@@ -131,7 +131,7 @@ def _raise_for(info: Info) -> None:
     residual, norm = (float(np.asarray(a)[where]) for a in (info.adjoint_residual, info.inner_grad_norm))
     share = f" ({int((codes == worst).sum())} of {codes.size})" if codes.size > 1 else ""
     raise HypergradientError(
-        f"hypergradient status {worst.name.lower()}{share}: {STATUS_TEXT[worst]}. "
+        f"hypergradient status {worst.name.lower()}{share}: {REMEDIES[worst]}. "
         f"Norm of the inner gradient {norm:.3g}, relative residual of the adjoint {residual:.3g}."
     )
 

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 
 from bojax._types import Array
 from bojax.hypergrad import _tree
-from bojax.hypergrad._cg import CG
 from bojax.hypergrad._closure import open_closure
 from bojax.hypergrad._compiled import call_compiled
 from bojax.hypergrad._inert import check_differentiable
-from bojax.hypergrad._problem import MatVec, Solution, linear_solver
+from bojax.hypergrad._problem import MatVec, Solution
+from bojax.hypergrad.solvers import CG, linear_solver
 
 Optimality = Callable[[Any, Any], Any]
 """`optimality(params, hparams)`, a tree like params that is zero at the solution."""

@@ -17,7 +17,7 @@ from bojax.hypergrad import _tree
 from bojax.hypergrad._inert import check_reach
 from bojax.hypergrad._mixflow import mixflow_grad
 from bojax.hypergrad._problem import Case, Problem, float_info, inner_gradient
-from bojax.hypergrad._result import Hypergrad, HypergradStatus, Info, worst_status
+from bojax.hypergrad._result import Hypergrad, HypergradInfo, HypergradStatus, worst_status
 from bojax.hypergrad._scan import Checkpoint, check_checkpoint, repeat
 from bojax.hypergrad._training import Batch, Optimizer, build, check_training, pick, singular_at_zero
 
@@ -121,7 +121,7 @@ def training_outcome(problem: Problem, case: Case, gradient: Any, method: Any, c
     return outcome
 
 
-def training_info(problem: Problem, case: Case, value, grad, params, method: Any, *, exact: bool) -> Info:
+def training_info(problem: Problem, case: Case, value, grad, params, method: Any, *, exact: bool) -> HypergradInfo:
     """Diagnostics of a differentiated training run by `method`, which has no linear system to solve."""
     kind, _ = float_info(params)
     g = inner_gradient(problem, case)(params, case.hparams)
@@ -133,4 +133,4 @@ def training_info(problem: Problem, case: Case, value, grad, params, method: Any
     )
     error = jnp.asarray(0.0 if exact else jnp.inf, kind)
     steps = jnp.int32(method.num_steps)
-    return Info(status, _tree.norm(g).astype(kind), steps, jnp.zeros((), kind), jnp.int32(0), error)
+    return HypergradInfo(status, _tree.norm(g).astype(kind), steps, jnp.zeros((), kind), jnp.int32(0), error)

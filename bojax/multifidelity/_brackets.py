@@ -27,7 +27,7 @@ def halving(num_members: int, min_steps: int, max_steps: int, eta: float = 3.0) 
     """
     if num_members < 1:
         raise ValueError(f"`num_members` must be at least 1, got {num_members}.")
-    check(max_steps, min_steps, eta)
+    check_brackets(max_steps, min_steps, eta)
     rungs, share = [], 1.0  # of the members, and the factor of the steps
     while not rungs or (num_members / share + 1e-9 >= 1 and rungs[-1].num_steps < max_steps):
         steps = min(max_steps, round(min_steps * share))
@@ -39,7 +39,7 @@ def halving(num_members: int, min_steps: int, max_steps: int, eta: float = 3.0) 
 
 def ladder(min_steps: int, max_steps: int, eta: float = 3.0) -> tuple[int, ...]:
     """`min_steps` times 1, eta, eta^2, ..., rounded, each once, and `max_steps` at the end."""
-    check(max_steps, min_steps, eta)
+    check_brackets(max_steps, min_steps, eta)
     steps, exact = [], float(min_steps)
     while exact < max_steps:
         steps.append(round(exact))
@@ -58,7 +58,7 @@ def hyperband_brackets(max_steps: int, min_steps: int = 1, eta: float = 3.0) -> 
         min_steps: about the fewest steps after which a member is judged.
         eta: > 1.
     """
-    check(max_steps, min_steps, eta)
+    check_brackets(max_steps, min_steps, eta)
     top = int(math.log(max_steps / min_steps, eta) + 1e-9)
     brackets = []
     for s in range(top, -1, -1):
@@ -76,7 +76,7 @@ def num_steps_of(bracket: tuple[Rung, ...]) -> int:
     return sum(rung.num_members * (rung.num_steps - done) for rung, done in zip(bracket, before, strict=True))
 
 
-def check(max_steps: int, min_steps: int, eta: float) -> None:
+def check_brackets(max_steps: int, min_steps: int, eta: float) -> None:
     """Raises ValueError for what no bracket can be made of."""
     if not eta > 1:
         raise ValueError(f"`eta` must be larger than 1, got {eta}.")

@@ -123,7 +123,7 @@ def freeze_thaw(
     if budget_steps < rungs[0]:
         raise ValueError(f"`budget_steps` must reach the first rung, {rungs[0]} steps, got {budget_steps}.")
     space = to_space(objective.space)
-    surrogate = default_surrogate(space) if surrogate is None else _bound(surrogate, space)
+    surrogate = curve_surrogate(space) if surrogate is None else _bound(surrogate, space)
     num_initial = max(population, space.num_dims + 1) if num_initial is None else num_initial
 
     settings = {"seed": seed, "budget_steps": budget_steps, "population": population, "num_initial": num_initial}
@@ -165,13 +165,13 @@ def check_rungs(rungs: Sequence[int] | None, num_steps: int) -> tuple[int, ...]:
     return rungs
 
 
-def default_surrogate(space: Space) -> Surrogate:
+def curve_surrogate(space: Space) -> Surrogate:
     """A Gaussian process of learning curves; categories are compared by equality."""
-    return _default_surrogate(categorical_columns(space))
+    return _curve_surrogate(categorical_columns(space))
 
 
 @functools.cache
-def _default_surrogate(categorical_dims):
+def _curve_surrogate(categorical_dims):
     """One object for all calls, so that they share compiled programs."""
     return with_output_transform(gp(freeze_thaw_kernel(categorical_dims=categorical_dims)), half_rank)
 

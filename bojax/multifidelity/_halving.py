@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from bojax.loop import Algorithm
-from bojax.multifidelity._brackets import Rung, check, halving, hyperband_brackets
+from bojax.multifidelity._brackets import Rung, check_brackets, halving, hyperband_brackets
 from bojax.multifidelity._history import History, Recorder
 from bojax.multifidelity._population import Population, signed
 from bojax.multifidelity._samplers import Sampler, decoded, model_sampler, random_sampler
@@ -122,7 +122,7 @@ def limits(objective: Trainable, max_steps: int | None, min_steps: int | None) -
     """Most and fewest steps of a member, given or by default; raises ValueError for what no rungs can be made of."""
     max_steps = objective.num_steps if max_steps is None else max_steps
     min_steps = max(1, max_steps // 27) if min_steps is None else min_steps
-    check(max_steps, min_steps, 2.0)
+    check_brackets(max_steps, min_steps, 2.0)
     return max_steps, min_steps
 
 

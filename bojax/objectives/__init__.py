@@ -2,7 +2,7 @@
 
 from bojax.objectives._classic import branin, hartmann3, hartmann6, six_hump_camel
 from bojax.objectives._mixed import learning_rate_bowl, mixed
-from bojax.objectives._objective import Objective
+from bojax.objectives._objective import SyntheticObjective
 from bojax.objectives._scalable import (
     ackley,
     griewank,
@@ -14,7 +14,7 @@ from bojax.objectives._scalable import (
 )
 
 __all__ = [
-    "Objective",
+    "SyntheticObjective",
     "ackley",
     "branin",
     "griewank",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bojax._types import Array
-from bojax.objectives._objective import Objective, on_box
+from bojax.objectives._objective import SyntheticObjective, on_box
 
 _ALPHA = np.array([1.0, 1.2, 3.0, 3.2])
 _A3 = np.array([[3.0, 10, 30], [0.1, 10, 35], [3.0, 10, 30], [0.1, 10, 35]])
@@ -30,7 +30,7 @@ _P6 = 1e-4 * np.array(
 )
 
 
-def branin() -> Objective:
+def branin() -> SyntheticObjective:
     """Returns Branin's function, with three global minima of 10 / (8 pi) = 0.397887...
 
     (x2 - 5.1 / (4 pi^2) x1^2 + 5 / pi x1 - 6)^2 + 10 (1 - 1 / (8 pi)) cos x1 + 10 on [-5, 10] x [0, 15].
@@ -49,7 +49,7 @@ def branin() -> Objective:
     )
 
 
-def hartmann3() -> Objective:
+def hartmann3() -> SyntheticObjective:
     """Returns the Hartmann function of 3 inputs on the unit cube: -sum_i alpha_i exp(-sum_j A_ij (x_j - P_ij)^2)."""
     return on_box(
         "hartmann3",
@@ -60,7 +60,7 @@ def hartmann3() -> Objective:
     )
 
 
-def hartmann6() -> Objective:
+def hartmann6() -> SyntheticObjective:
     """Returns the Hartmann function of 6 inputs on the unit cube: -sum_i alpha_i exp(-sum_j A_ij (x_j - P_ij)^2)."""
     return on_box(
         "hartmann6",
@@ -80,7 +80,7 @@ def hartmann6() -> Objective:
     )
 
 
-def six_hump_camel() -> Objective:
+def six_hump_camel() -> SyntheticObjective:
     """Returns the six-hump camel function, with two global minima.
 
     (4 - 2.1 x1^2 + x1^4 / 3) x1^2 + x1 x2 + (4 x2^2 - 4) x2^2 on [-3, 3] x [-2, 2].

@@ -6,11 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from bojax._types import Array
-from bojax.objectives._objective import Objective
+from bojax.objectives._objective import SyntheticObjective
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 
 
-def mixed() -> Objective:
+def mixed() -> SyntheticObjective:
     """Returns a function of a Float, an Int, a Categorical and an Ordinal, with its minimum 0 at a known point.
 
     With the choice's offset o and centre c, and the ordinal's position p:
@@ -30,10 +30,10 @@ def mixed() -> Objective:
         return offset + (x - centre) ** 2 * (1 + 0.5 * jnp.abs(miss)) + count**2 + 0.1 * miss**2
 
     best = {"x": 0.25, "count": 7, "choice": "green", "level": 4}
-    return Objective(name="mixed", space=space, fn=fn, optimum=0.0, optimizers=(best,))
+    return SyntheticObjective(name="mixed", space=space, fn=fn, optimum=0.0, optimizers=(best,))
 
 
-def learning_rate_bowl() -> Objective:
+def learning_rate_bowl() -> SyntheticObjective:
     """Returns a bowl on the log scale that looks like a loss over learning rate and weight decay.
 
     With t = log10(learning_rate / 3e-3) and s = log10(weight_decay / 1e-4):
@@ -48,4 +48,4 @@ def learning_rate_bowl() -> Objective:
         return 0.1 + jnp.where(t > 0, 0.4, 0.05) * t**2 + 0.03 * (s + t / 2) ** 2
 
     best = {"learning_rate": 3e-3, "weight_decay": 1e-4}
-    return Objective(name="learning_rate_bowl", space=space, fn=fn, optimum=0.1, optimizers=(best,))
+    return SyntheticObjective(name="learning_rate_bowl", space=space, fn=fn, optimum=0.1, optimizers=(best,))

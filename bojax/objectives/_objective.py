@@ -1,4 +1,4 @@
-"""`Objective`: a function to be minimised, with its space, its optimum and the points that reach it."""
+"""`SyntheticObjective`: a function to be minimised, with its space, its optimum and the points that reach it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from bojax.space import Float, Space
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Objective:
+class SyntheticObjective:
     """A synthetic function f, to be minimised. It is no pytree: close over it in compiled code.
 
     `objective(params)` takes a dict of arrays [...] as `space.decode` gives it and returns values [...] in the dtype
@@ -61,7 +61,7 @@ def on_box(
     bounds: Sequence[tuple[float, float]],
     optimum: float,
     optimizers: Sequence[Sequence[float]],
-) -> Objective:
+) -> SyntheticObjective:
     """Returns the objective of a function f: x [d] -> [] on a box, with parameters `x1`, ..., `xd`.
 
     Args:
@@ -79,7 +79,7 @@ def on_box(
         x = jnp.stack(columns, axis=-1)
         return batched(x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float)))
 
-    return Objective(
+    return SyntheticObjective(
         name=name,
         space=Space({name: Float(low, high) for name, (low, high) in zip(names, bounds, strict=True)}),
         fn=fn,

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from bojax._types import Array
-from bojax.objectives._objective import Objective, on_box
+from bojax.objectives._objective import SyntheticObjective, on_box
 
 # The root of 4 x^3 - 32 x + 5 that minimises x^4 - 16 x^2 + 5 x, and half of that minimum.
 _STYBLINSKI_X, _STYBLINSKI_F = -2.903534027771177, -39.16616570377142
 
 
-def ackley(d: int = 2) -> Objective:
+def ackley(d: int = 2) -> SyntheticObjective:
     """Returns Ackley's function: nearly flat far out, full of local minima, with a deep hole at the origin.
 
     -20 exp(-0.2 sqrt(mean x^2)) - exp(mean cos(2 pi x)) + 20 + e on [-32.768, 32.768]^d.
@@ -30,7 +30,7 @@ def ackley(d: int = 2) -> Objective:
     return _of_any_size("ackley", f, d, bound=(-32.768, 32.768), best=0.0)
 
 
-def griewank(d: int = 2) -> Objective:
+def griewank(d: int = 2) -> SyntheticObjective:
     """Returns Griewank's function: sum x_i^2 / 4000 - prod cos(x_i / sqrt(i)) + 1 on [-600, 600]^d."""
 
     def f(x: Array) -> Array:
@@ -40,7 +40,7 @@ def griewank(d: int = 2) -> Objective:
     return _of_any_size("griewank", f, d, bound=(-600, 600), best=0.0)
 
 
-def levy(d: int = 2) -> Objective:
+def levy(d: int = 2) -> SyntheticObjective:
     """Returns Levy's function on [-10, 10]^d, with its minimum 0 at (1, ..., 1).
 
     With w = 1 + (x - 1) / 4: sin^2(pi w_1) + sum_{i<d} (w_i - 1)^2 (1 + 10 sin^2(pi w_i + 1))
@@ -57,7 +57,7 @@ def levy(d: int = 2) -> Objective:
     return _of_any_size("levy", f, d, bound=(-10, 10), best=1.0)
 
 
-def rastrigin(d: int = 2) -> Objective:
+def rastrigin(d: int = 2) -> SyntheticObjective:
     """Returns Rastrigin's function: 10 d + sum (x_i^2 - 10 cos(2 pi x_i)) on [-5.12, 5.12]^d."""
 
     def f(x: Array) -> Array:
@@ -66,7 +66,7 @@ def rastrigin(d: int = 2) -> Objective:
     return _of_any_size("rastrigin", f, d, bound=(-5.12, 5.12), best=0.0)
 
 
-def rosenbrock(d: int = 2) -> Objective:
+def rosenbrock(d: int = 2) -> SyntheticObjective:
     """Returns Rosenbrock's function, a curved valley: sum_{i<d} 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2 on [-5, 10]^d.
 
     Raises:
@@ -79,12 +79,12 @@ def rosenbrock(d: int = 2) -> Objective:
     return _of_any_size("rosenbrock", f, d, bound=(-5, 10), best=1.0, smallest=2)
 
 
-def sphere(d: int = 2) -> Objective:
+def sphere(d: int = 2) -> SyntheticObjective:
     """Returns the sphere function: sum x_i^2 on [-5.12, 5.12]^d."""
     return _of_any_size("sphere", lambda x: jnp.sum(x**2), d, bound=(-5.12, 5.12), best=0.0)
 
 
-def styblinski_tang(d: int = 2) -> Objective:
+def styblinski_tang(d: int = 2) -> SyntheticObjective:
     """Returns the function of Styblinski and Tang: sum (x_i^4 - 16 x_i^2 + 5 x_i) / 2 on [-5, 5]^d."""
 
     def f(x: Array) -> Array:
@@ -102,7 +102,7 @@ def _of_any_size(
     best: float,
     lowest: float = 0.0,
     smallest: int = 1,
-) -> Objective:
+) -> SyntheticObjective:
     """Returns f on bound^d; it is smallest at (best, ..., best), where it is d times `lowest`."""
     if isinstance(d, bool) or not isinstance(d, int):
         raise TypeError(f"`d` must be an int, got {d!r} ({type(d).__name__}).")

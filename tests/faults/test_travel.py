@@ -357,7 +357,7 @@ def test_optimize_and_check_that_are_called_again_compile_nothing(compiled):
 
     def run(strength):
         result = hypergrad.optimize(fn, {"log_l2": strength}, START, TRAIN, VALID, num_steps=3)
-        hypergrad.check(fn, {"log_l2": strength}, START, TRAIN, VALID)
+        hypergrad.check_hypergradient(fn, {"log_l2": strength}, START, TRAIN, VALID)
         return float(result.value)
 
     first = run(0.0)

@@ -127,7 +127,7 @@ def tune_layers(apply, w0, log_decay, num_outer_steps=30):
             fn, h, w0, train, valid, num_steps=num_outer_steps, optimizer=optax.adam(0.2), warm_start=False
         )
 
-    return search(log_decay), hg.check(fn, log_decay, w0, train, valid, step=0.3)
+    return search(log_decay), hg.check_hypergradient(fn, log_decay, w0, train, valid, step=0.3)
 
 
 def test_decays_of_the_layers_of_a_linen_model():

@@ -19,7 +19,7 @@ def case(known):
 def test_check_in_float64(x64, method):
     known = problems.logistic()
     fn = hg.hypergradient(known.inner_loss, known.outer_loss, method=method)
-    result = hg.check(fn, known.hparams, *case(known))
+    result = hg.check_hypergradient(fn, known.hparams, *case(known))
     assert result.cosine > 0.999999 and result.relative_error < 1e-6
     assert len(result.slopes) == len(result.differences) == 8
 
@@ -28,13 +28,13 @@ def test_check_in_float32():
     known = problems.mlp()
     make = lambda h: optax.sgd(jnp.exp(h["log_lr"]), momentum=0.9)  # noqa: E731
     fn = hg.hypergradient(known.inner_loss, known.outer_loss, method=hg.Unrolled(make, 50))
-    assert hg.check(fn, known.hparams, *case(known), num_directions=4).cosine > 0.9999
+    assert hg.check_hypergradient(fn, known.hparams, *case(known), num_directions=4).cosine > 0.9999
 
 
 def test_check_finds_a_biased_gradient(x64):
     known = problems.logistic()
     fn = hg.hypergradient(known.inner_loss, known.outer_loss, method=hg.OneStep())
-    assert hg.check(fn, known.hparams, *case(known)).relative_error > 0.3
+    assert hg.check_hypergradient(fn, known.hparams, *case(known)).relative_error > 0.3
 
 
 def test_check_uses_the_same_randomness(x64):
@@ -46,7 +46,7 @@ def test_check_uses_the_same_randomness(x64):
     known = problems.ridge()
     method = hg.Unrolled(optax.sgd(0.1), 100, batch=batch)
     fn = hg.hypergradient(known.inner_loss, known.outer_loss, method=method)
-    assert hg.check(fn, known.hparams, *case(known), jax.random.key(3)).cosine > 0.999999
+    assert hg.check_hypergradient(fn, known.hparams, *case(known), jax.random.key(3)).cosine > 0.999999
 
 
 @pytest.mark.parametrize("warm_start", [True, False])

@@ -15,7 +15,7 @@ from tests.hypergrad import tables
 
 def improve(fn, hparams, w0, train, valid, num_steps, **kwargs):
     """The check of the hypergradient at the start, and what gradient descent from there reaches."""
-    check = hg.check(fn, hparams, w0, train, valid)
+    check = hg.check_hypergradient(fn, hparams, w0, train, valid)
     assert check.cosine > 0.999999 and check.relative_error < 1e-5
     search = jax.jit(lambda h: hg.optimize(fn, h, w0, train, valid, num_steps=num_steps, **kwargs))
     return search(hparams)
