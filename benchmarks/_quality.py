@@ -143,8 +143,10 @@ def _report_candidates(report, candidates, num_points):
     report.table(
         ["bojax minus BoTorch", "smallest", "median", "largest", f"not below by {TOLERANCE:g}"],
         [
-            ["log EI", f"{min(better):.2g}", f"{statistics.median(better):.2g}", f"{max(better):.2g}"]
-            + [f"{sum(b >= -TOLERANCE for b in better)} of {len(better)}"]
+            [
+                *("log EI", f"{min(better):.2g}", f"{statistics.median(better):.2g}", f"{max(better):.2g}"),
+                f"{sum(b >= -TOLERANCE for b in better)} of {len(better)}",
+            ]
         ],
     )
     largest = max(gap for *_, gap in candidates)

@@ -4,6 +4,7 @@ The number of host devices is fixed when JAX starts, so each way of running stud
 reads one JSON request a line and answers with one JSON line; while it waits it uses no processor.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -41,10 +42,8 @@ class Worker:
             RuntimeError: the studies failed, or the process ended.
         """
         request = {"problem": problem, "studies": studies, "steps": steps, "parallel": parallel, "algorithm": algorithm}
-        try:
+        with contextlib.suppress(BrokenPipeError):
             print(json.dumps(request), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            pass
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise RuntimeError(f"the worker ended with {self._process.wait()}.")

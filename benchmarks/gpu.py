@@ -17,13 +17,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: more threads
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import numpy as np
 
-import bojax  # noqa: E402
-from benchmarks import _problems  # noqa: E402
-from benchmarks._timing import Report, Samples, has, interleave, milliseconds, parser  # noqa: E402
-from benchmarks._worker import Worker  # noqa: E402
+import bojax
+from benchmarks import _problems
+from benchmarks._timing import Report, Samples, has, interleave, milliseconds, parser
+from benchmarks._worker import Worker
 
 SECTIONS = ("suggestion", "studies", "training")
 
@@ -31,10 +31,8 @@ SECTIONS = ("suggestion", "studies", "training")
 def find_devices() -> dict[str, Any]:
     """The first CPU and the first GPU, by the names used in the tables."""
     devices = {"CPU": jax.devices("cpu")[0]}
-    try:
+    with contextlib.suppress(RuntimeError):
         devices["GPU"] = jax.devices("gpu")[0]
-    except RuntimeError:
-        pass
     return devices
 
 
@@ -93,8 +91,10 @@ def suggestion(report: Report, devices: dict[str, Any], *, num_points: int, q: i
     report.table(
         ["", "fit loss", "acquisition of the first candidate", "mean, gap to CPU (std of y)", "candidates, gap to CPU"],
         [
-            [name, f"{a['fit_loss']:.10g}", f"{a['acquisition'][0]:.10g}"]
-            + [f"{a['largest_mean_gap']:.1e}", f"{a['largest_candidate_gap']:.1e}"]
+            [
+                *(name, f"{a['fit_loss']:.10g}", f"{a['acquisition'][0]:.10g}"),
+                *(f"{a['largest_mean_gap']:.1e}", f"{a['largest_candidate_gap']:.1e}"),
+            ]
             for name, a in agreement.items()
         ],
     )

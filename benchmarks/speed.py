@@ -155,8 +155,10 @@ def first_minute(report: Report, *, rounds: int, trials: int, botorch: bool) -> 
             if name in runs:
                 runs[name].append(_run_probe("botorch", "--threads", threads, "--trials", str(trials))[0])
     report.table(
-        ["s: median (quartiles)", "imported", "first suggestion", "first from a model", f"all {trials}"]
-        + ["ms a following one: median", "largest"],
+        [
+            *("s: median (quartiles)", "imported", "first suggestion", "first from a model", f"all {trials}"),
+            *("ms a following one: median", "largest"),
+        ],
         [_first_minute_row(name, marks, trials) for name, marks in runs.items()],
     )
     report.note(

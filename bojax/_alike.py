@@ -37,7 +37,7 @@ class Alike:
         has_tracers: whether arrays that are being traced are among the parts; no cache should keep it then.
     """
 
-    __slots__ = ("value", "has_tracers", "_parts", "_hash", "_held")
+    __slots__ = ("_hash", "_held", "_parts", "has_tracers", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value

@@ -83,8 +83,8 @@ def objectives() -> dict[str, Objective]:
 
 
 __all__ = [
-    "Dataset",
     "OBJECTIVES",
+    "Dataset",
     "Objective",
     "Program",
     "Shapes",

@@ -25,6 +25,8 @@ class Attention(nn.Module):
         """Lets every row of ``x`` [n, t, width] look at those rows of ``memory`` [n, s, width] that ``mask`` allows.
 
         Args:
+            x: the rows that look.
+            memory: the rows that are looked at.
             mask: bool, broadcastable to [n, t, s]; every row must allow something.
         """
 

@@ -127,14 +127,10 @@ def from_programs(
     shapes: Shapes = NO_SHAPES,
     value_and_grad: Callable[..., Any] | None = None,
 ) -> Objective:
-    """Builds an objective of the programs of its structures; see `make_objective` for the other arguments.
+    """Builds an objective of the programs of its structures, described as in `make_objective`.
 
-    Args:
-        programs: ``programs(num_steps)(structure)``, the same `Program` for one structure each time.
-        value_and_grad: ``value_and_grad(key, hparams, num_steps)``, see `Objective`.
-
-    Raises:
-        ValueError: as in `make_objective`.
+    ``programs(num_steps)(structure)`` gives the same `Program` for one structure each time. ``value_and_grad(key,
+    hparams, num_steps)`` is for differentiable objectives, see `Objective`.
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")

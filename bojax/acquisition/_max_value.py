@@ -148,7 +148,7 @@ def sample_optima(key: Key, posterior: Posterior, context: Context, num_samples:
 
     A sampled maximum below the incumbent is raised to it: the maximum is at least what was seen.
     """
-    n, d = context.X.shape
+    d = context.X.shape[1]
     keys = jax.random.split(key, 2)
     shift = jax.random.bits(keys[0], (d,), jnp.uint32)
     spread = shifted(sobol_integers(num_candidates, d), shift, context.X.dtype)

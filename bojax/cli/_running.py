@@ -163,6 +163,10 @@ def report(
     """Prints where the study stands, and raises what makes the exit code.
 
     Args:
+        study: what is reported.
+        url: its storage.
+        num_compilations: programs that were compiled.
+        limits: the number of trials asked for.
         problem: what ended the loop, None where it came to its end.
         write: prints the JSON document; None for text, which is left out where there was a problem.
     """

@@ -59,7 +59,7 @@ class Implicit:
             times the tolerance of the solver, and 1e-3 for solvers without one.
     """
 
-    solver: Any = CG()
+    solver: Any = CG()  # noqa: RUF009  (frozen)
     damping: float = 0.0
     curvature: Literal["hessian"] | GaussNewton = "hessian"
     polish: int = 0

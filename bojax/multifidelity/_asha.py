@@ -46,8 +46,10 @@ def asha(
         min_steps: steps of the first rung; by default a 27th of `max_steps`.
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
-        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`,
-            also for `name` and `checkpoint`. A run that is over goes on with a larger `budget_steps`.
+        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
+            A run that is over goes on with a larger `budget_steps`.
+        name: of the run in its storage, "bojax" by default.
+        checkpoint: a folder for training states; see `successive_halving`.
 
     Returns:
         All evaluations, and the best.

@@ -104,8 +104,9 @@ def freeze_thaw(
         surrogate: a model of values over points [x, t], t the share of a full run; by default a Gaussian process with
             `freeze_thaw_kernel`, which sees values worse than the median by their rank (`half_rank`). It is told which
             columns hold categories.
-        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`,
-            also for `name` and `checkpoint`.
+        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
+        name: of the run in its storage, "bojax" by default.
+        checkpoint: a folder for training states; see `successive_halving`.
 
     Returns:
         The `History` of all values.

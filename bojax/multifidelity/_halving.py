@@ -58,6 +58,19 @@ def successive_halving(
     Raises:
         ValueError: a number or `storage` does not fit.
         StudyError: the storage holds another run of that name.
+
+    Example:
+        >>> import bojax
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> history = multifidelity.successive_halving(bowl, num_members=9)
+        >>> history.num_members, history.total_steps
+        (0, 9)
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     brackets = [halving(num_members, min_steps, max_steps, eta)]
@@ -80,7 +93,38 @@ def hyperband(
 ) -> History:
     """All brackets of Hyperband, from many short runs to few full ones (Li et al. 2018, JMLR 18(185)).
 
-    Arguments and result are those of `successive_halving`; `hyperband_brackets` tells the rungs beforehand.
+    `hyperband_brackets` tells the rungs beforehand.
+
+    Args:
+        objective: what is trained, for example one of `bojax.models`.
+        seed: seed of the configurations and of training.
+        eta: at the end of a rung the best 1 / eta of the members go on, for eta times as many steps; > 1.
+        min_steps: steps of the first rung; by default a 27th of `max_steps`.
+        max_steps: steps of a full run; by default those of the objective.
+        num_workers: see `Population`.
+        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
+        name: of the run in its storage, "bojax" by default.
+        checkpoint: a folder for training states; see `successive_halving`.
+
+    Returns:
+        All evaluations, and the best.
+
+    Raises:
+        ValueError: a number or `storage` does not fit.
+        StudyError: the storage holds another run of that name.
+
+    Example:
+        >>> import bojax
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> history = multifidelity.hyperband(bowl, min_steps=1)
+        >>> history.num_members, history.total_steps
+        (0, 9)
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     settings = {"seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
@@ -105,8 +149,37 @@ def bohb(
     """Hyperband whose configurations a model proposes (Falkner, Klein and Hutter 2018, arXiv:1807.01774).
 
     Args:
-        objective: see `successive_halving`, also for the rest.
-        algorithm: see `model_sampler`, also for `random_share`.
+        objective: what is trained, for example one of `bojax.models`.
+        algorithm: `algorithm(space, q) -> Algorithm`, the model that proposes; see `model_sampler`.
+        random_share: share of random configurations, in [0, 1].
+        seed: seed of the configurations and of training.
+        eta: at the end of a rung the best 1 / eta of the members go on, for eta times as many steps; > 1.
+        min_steps: steps of the first rung; by default a 27th of `max_steps`.
+        max_steps: steps of a full run; by default those of the objective.
+        num_workers: see `Population`.
+        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
+        name: of the run in its storage, "bojax" by default.
+        checkpoint: a folder for training states; see `successive_halving`.
+
+    Returns:
+        All evaluations, and the best.
+
+    Raises:
+        ValueError: a number or `storage` does not fit.
+        StudyError: the storage holds another run of that name.
+
+    Example:
+        >>> import bojax
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> history = multifidelity.bohb(bowl, min_steps=3, algorithm=bojax.random_search)
+        >>> history.num_members, history.total_steps
+        (0, 9)
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
 

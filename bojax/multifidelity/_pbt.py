@@ -155,11 +155,8 @@ def run_pbt(
 ) -> Trace:
     """The whole run as a pure function, to be jitted (and vmapped over `key`).
 
-    Args:
-        key: seeds it.
-        middle: [d] where hyperparameters that are not tuned stay, in the unit cube.
-        tuned: [d] bool, which columns are tuned.
-        program: the training run; see `pbt` for the others.
+    In the unit cube, hyperparameters stay at `middle` [d] where they are not `tuned` ([d] bool). The other arguments
+    are those of `pbt`.
     """
     carry, keys = begin(key, middle, tuned, program=program, space=space, population=population, num_rounds=num_rounds)
 

@@ -64,8 +64,10 @@ def model_sampler(
     random_share: float = 1 / 3,
     min_observations: int | None = None,
 ) -> Sampler:
-    """The sampler of BOHB (Falkner, Klein and Hutter 2018, arXiv:1807.01774): a model of the highest rung that has
-    enough observations proposes, but for a share of random configurations; all are random before.
+    """The sampler of BOHB (Falkner, Klein and Hutter 2018, arXiv:1807.01774).
+
+    It proposes from a model of the highest rung with enough observations. A fixed share, and everything before that, is
+    random.
 
     Args:
         space: what is searched.

@@ -23,7 +23,7 @@ import numpy as np
 from bojax._errors import BojaxWarning
 from bojax._plain import plain, plain_number
 
-Choice: TypeAlias = None | bool | int | float | str
+Choice: TypeAlias = bool | int | float | str | None
 """What a `Categorical` or an `Ordinal` may hold."""
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1

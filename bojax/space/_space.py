@@ -52,7 +52,7 @@ class Space(Mapping[str, Parameter]):
         {'learning_rate': 0.1, 'layers': 4}
     """
 
-    __slots__ = ("names", "parameters", "num_dims", "num_values", "is_categorical", "cardinality", "_hash")
+    __slots__ = ("_hash", "cardinality", "is_categorical", "names", "num_dims", "num_values", "parameters")
 
     names: tuple[str, ...]
     parameters: tuple[Parameter, ...]

@@ -25,9 +25,9 @@ SQLITE_TIMEOUT = 60.0
 NUM_RETRIES = 8
 
 _MEMORY = ("", ":memory:")
-_URI_OPTIONS = frozenset("cache immutable mode modeof nolock psow vfs".split())
+_URI_OPTIONS = frozenset(["cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"])
 _OPTIONS = _URI_OPTIONS | frozenset(
-    "cached_statements check_same_thread detect_types isolation_level timeout uri".split()
+    ["cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"]
 )
 """What may stand behind the `?` of a SQLite URL; any other `?` belongs to the name of the file."""
 

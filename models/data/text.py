@@ -21,7 +21,7 @@ OTHER = "\N{REPLACEMENT CHARACTER}"
 VOCABULARY = "\n " + string.ascii_letters + string.digits + string.punctuation + OTHER
 VALIDATION_SHARE = TEST_SHARE = 0.1
 _TOKENS = {character: token for token, character in enumerate(VOCABULARY)}
-_PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
+_PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})  # noqa: RUF001
 
 
 def encode(text: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Who still works on a trial, on this host and on others; waits that end; and that a trial in line has one taker."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -279,10 +280,8 @@ def test_one_of_two_workers_gets_the_trial_in_line(tmp_path, monkeypatch, wrap):
     def find_together(cls, trial_id, session, for_update=False):
         trial = find(cls, trial_id, session, for_update)
         if for_update and trial.state == optuna.trial.TrialState.WAITING:
-            try:
+            with contextlib.suppress(threading.BrokenBarrierError):
                 barrier.wait(5)
-            except threading.BrokenBarrierError:
-                pass
         return trial
 
     monkeypatch.setattr(TrialModel, "find_or_raise_by_id", classmethod(find_together))

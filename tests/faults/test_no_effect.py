@@ -1,5 +1,7 @@
-"""What has no effect is said: choices compared with texts, hyperparameters that nothing reads or differentiates,
-columns that no algorithm keeps."""
+"""What has no effect is said.
+
+Choices compared with texts, hyperparameters that nothing reads or differentiates, columns that no algorithm keeps.
+"""
 
 import functools
 import warnings

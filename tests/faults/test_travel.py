@@ -1,5 +1,7 @@
-"""State in other processes: studies travel by pickle, refuse to hang in forks, and programs are neither made anew nor
-kept for ever."""
+"""State in other processes.
+
+Studies travel by pickle, refuse to hang in forks, and programs are neither made anew nor kept for ever.
+"""
 
 import copy
 import functools
@@ -188,7 +190,7 @@ def test_an_object_that_changes_makes_a_function_another_one():
         rate = 0.1
 
     settings, rates = Settings(), [0.1]
-    functions = lambda: settings.rate, lambda: rates[0]  # noqa: E731
+    functions = lambda: settings.rate, lambda: rates[0]
     before = [Alike(fn) for fn in functions]
     assert [Alike(fn) for fn in functions] == before
     settings.rate, rates[0] = 0.2, 0.2

@@ -52,8 +52,10 @@ SIZES = {
     ),
 }
 MEASURES = {
-    **dict.fromkeys(NAMES, {"loss", "accuracy"}),
-    **dict.fromkeys(("dates_seq2seq", "dates_transformer", "sorting_seq2seq"), {"loss", "accuracy", "exact_match"}),
+    **dict.fromkeys(NAMES, frozenset(("loss", "accuracy"))),
+    **dict.fromkeys(
+        ("dates_seq2seq", "dates_transformer", "sorting_seq2seq"), frozenset(("loss", "accuracy", "exact_match"))
+    ),
     "text_lm": {"loss", "bits_per_character"},
     "diabetes_mlp": {"loss"},
 }
