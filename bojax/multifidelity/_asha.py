@@ -57,6 +57,19 @@ def asha(
     Raises:
         ValueError: when a number does not fit; the message names it.
         StudyError: the storage holds another run of that name.
+
+    Example:
+        >>> import bojax
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> history = multifidelity.asha(bowl, budget_steps=30)
+        >>> history.num_members, history.total_steps
+        (22, 32)
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     rungs = ladder(min_steps, max_steps, eta)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Rung(NamedTuple):
-    """A stage of a bracket: so many members have so many steps behind them when it ends."""
+    """A stage of a bracket: `num_members` members, each trained for `num_steps` steps when it ends."""
 
     num_members: int
     num_steps: int
@@ -24,6 +24,13 @@ def halving(num_members: int, min_steps: int, max_steps: int, eta: float = 3.0) 
 
     Returns:
         The rungs, steps counted from the start of a run.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Example:
+        >>> [tuple(rung) for rung in halving(9, 1, 9)]
+        [(9, 1), (3, 3), (1, 9)]
     """
     if num_members < 1:
         raise ValueError(f"`num_members` must be at least 1, got {num_members}.")
@@ -57,6 +64,16 @@ def hyperband_brackets(max_steps: int, min_steps: int = 1, eta: float = 3.0) -> 
         max_steps: steps of a full run.
         min_steps: about the fewest steps after which a member is judged.
         eta: > 1.
+
+    Returns:
+        The rungs of each bracket.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Example:
+        >>> [[tuple(rung) for rung in bracket] for bracket in hyperband_brackets(9)]
+        [[(9, 1), (3, 3), (1, 9)], [(5, 3), (1, 9)], [(3, 9)]]
     """
     check_brackets(max_steps, min_steps, eta)
     top = int(math.log(max_steps / min_steps, eta) + 1e-9)
@@ -71,7 +88,18 @@ def hyperband_brackets(max_steps: int, min_steps: int = 1, eta: float = 3.0) -> 
 
 
 def num_steps_of(bracket: tuple[Rung, ...]) -> int:
-    """Steps of all members of a bracket together, when members are resumed."""
+    """Steps of all members of a bracket together, when members are resumed.
+
+    Args:
+        bracket: its rungs, as `halving` gives them.
+
+    Returns:
+        The number of training steps.
+
+    Example:
+        >>> num_steps_of(halving(9, 1, 9))
+        21
+    """
     before = [0, *(rung.num_steps for rung in bracket[:-1])]
     return sum(rung.num_members * (rung.num_steps - done) for rung, done in zip(bracket, before, strict=True))
 

@@ -115,6 +115,19 @@ def freeze_thaw(
         ValueError: for a number out of range, rungs that do not ascend to `objective.num_steps`, or a budget below the
             first rung.
         StudyError: the storage holds another run of that name.
+
+    Example:
+        >>> import bojax
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> history = multifidelity.freeze_thaw(bowl, budget_steps=18, population=2, rungs=(3, 9), num_initial=9)
+        >>> history.num_members, history.total_steps
+        (6, 18)
     """
     rungs = check_rungs(rungs, objective.num_steps)
     if population < 1:

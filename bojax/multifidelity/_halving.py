@@ -70,7 +70,7 @@ def successive_halving(
         ...     metric="loss", direction="minimize", num_steps=9)
         >>> history = multifidelity.successive_halving(bowl, num_members=9)
         >>> history.num_members, history.total_steps
-        (0, 9)
+        (9, 21)
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     brackets = [halving(num_members, min_steps, max_steps, eta)]
@@ -124,7 +124,7 @@ def hyperband(
         ...     metric="loss", direction="minimize", num_steps=9)
         >>> history = multifidelity.hyperband(bowl, min_steps=1)
         >>> history.num_members, history.total_steps
-        (0, 9)
+        (17, 69)
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     settings = {"seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
@@ -177,9 +177,10 @@ def bohb(
         ...     advance=lambda state, hparams, num_steps: state + num_steps,
         ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
         ...     metric="loss", direction="minimize", num_steps=9)
-        >>> history = multifidelity.bohb(bowl, min_steps=3, algorithm=bojax.random_search)
+        >>> model = lambda space, q: bojax.loop.random_search(space, q=q)
+        >>> history = multifidelity.bohb(bowl, min_steps=3, algorithm=model)
         >>> history.num_members, history.total_steps
-        (0, 9)
+        (5, 33)
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
 

@@ -104,6 +104,19 @@ def pbt(
         ValueError: for a number outside its range.
         KeyError: for a name the space does not have.
         StudyError: the storage holds another run of that name.
+
+    Example:
+        >>> import bojax
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> result = multifidelity.pbt(bowl, population=4, num_rounds=3)
+        >>> result.values.shape, result.total_steps
+        ((3, 4), 36)
     """
     space = to_space(objective.space)
     floats = [name for name in space if isinstance(space[name], Float) and name not in (fixed or {})]

@@ -19,7 +19,20 @@ Sampler = Callable[[Key, int, Recorder], np.ndarray]
 
 
 def random_sampler(space: Space) -> Sampler:
-    """Uniform on the unit cube."""
+    """Random configurations, uniform on the unit cube.
+
+    Args:
+        space: what is searched.
+
+    Returns:
+        A sampler `(key, n, recorder) -> X [n, d]`; it reads nothing of the recorder.
+
+    Example:
+        >>> import bojax, jax
+        >>> sample = random_sampler(bojax.Space(x=bojax.Float(0.0, 1.0)))
+        >>> sample(jax.random.key(0), 3, None).shape
+        (3, 1)
+    """
 
     def sample(key: Key, n: int, recorder: Recorder) -> np.ndarray:
         del recorder
@@ -76,8 +89,18 @@ def model_sampler(
         random_share: share of random configurations, in [0, 1].
         min_observations: how many a rung must have; d + 2 by default.
 
+    Returns:
+        A sampler `(key, n, recorder) -> X [n, d]`.
+
     Raises:
         ValueError: for a share outside [0, 1].
+
+    Example:
+        >>> import bojax, jax
+        >>> from bojax import multifidelity
+        >>> sample = model_sampler(bojax.Space(x=bojax.Float(0.0, 1.0)), random_share=0.5)
+        >>> callable(sample)
+        True
     """
     if not 0 <= random_share <= 1:
         raise ValueError(f"`random_share` must lie in [0, 1], got {random_share}.")

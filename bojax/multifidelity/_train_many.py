@@ -31,6 +31,21 @@ def train_many(
 
     Returns:
         The metrics, arrays [n].
+
+    Example:
+        >>> import jax, numpy as np
+        >>> import bojax
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> metrics = multifidelity.train_many(bowl, keys, {"x": np.array([0.0, 0.5])})
+        >>> [f"{loss:.3f}" for loss in metrics["loss"]]
+        ['0.111', '0.361']
     """
     population = Population(objective, keys, hparams, num_workers=num_workers)
     population.advance(objective.num_steps if num_steps is None else num_steps)

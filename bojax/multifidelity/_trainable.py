@@ -87,10 +87,36 @@ def from_functions(
     direction: str = "maximize",
     name: str = "objective",
 ) -> FromFunctions:
-    """A Trainable of three pure functions; see `Program` for what they must do.
+    """A Trainable of three pure functions: the way to tune a training run of your own.
+
+    Args:
+        space: the hyperparameters, a `bojax.Space` or plain data.
+        init: `init(key, hparams) -> state`, before the first step.
+        advance: `advance(state, hparams, num_steps) -> state` after `num_steps` further steps, which may be traced; 3
+            and then 4 steps must be the same as 7.
+        evaluate: `evaluate(state, hparams) -> metrics`, a dict of finite scalars.
+        metric: which of them is tuned.
+        num_steps: steps of a full run, >= 1.
+        direction: "maximize" or "minimize".
+        name: what it is called in messages and storages.
+
+    Returns:
+        A `Trainable` of one structure.
 
     Raises:
         ValueError: for a direction that is neither "maximize" nor "minimize", or a number of steps below 1.
+
+    Example:
+        >>> import bojax
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> bowl.metric, bowl.num_steps
+        ('loss', 9)
     """
     if direction not in ("maximize", "minimize"):
         raise ValueError(f"`direction` must be 'maximize' or 'minimize', got {direction!r}.")

@@ -34,6 +34,15 @@ def branin() -> SyntheticObjective:
     """Returns Branin's function, with three global minima of 10 / (8 pi) = 0.397887...
 
     (x2 - 5.1 / (4 pi^2) x1^2 + 5 / pi x1 - 6)^2 + 10 (1 - 1 / (8 pi)) cos x1 + 10 on [-5, 10] x [0, 15].
+
+    Returns:
+        A `SyntheticObjective` with the Floats `x1` and `x2`.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.branin()
+        >>> round(f.evaluate({"x1": 0.0, "x2": 0.0}), 4), round(f.optimum, 4)
+        (55.6021, 0.3979)
     """
 
     def f(x: Array) -> Array:
@@ -50,7 +59,17 @@ def branin() -> SyntheticObjective:
 
 
 def hartmann3() -> SyntheticObjective:
-    """Returns the Hartmann function of 3 inputs on the unit cube: -sum_i alpha_i exp(-sum_j A_ij (x_j - P_ij)^2)."""
+    """Returns the Hartmann function of 3 inputs on the unit cube: -sum_i alpha_i exp(-sum_j A_ij (x_j - P_ij)^2).
+
+    Returns:
+        A `SyntheticObjective` with the Floats `x1`, ..., `x3`.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.hartmann3()
+        >>> round(f.evaluate({f"x{i}": 0.5 for i in range(1, 4)}), 4), round(f.optimum, 4)
+        (-0.628, -3.8628)
+    """
     return on_box(
         "hartmann3",
         lambda x: _hartmann(x, _A3, _P3),
@@ -61,7 +80,17 @@ def hartmann3() -> SyntheticObjective:
 
 
 def hartmann6() -> SyntheticObjective:
-    """Returns the Hartmann function of 6 inputs on the unit cube: -sum_i alpha_i exp(-sum_j A_ij (x_j - P_ij)^2)."""
+    """Returns the Hartmann function of 6 inputs on the unit cube: -sum_i alpha_i exp(-sum_j A_ij (x_j - P_ij)^2).
+
+    Returns:
+        A `SyntheticObjective` with the Floats `x1`, ..., `x6`.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.hartmann6()
+        >>> round(f.evaluate({f"x{i}": 0.5 for i in range(1, 7)}), 4), round(f.optimum, 4)
+        (-0.5053, -3.3224)
+    """
     return on_box(
         "hartmann6",
         lambda x: _hartmann(x, _A6, _P6),
@@ -84,6 +113,15 @@ def six_hump_camel() -> SyntheticObjective:
     """Returns the six-hump camel function, with two global minima.
 
     (4 - 2.1 x1^2 + x1^4 / 3) x1^2 + x1 x2 + (4 x2^2 - 4) x2^2 on [-3, 3] x [-2, 2].
+
+    Returns:
+        A `SyntheticObjective` with the Floats `x1` and `x2`.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.six_hump_camel()
+        >>> round(f.evaluate({"x1": 0.5, "x2": 0.5}), 4), round(f.optimum, 4)
+        (0.374, -1.0316)
     """
 
     def f(x: Array) -> Array:

@@ -16,6 +16,15 @@ def mixed() -> SyntheticObjective:
     With the choice's offset o and centre c, and the ordinal's position p:
     f = o + (x - c)^2 + ((count - 7) / 10)^2 + 0.1 (p - 2)^2 + 0.5 (x - c)^2 |p - 2|.
     The wrong choices have their minima at other x, so neither column can be searched alone.
+
+    Returns:
+        A `SyntheticObjective` with one parameter of each type.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.mixed()
+        >>> round(f.evaluate({"x": 0.5, "count": 5, "choice": "red", "level": 2}), 4), round(f.optimum, 4)
+        (2.255, 0.0)
     """
     space = Space(
         x=Float(-1, 1), count=Int(1, 20), choice=Categorical(["red", "green", "blue"]), level=Ordinal([1, 2, 4, 8])
@@ -39,6 +48,15 @@ def learning_rate_bowl() -> SyntheticObjective:
     With t = log10(learning_rate / 3e-3) and s = log10(weight_decay / 1e-4):
     f = 0.1 + a t^2 + 0.03 (s + t / 2)^2, where a = 0.4 for t > 0 and 0.05 below: too large a rate is worse than one
     too small, and a larger rate wants less decay. The minimum is 0.1 at (3e-3, 1e-4).
+
+    Returns:
+        A `SyntheticObjective` with the Floats `learning_rate` and `weight_decay`.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.learning_rate_bowl()
+        >>> round(f.evaluate({"learning_rate": 0.01, "weight_decay": 0.001}), 4), round(f.optimum, 4)
+        (0.2571, 0.1)
     """
     space = Space(learning_rate=Float(1e-5, 1.0, log=True), weight_decay=Float(1e-6, 1e-1, log=True))
 

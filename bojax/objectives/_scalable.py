@@ -20,6 +20,22 @@ def ackley(d: int = 2) -> SyntheticObjective:
     """Returns Ackley's function: nearly flat far out, full of local minima, with a deep hole at the origin.
 
     -20 exp(-0.2 sqrt(mean x^2)) - exp(mean cos(2 pi x)) + 20 + e on [-32.768, 32.768]^d.
+
+    Args:
+        d: number of dimensions, at least 1.
+
+    Returns:
+        A `SyntheticObjective` with a Float for each dimension, `x1`, ..., `xd`.
+
+    Raises:
+        TypeError: `d` is no int.
+        ValueError: `d` is too small.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.ackley()
+        >>> round(f.evaluate({"x1": 0.5, "x2": 0.5}), 4), round(f.optimum, 4)
+        (4.2537, 0.0)
     """
 
     def f(x: Array) -> Array:
@@ -31,7 +47,24 @@ def ackley(d: int = 2) -> SyntheticObjective:
 
 
 def griewank(d: int = 2) -> SyntheticObjective:
-    """Returns Griewank's function: sum x_i^2 / 4000 - prod cos(x_i / sqrt(i)) + 1 on [-600, 600]^d."""
+    """Returns Griewank's function: sum x_i^2 / 4000 - prod cos(x_i / sqrt(i)) + 1 on [-600, 600]^d.
+
+    Args:
+        d: number of dimensions, at least 1.
+
+    Returns:
+        A `SyntheticObjective` with a Float for each dimension, `x1`, ..., `xd`.
+
+    Raises:
+        TypeError: `d` is no int.
+        ValueError: `d` is too small.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.griewank()
+        >>> round(f.evaluate({"x1": 0.5, "x2": 0.5}), 4), round(f.optimum, 4)
+        (0.1768, 0.0)
+    """
 
     def f(x: Array) -> Array:
         i = jnp.arange(1, d + 1, dtype=x.dtype)
@@ -45,6 +78,22 @@ def levy(d: int = 2) -> SyntheticObjective:
 
     With w = 1 + (x - 1) / 4: sin^2(pi w_1) + sum_{i<d} (w_i - 1)^2 (1 + 10 sin^2(pi w_i + 1))
     + (w_d - 1)^2 (1 + sin^2(2 pi w_d)).
+
+    Args:
+        d: number of dimensions, at least 1.
+
+    Returns:
+        A `SyntheticObjective` with a Float for each dimension, `x1`, ..., `xd`.
+
+    Raises:
+        TypeError: `d` is no int.
+        ValueError: `d` is too small.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.levy()
+        >>> round(f.evaluate({"x1": 0.5, "x2": 0.5}), 4), round(f.optimum, 4)
+        (0.2364, 0.0)
     """
 
     def f(x: Array) -> Array:
@@ -58,7 +107,24 @@ def levy(d: int = 2) -> SyntheticObjective:
 
 
 def rastrigin(d: int = 2) -> SyntheticObjective:
-    """Returns Rastrigin's function: 10 d + sum (x_i^2 - 10 cos(2 pi x_i)) on [-5.12, 5.12]^d."""
+    """Returns Rastrigin's function: 10 d + sum (x_i^2 - 10 cos(2 pi x_i)) on [-5.12, 5.12]^d.
+
+    Args:
+        d: number of dimensions, at least 1.
+
+    Returns:
+        A `SyntheticObjective` with a Float for each dimension, `x1`, ..., `xd`.
+
+    Raises:
+        TypeError: `d` is no int.
+        ValueError: `d` is too small.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.rastrigin()
+        >>> round(f.evaluate({"x1": 0.5, "x2": 0.5}), 4), round(f.optimum, 4)
+        (40.5, 0.0)
+    """
 
     def f(x: Array) -> Array:
         return jnp.sum(x**2 + 10 * (1 - jnp.cos(2 * math.pi * x)))
@@ -69,8 +135,21 @@ def rastrigin(d: int = 2) -> SyntheticObjective:
 def rosenbrock(d: int = 2) -> SyntheticObjective:
     """Returns Rosenbrock's function, a curved valley: sum_{i<d} 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2 on [-5, 10]^d.
 
+    Args:
+        d: number of dimensions, at least 2.
+
+    Returns:
+        A `SyntheticObjective` with a Float for each dimension, `x1`, ..., `xd`.
+
     Raises:
-        ValueError: `d` is below 2.
+        TypeError: `d` is no int.
+        ValueError: `d` is too small.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.rosenbrock()
+        >>> round(f.evaluate({"x1": 0.5, "x2": 0.5}), 4), round(f.optimum, 4)
+        (6.5, 0.0)
     """
 
     def f(x: Array) -> Array:
@@ -80,12 +159,46 @@ def rosenbrock(d: int = 2) -> SyntheticObjective:
 
 
 def sphere(d: int = 2) -> SyntheticObjective:
-    """Returns the sphere function: sum x_i^2 on [-5.12, 5.12]^d."""
+    """Returns the sphere function: sum x_i^2 on [-5.12, 5.12]^d.
+
+    Args:
+        d: number of dimensions, at least 1.
+
+    Returns:
+        A `SyntheticObjective` with a Float for each dimension, `x1`, ..., `xd`.
+
+    Raises:
+        TypeError: `d` is no int.
+        ValueError: `d` is too small.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.sphere()
+        >>> round(f.evaluate({"x1": 0.5, "x2": 0.5}), 4), round(f.optimum, 4)
+        (0.5, 0.0)
+    """
     return _of_any_size("sphere", lambda x: jnp.sum(x**2), d, bound=(-5.12, 5.12), best=0.0)
 
 
 def styblinski_tang(d: int = 2) -> SyntheticObjective:
-    """Returns the function of Styblinski and Tang: sum (x_i^4 - 16 x_i^2 + 5 x_i) / 2 on [-5, 5]^d."""
+    """Returns the function of Styblinski and Tang: sum (x_i^4 - 16 x_i^2 + 5 x_i) / 2 on [-5, 5]^d.
+
+    Args:
+        d: number of dimensions, at least 1.
+
+    Returns:
+        A `SyntheticObjective` with a Float for each dimension, `x1`, ..., `xd`.
+
+    Raises:
+        TypeError: `d` is no int.
+        ValueError: `d` is too small.
+
+    Example:
+        >>> from bojax import objectives
+        >>> f = objectives.styblinski_tang()
+        >>> round(f.evaluate({"x1": 0.5, "x2": 0.5}), 4), round(f.optimum, 4)
+        (-1.4375, -78.3323)
+    """
 
     def f(x: Array) -> Array:
         return jnp.sum(x**4 - 16 * x**2 + 5 * x) / 2
