@@ -47,7 +47,7 @@ def quality(report: Report, *, num_points: int, count: int, botorch: bool) -> No
         scipy_fit, fresh = _scipy_fitter(space.num_dims), algorithm.init(jax.random.key(0))
         for i, (X, y) in enumerate(data):
             key = jax.random.key(1000 + i)
-            observations = bojax.loop.restore(fresh, X, y, X[:0]).observations
+            observations = bojax.loop.restore(fresh, bojax.data.Told(X, y, X[:0])).observations
             params, info = jax.block_until_ready(surrogate.fit(key, observations, fresh.params))
             losses.append((float(info.loss), *scipy_fit(key, observations, fresh.params)))
             if botorch:

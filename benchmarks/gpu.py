@@ -71,7 +71,7 @@ def suggestion(report: Report, devices: dict[str, Any], *, num_points: int, q: i
     functions, compile_s, answers, means = {}, {}, {}, {}
     for name, device in devices.items():
         with on(device):
-            state = bojax.loop.restore(algorithm.init(jax.random.key(0)), X, y, X[:0])
+            state = bojax.loop.restore(algorithm.init(jax.random.key(0)), bojax.data.Told(X, y, X[:0]))
             ask, arguments, compile_s[name] = build(algorithm.ask, device, jax.random.key(1), state)
             functions[name] = lambda _, ask=ask, arguments=arguments: jax.block_until_ready(ask(*arguments))
             answers[name] = jax.device_get(functions[name](0))

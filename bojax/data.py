@@ -4,11 +4,13 @@ Compiled programs depend on shapes, so data that grow by a row would compile ane
 for `capacity` rows, a mask says which are real, and its capacity doubles, so n observations cost O(log n) programs.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from bojax._types import Array, Bool, Float, Int
 
@@ -16,28 +18,80 @@ MIN_CAPACITY = 16
 """Smallest buffer that `next_capacity` gives: below it a factorisation costs less than starting the program."""
 
 
+class Column(NamedTuple):
+    """A number that may be reported with each value, or one for each input.
+
+    Attributes:
+        fill: what stands where nothing was reported.
+        per_dim: whether it has one entry for each input, [n, d]; else it is [n].
+        units: its units as a power of those of y. A map of y with slope s, a change of sign included, multiplies the
+            column by s ** units.
+        must: what a reported value must be, for error messages.
+        allowed: `allowed(values) -> bool`, elementwise, for NumPy and JAX arrays alike. NaN, where it is allowed, says
+            that nothing is known.
+        read_by: an algorithm that reads the column, for error messages.
+    """
+
+    fill: float
+    per_dim: bool
+    units: int
+    must: str
+    allowed: Callable[[Any], Any]
+    read_by: str
+
+    def check(self, name: str, values: Any) -> None:
+        """Raises ValueError unless all `values` are allowed; tracers pass."""
+        if not isinstance(values, Tracer) and not np.all(self.allowed(values)):
+            raise ValueError(f"`{name}` must be {self.must}, got {values}.")
+
+
+COLUMNS: Mapping[str, Column] = {
+    "noise_var": Column(
+        fill=np.nan,
+        per_dim=False,
+        units=2,
+        must="finite and not negative",
+        allowed=lambda v: (v >= 0) & (v < np.inf),
+        read_by="bojax.bayesopt(space)",
+    ),
+    "cost": Column(
+        fill=0.0,
+        per_dim=False,
+        units=0,
+        must="positive and finite, or NaN where it is not known",
+        allowed=lambda v: ((v > 0) & (v < np.inf)) | (v != v),
+        read_by="bojax.loop.cost_aware(space)",
+    ),
+    "grad": Column(
+        fill=np.nan,
+        per_dim=True,
+        units=1,
+        must="numbers",
+        allowed=lambda v: (v == v) | (v != v),
+        read_by="bojax.bayesopt(space, gradients=True)",
+    ),
+}
+"""What may be reported beside values: variances of their noise, 0 for exact values; costs of evaluations; derivatives
+of y by the coordinates of the cube. A new column is a row here and whatever reads `Observations.columns`."""
+
+
 class Observations(NamedTuple):
     """A masked buffer of observations.
 
     Attributes:
         X: [capacity, d] points in the unit cube. Padding rows stand at 0.5: padding must be finite.
-        y: [capacity] values as told, larger is better. A failed observation keeps its non-finite value here.
+        y: [capacity] values, larger is better. A failed observation keeps its non-finite value here.
         mask: [capacity] which rows hold a finite observation; only these reach the surrogate.
         count: how many rows were told, failed ones included. More than `capacity` means that rows were lost.
-        noise_var: [capacity] variance of the noise of each value as far as it was told, in squared units of y; 0 for
-            exact values, NaN where nothing was told. None says that nothing was told of any.
-        cost: [capacity] what each evaluation cost, 0 where that was not told. None where costs are not kept.
-        grad: [capacity, d] derivatives of y by the coordinates of the cube, NaN where not told. None where gradients
-            are not kept.
+        columns: the columns of `COLUMNS` that are kept, each [capacity] or [capacity, d], with the column's `fill`
+            where nothing was reported. Which ones are kept is static.
     """
 
     X: Float[Array, "*b n d"]
     y: Float[Array, "*b n"]
     mask: Bool[Array, "*b n"]
     count: Int[Array, "*b"]
-    noise_var: Float[Array, "*b n"] | None = None
-    cost: Float[Array, "*b n"] | None = None
-    grad: Float[Array, "*b n d"] | None = None
+    columns: dict[str, Array] = {}  # noqa: RUF012 (never written to)
 
     @property
     def capacity(self) -> int:
@@ -49,6 +103,28 @@ class Observations(NamedTuple):
         """Which rows were told, failed ones included."""
         rows = jax.lax.broadcasted_iota(jnp.int32, self.mask.shape, self.mask.ndim - 1)
         return rows < jnp.asarray(self.count)[..., None]
+
+    def with_columns(self, **columns: Array | None) -> "Observations":
+        """The observations with these columns in place of those of the same name; None leaves a column out."""
+        merged = self.columns | columns
+        return self._replace(columns={name: column for name, column in merged.items() if column is not None})
+
+
+class Told(NamedTuple):
+    """All that a study was told, on the host.
+
+    Attributes:
+        X: [n, d] points in the unit cube.
+        y: [n] values, larger is better, NaN where the evaluation failed.
+        pending: [p, d] points asked for and not yet told.
+        columns: columns of `COLUMNS`, each [n] or [n, d], with the column's `fill` where nothing was reported. Columns
+            that an algorithm does not keep are left out of its state.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    pending: np.ndarray
+    columns: Mapping[str, np.ndarray] = {}  # noqa: RUF012 (never written to)
 
 
 class Pending(NamedTuple):
@@ -68,22 +144,23 @@ def next_capacity(count: int, minimum: int = MIN_CAPACITY) -> int:
     return max(minimum, 1 << max(count - 1, 0).bit_length())
 
 
-def empty(num_dims: int, capacity: int, dtype=None, *, gradients: bool = False) -> Observations:
-    """A buffer with no observation, with room for `gradients` if so wished.
+def empty(num_dims: int, capacity: int, dtype=None, *, columns: Iterable[str] = ("noise_var",)) -> Observations:
+    """An empty buffer that keeps these `columns`.
 
     Raises:
         ValueError: when `capacity` is below 1.
+        TypeError: when a column is not in `COLUMNS`.
     """
     if capacity < 1:
         raise ValueError(f"`capacity` must be at least 1, got {capacity}.")
+    columns = known_columns(columns)
     dtype = jnp.zeros((), dtype).dtype
     return Observations(
         X=jnp.full((capacity, num_dims), 0.5, dtype),
         y=jnp.zeros(capacity, dtype),
         mask=jnp.zeros(capacity, bool),
         count=jnp.zeros((), jnp.int32),
-        noise_var=jnp.full(capacity, jnp.nan, dtype),
-        grad=jnp.full((capacity, num_dims), jnp.nan, dtype) if gradients else None,
+        columns={name: jnp.full(_shape(name, capacity, num_dims), COLUMNS[name].fill, dtype) for name in columns},
     )
 
 
@@ -92,14 +169,7 @@ def empty_pending(num_dims: int, capacity: int, dtype=None) -> Pending:
     return Pending(X=jnp.full((capacity, num_dims), 0.5, dtype), mask=jnp.zeros(capacity, bool))
 
 
-def append(
-    observations: Observations,
-    X: Float[Array, "k d"],
-    y: Float[Array, "k"],
-    noise_var: Float[Array, "k"] | None = None,
-    cost: Float[Array, "k"] | None = None,
-    grad: Float[Array, "k d"] | None = None,
-) -> Observations:
+def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "k"], **columns: Any) -> Observations:
     """Add k observations.
 
     Rows that do not fit are dropped but still counted, so `count > capacity` tells of them; `resize` first.
@@ -108,93 +178,121 @@ def append(
         observations: what was seen so far.
         X: [k, d] points in the unit cube.
         y: [k] their values; NaN or infinite for a failed evaluation, which is stored with its mask off.
-        noise_var: [k] variances of their noise, 0 where they are exact, NaN where not known; not known by default.
-        cost: [k] what the evaluations cost, 0 where not known; for observations that keep costs.
-        grad: [k, d] gradients, NaN where not known; for observations that keep them.
+        **columns: columns that the observations keep, [k] or [k, d]; those left out are filled as not reported.
 
     Raises:
-        ValueError: costs or gradients are given to observations that keep none.
+        ValueError: a column is given that the observations do not keep.
+        TypeError: a column is not in `COLUMNS`.
     """
-    if cost is not None and observations.cost is None:
-        raise ValueError("`cost` must be left out: these observations keep no costs. Use bojax.loop.cost_aware.")
-    if grad is not None and observations.grad is None:
-        raise ValueError("`grad` must be left out: these observations keep no gradients. Use bayesopt(gradients=True).")
+    columns = kept_columns(columns, observations.columns)
     rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
     # Without the barrier XLA may compute y twice, with other rounding, for the value and for the mask.
     y = jax.lax.optimization_barrier(y.astype(observations.y.dtype))
-    before = jnp.full_like(observations.y, jnp.nan) if observations.noise_var is None else observations.noise_var
+
+    def extended(name, buffer):
+        return buffer.at[rows].set(jnp.asarray(columns.get(name, COLUMNS[name].fill), buffer.dtype), mode="drop")
+
     return Observations(
         X=observations.X.at[rows].set(X.astype(observations.X.dtype), mode="drop"),
         y=observations.y.at[rows].set(y, mode="drop"),
         mask=observations.mask.at[rows].set(jnp.isfinite(y) & jnp.all(jnp.isfinite(X), axis=-1), mode="drop"),
         count=observations.count + jnp.int32(X.shape[0]),
-        noise_var=before.at[rows].set(_or_nans(noise_var, y), mode="drop"),
-        cost=None if observations.cost is None else observations.cost.at[rows].set(_or_zeros(cost, y), mode="drop"),
-        grad=None if observations.grad is None else observations.grad.at[rows].set(_or_nans(grad, X), mode="drop"),
+        columns={name: extended(name, buffer) for name, buffer in observations.columns.items()},
     )
 
 
 def resize(observations: Observations, capacity: int) -> Observations:
     """The same observations in a buffer of another capacity; the caller keeps it at `count` or more."""
-    old = observations.capacity
-    if capacity <= old:
-        return observations._replace(
-            X=observations.X[:capacity],
-            y=observations.y[:capacity],
-            mask=observations.mask[:capacity],
-            noise_var=None if observations.noise_var is None else observations.noise_var[:capacity],
-            cost=None if observations.cost is None else observations.cost[:capacity],
-            grad=None if observations.grad is None else observations.grad[:capacity],
-        )
-    unknown = jnp.full(capacity, jnp.nan, observations.y.dtype)
-    grown = empty(observations.X.shape[-1], capacity, observations.X.dtype, gradients=observations.grad is not None)
-    return Observations(
-        X=grown.X.at[:old].set(observations.X),
-        y=grown.y.at[:old].set(observations.y),
-        mask=grown.mask.at[:old].set(observations.mask),
-        count=observations.count,
-        noise_var=None if observations.noise_var is None else unknown.at[:old].set(observations.noise_var),
-        cost=None if observations.cost is None else grown.y.at[:old].set(observations.cost),
-        grad=None if grown.grad is None else grown.grad.at[:old].set(observations.grad),
-    )
+    grown = empty(observations.X.shape[-1], capacity, observations.X.dtype, columns=observations.columns)
+    rows = min(capacity, observations.capacity)
+    moved = jax.tree.map(
+        lambda new, old: new.at[:rows].set(old[:rows]) if new.ndim else old, grown, observations
+    )  # `count` is the one scalar
+    return moved
 
 
-def from_numpy(
-    X: np.ndarray,
-    y: np.ndarray,
-    capacity: int,
-    dtype,
-    noise_var: np.ndarray | None = None,
-    cost: np.ndarray | None = None,
-    grad: np.ndarray | None = None,
-) -> Observations:
+def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, **columns: np.ndarray | None) -> Observations:
     """A buffer filled on the host, without compiling anything.
 
-    X: [n, d]; y: [n], NaN where failed; noise_var: [n], NaN where not told; cost: [n] and grad: [n, d], None where
-    they are not kept.
+    Args:
+        X: [n, d] points in the unit cube.
+        y: [n] values, NaN where failed.
+        capacity: rows of the buffer, at least n.
+        dtype: float type of the buffer.
+        **columns: the columns that it keeps, [n] or [n, d]; None for one of which nothing was reported.
     """
     count, num_dims = X.shape
-    padded_X = np.full((capacity, num_dims), 0.5, dtype)
-    padded_X[:count] = X
-    mask = np.zeros(capacity, bool)
-    mask[:count] = np.isfinite(y)
 
-    def padded(values, fill=0.0):
-        out = np.full(capacity, fill, dtype)
-        out[:count] = fill if values is None else values
+    def padded(values, fill, shape=(capacity,), dtype=dtype):
+        out = np.full(shape, fill, dtype)
+        if values is not None:
+            out[:count] = values
         return jnp.asarray(out)
 
-    padded_grad = np.full((capacity, num_dims), np.nan, dtype)
-    padded_grad[:count] = np.nan if grad is None else grad
     return Observations(
-        X=jnp.asarray(padded_X),
-        y=padded(y),
-        mask=jnp.asarray(mask),
+        X=padded(X, 0.5, (capacity, num_dims)),
+        y=padded(y, 0.0),
+        mask=padded(np.isfinite(y), False, dtype=bool),
         count=jnp.asarray(np.int32(count)),
-        noise_var=padded(noise_var, np.nan),
-        cost=None if cost is None else padded(cost),
-        grad=None if grad is None else jnp.asarray(padded_grad),
+        columns={
+            name: padded(columns[name], COLUMNS[name].fill, _shape(name, capacity, num_dims))
+            for name in known_columns(columns)
+        },
     )
+
+
+def known_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """The same names. Raises TypeError for one that is not in `COLUMNS`."""
+    names = tuple(names)
+    for name in names:
+        if name not in COLUMNS:
+            raise TypeError(f"`{name}` is no column of the data, which are {', '.join(COLUMNS)}.")
+    return names
+
+
+def kept_columns(columns: Mapping[str, Any], kept: Iterable[str]) -> dict[str, Any]:
+    """The columns that are given, i.e. not None.
+
+    Raises:
+        ValueError: one of them is not `kept`, so that it would be lost.
+        TypeError: one is not in `COLUMNS`.
+    """
+    given = {name: columns[name] for name in known_columns(columns) if columns[name] is not None}
+    for name in given:
+        if name not in kept:
+            raise ValueError(unread_column(name))
+    return given
+
+
+def unread_column(name: str) -> str:
+    """What to say of a column that is told to an algorithm that does not keep it."""
+    return f"`{name}` must be left out: this algorithm learns nothing from it. {COLUMNS[name].read_by} does."
+
+
+def as_column(name: str, values: Any, X: Float[Array, "k d"]) -> Array:
+    """Reported values of a column as they are stored, with its `fill` where they say nothing.
+
+    Args:
+        name: of the column.
+        values: [k, d] where the column is `per_dim`; else [k] or a scalar.
+        X: [k, d] the points.
+
+    Raises:
+        ValueError: values of another shape, or not allowed (outside of compiled code; inside, these count as not
+            reported).
+    """
+    column = COLUMNS[name]
+    values = jnp.asarray(values, X.dtype)
+    if not column.per_dim:
+        values = jnp.broadcast_to(values, X.shape[:1])
+    elif values.shape != X.shape:
+        raise ValueError(f"`{name}` must have the shape of `X`, {list(X.shape)}, got {list(values.shape)}.")
+    column.check(name, values)
+    return jnp.where(column.allowed(values) & jnp.isfinite(values), values, column.fill)
+
+
+def _shape(name: str, capacity: int, num_dims: int) -> tuple[int, ...]:
+    return (capacity, num_dims) if COLUMNS[name].per_dim else (capacity,)
 
 
 def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
@@ -233,11 +331,3 @@ def remove_pending(pending: Pending, X: Float[Array, "k d"]) -> Pending:
 
     mask, _ = jax.lax.scan(clear, pending.mask, X.astype(pending.X.dtype))
     return Pending(X=pending.X, mask=mask)
-
-
-def _or_zeros(values, like):
-    return jnp.zeros_like(like) if values is None else jnp.asarray(values, like.dtype)
-
-
-def _or_nans(values, like):
-    return jnp.full_like(like, jnp.nan) if values is None else jnp.asarray(values, like.dtype)

@@ -38,16 +38,17 @@ class Algorithm(NamedTuple):
         init: `init(key) -> state`.
         ask: `ask(key, state, held=None) -> (X [q, d], state, info)`; the points are remembered as pending. `held` [d]
             gives coordinates that all points shall have, NaN where they are free: the others are chosen given these.
-        tell: `tell(state, X [k, d], y [k], noise_var=None) -> state`; y is maximised, non-finite y means a failed
-            evaluation, `noise_var` [k] are variances of the noise where they are known, 0 for exact values. Algorithms
-            that learn from gradients take `grad` [k, d], dy/dx in the unit cube, NaN where not known; those that learn
-            costs take `cost` [k]. To others telling one of them is an error.
+        tell: `tell(state, X [k, d], y [k], **columns) -> state`; y is maximised, non-finite y means a failed
+            evaluation. Columns are those of `bojax.data.COLUMNS` that the algorithm keeps: `noise_var` [k], variances
+            of the noise where they are known, 0 for exact values; `cost` [k]; `grad` [k, d], dy/dx in the unit cube,
+            NaN where not known. Telling a column that it does not keep is an error.
         space: what is searched; its `decode` turns X into native values.
         q: how many points each `ask` gives.
         repeats: whether a point may be asked for again, as noisy objectives want; else every point is new, and a finite
             space can be exhausted.
         predict: `predict(key, state, X [k, d]) -> (mean [k], std [k])`, what the algorithm's surrogate believes about
             the noise-free objective, in the units of y; None for an algorithm without a surrogate.
+        columns: the names of the columns that it keeps, those of `state.observations.columns`.
     """
 
     init: Callable[..., Any]
@@ -57,6 +58,7 @@ class Algorithm(NamedTuple):
     q: int = 1
     repeats: bool = False
     predict: Callable[..., Any] | None = None
+    columns: tuple[str, ...] = ("noise_var",)
 
 
 class Info(NamedTuple):
@@ -122,16 +124,22 @@ def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""
 
 
 @under_own_settings
-def tell_state(
-    space: Space, state: StateT, X: Any, y: Any, noise_var: Any = None, cost: Any = None, grad: Any = None
-) -> StateT:
+def tell_state(space: Space, state: StateT, X: Any, y: Any, **columns: Any) -> StateT:
     """Store what was told, X [k, d] and y [k], in the buffers of any state; the `tell` of every algorithm here.
 
     Points are rounded to the space first, so that the objective, the buffer and the surrogate see the same point.
 
+    Args:
+        space: what is searched.
+        state: what was told before.
+        X: [k, d] points in the unit cube.
+        y: [k] values, non-finite where the evaluation failed.
+        **columns: columns that the state keeps, see `bojax.data.COLUMNS`; None says that nothing is known.
+
     Raises:
-        ValueError: when the shapes of X and y do not fit the space or each other, or the state keeps no costs or
-            gradients and some are told.
+        ValueError: when the shapes of X, y or a column do not fit the space or each other, the values of a column are
+            not allowed, or the state does not keep it.
+        TypeError: when there is no such column.
         BojaxError: when the buffer is full (outside of compiled code; inside, `Info.status` says so).
     """
     dtype = state.observations.X.dtype
@@ -140,110 +148,72 @@ def tell_state(
         raise ValueError(f"`X` must have the shape [k, {space.num_dims}], got {list(X.shape)}.")
     if y.shape != X.shape[:1]:
         raise ValueError(f"`y` must have the shape [{X.shape[0]}], one value a row of `X`, got {list(y.shape)}.")
-    if noise_var is not None:
-        noise_var = jnp.broadcast_to(jnp.asarray(noise_var, dtype), y.shape)
-        if not isinstance(noise_var, Tracer) and not bool(jnp.all(jnp.isfinite(noise_var) & (noise_var >= 0))):
-            raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
-    _check_columns(state.observations, cost=cost, grad=grad)
-    if cost is not None:
-        cost = jnp.broadcast_to(jnp.asarray(cost, dtype), y.shape)
-        if not isinstance(cost, Tracer) and not bool(jnp.all((cost > 0) & (cost < jnp.inf) | jnp.isnan(cost))):
-            raise ValueError(f"`cost` must be positive and finite, or NaN where it is not known, got {cost}.")
-        cost = jnp.where((cost > 0) & (cost < jnp.inf), cost, 0.0)
-    if grad is not None:
-        grad = jnp.asarray(grad, dtype)
-        if grad.shape != X.shape:
-            raise ValueError(f"`grad` must have the shape of `X`, {list(X.shape)}, got {list(grad.shape)}.")
-        known = jnp.isfinite(grad) & ~jnp.asarray(space.is_categorical)[None, :]
-        grad = jnp.where(known, grad, jnp.nan)
+    columns = data.kept_columns(columns, state.observations.columns)
+    columns = {name: data.as_column(name, values, X) for name, values in columns.items()}
     count, capacity = state.observations.count, state.observations.capacity
     if not isinstance(count, Tracer) and int(count) + X.shape[0] > capacity:
         raise BojaxError(
             f"the state holds {int(count)} of at most {capacity} observations and cannot take {X.shape[0]} more. "
             f"Enlarge it first: state = bojax.loop.grow(state, {data.next_capacity(int(count) + X.shape[0])})."
         )
-    return _store(space, state, X, y, noise_var, cost, grad)
-
-
-LEARNED_BY = {"cost": "bojax.loop.cost_aware(space)", "grad": "bojax.bayesopt(space, gradients=True)"}
-"""What may be told beside values, but for the noise, and what learns from it."""
-
-
-def unread_column(name: str) -> str:
-    """What to say of a column that is told to an algorithm that keeps none."""
-    return f"`{name}` must be left out: this algorithm learns nothing from it. {LEARNED_BY[name]} does."
-
-
-def _check_columns(observations: data.Observations, **columns: Any) -> None:
-    for name, told in columns.items():
-        if told is not None and getattr(observations, name) is None:
-            raise ValueError(unread_column(name))
+    return _store(space, state, X, y, columns)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _store(space, state, X, y, noise_var, cost, grad):
+def _store(space, state, X, y, columns):
     X = space.round(X)
+    # There is no derivative by a category.
+    blank = {name: data.COLUMNS[name].fill for name in columns if data.COLUMNS[name].per_dim}
+    categorical = jnp.asarray(space.is_categorical)[None, :]
+    columns = columns | {name: jnp.where(categorical, fill, columns[name]) for name, fill in blank.items()}
     state = state._replace(
-        observations=data.append(state.observations, X, y, noise_var, cost, grad),
+        observations=data.append(state.observations, X, y, **columns),
         pending=data.remove_pending(state.pending, X),
     )
     return state._replace(failures=()) if hasattr(state, "failures") else state
 
 
 @under_own_settings
-def restore(
-    state: StateT,
-    X: np.ndarray,
-    y: np.ndarray,
-    pending_X: np.ndarray,
-    *,
-    remember: bool = True,
-    noise_var: np.ndarray | None = None,
-    cost: np.ndarray | None = None,
-    grad: np.ndarray | None = None,
-) -> StateT:
+def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
     """A fresh state filled with all that was told, on the host and without compiling anything.
 
     Capacities are powers of two, so over n told observations a program compiles O(log n) times.
 
     Args:
         state: what `algorithm.init` gave.
-        X: [n, d] told points in the unit cube.
-        y: [n] told values (maximised), NaN where failed.
-        pending_X: [p, d] points asked for and not told.
+        told: what was told and what is pending. Columns that the state does not keep are left out.
         remember: keep room for the points of the next `ask`. Without it the program is spared all that deals with
             pending points when nothing is pending, and with failures when nothing failed: for callers who restore
             before every `ask`.
-        noise_var: [n] variances of the noise of each value, 0 where it is exact, NaN where not known.
-        cost: [n] what each evaluation cost, 0 where not known; left out of states that keep no costs.
-        grad: [n, d] gradients in the unit cube, NaN where not known; left out of states that keep none.
 
     Returns:
         The state with its buffers replaced.
+
+    Example:
+        >>> import jax, numpy as np, bojax
+        >>> algorithm = bojax.bayesopt(bojax.Space(x=bojax.Float(0.0, 1.0)))
+        >>> X = np.array([[0.1], [0.5], [0.9]])
+        >>> told = bojax.data.Told(X, y=np.sin(X[:, 0]), pending=X[:0])
+        >>> int(bojax.loop.restore(algorithm.init(jax.random.key(0)), told).observations.count)
+        3
     """
+    data.known_columns(told.columns)
     dtype = state.observations.X.dtype
     num_dims = state.observations.X.shape[-1]
-    X = np.asarray(X, dtype).reshape(-1, num_dims)
-    y = np.asarray(y, dtype).reshape(-1)
-    pending_X = np.asarray(pending_X, dtype).reshape(-1, num_dims)
+    X = np.asarray(told.X, dtype).reshape(-1, num_dims)
+    y = np.asarray(told.y, dtype).reshape(-1)
+    pending = np.asarray(told.pending, dtype).reshape(-1, num_dims)
     slots = state.pending.X.shape[-2]
-    if len(pending_X):
-        slots = data.next_capacity(len(pending_X) + slots, 8)
+    if len(pending):
+        slots = data.next_capacity(len(pending) + slots, 8)
     elif not remember:
         slots = 0
     if not remember and hasattr(state, "failures"):
         state = state._replace(failures=None if np.isfinite(y).all() else ())
-    if state.observations.cost is None:
-        cost = None
-    elif cost is None:
-        cost = np.zeros(len(y), dtype)
-    if state.observations.grad is None:
-        grad = None
-    elif grad is None:
-        grad = np.full_like(X, np.nan)
+    columns = {name: told.columns.get(name) for name in state.observations.columns}
     return state._replace(
-        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var, cost, grad),
-        pending=data.pending_from_numpy(pending_X, slots, dtype),
+        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, **columns),
+        pending=data.pending_from_numpy(pending, slots, dtype),
     )
 
 

@@ -68,7 +68,7 @@ def check_reads_gradients(surrogate: Surrogate, num_dims: int) -> None:
     X = jax.ShapeDtypeStruct((2, num_dims), jnp.float32)
 
     def mean(grad, X):
-        seen = data.Observations(X, X[:, 0], jnp.ones(2, bool), jnp.int32(2), grad=grad)
+        seen = data.Observations(X, X[:, 0], jnp.ones(2, bool), jnp.int32(2), {"grad": grad})
         params = surrogate.init(num_dims, X.dtype)
         params, _ = surrogate.fit(jax.random.key(0), seen, params)
         return surrogate.posterior(params, seen).mean(X)

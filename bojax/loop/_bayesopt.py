@@ -219,11 +219,12 @@ def bayesopt(
         sizes = {name: value for name, value in given.items() if value is not None}
         return multistart(lattice, **sizes, max_rows=max_rows, mesh=mesh)
 
+    columns = ("noise_var", "grad") if gradients else ("noise_var",)
     optimizer_for(lattice, capacity, jnp.float32)  # complains about bad numbers now
 
     @keyed_init
     def init(key):
-        observations = data.empty(space.num_dims, capacity, gradients=gradients)
+        observations = data.empty(space.num_dims, capacity, columns=columns)
         dtype = observations.X.dtype
         return BayesoptState(
             observations=observations,
@@ -248,11 +249,11 @@ def bayesopt(
         state = state._replace(params=params, pending=data.add_pending(state.pending, X, info.valid))
         return X, state, info._replace(status=status)
 
-    def tell(state, X, y, noise_var=None, **columns):
-        return tell_state(space, state, X, y, noise_var, **columns)
+    def tell(state, X, y, **columns):
+        return tell_state(space, state, X, y, **columns)
 
     predict = predictor(surrogate, lambda told: seen_by_surrogate(told, output_transform))
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, repeats=noisy, predict=predict)
+    return Algorithm(init, ask, tell, space, q, repeats=noisy, predict=predict, columns=columns)
 
 
 def space_filling(lattice: Lattice, state: BayesoptState, q: int, num_initial: int, model_based):

@@ -111,7 +111,7 @@ def cost_aware(
         >>> algorithm = bojax.loop.cost_aware(space, cost=lambda p: p["width"] ** 2.0, budget=1e6)
         >>> learning = bojax.loop.cost_aware(space)
         >>> state = learning.tell(learning.init(jax.random.key(0)), [[0.3, 0.7]], [-1.2], cost=[15.0])
-        >>> float(state.observations.cost[0])
+        >>> float(state.observations.columns["cost"][0])
         15.0
     """
     if budget is not None and not budget > 0:
@@ -126,10 +126,11 @@ def cost_aware(
     @keyed_init
     def init(key):
         state = plain.init(key)
-        observations = state.observations
-        costs = None if known is not None else jnp.zeros_like(observations.y)
-        params = () if known is not None else model.init(space.num_dims, observations.X.dtype)
-        return CostAwareState(*state._replace(observations=observations._replace(cost=costs)), cost_params=params)
+        if known is not None:
+            return CostAwareState(*state)
+        observations = state.observations.with_columns(cost=jnp.zeros_like(state.observations.y))
+        params = model.init(space.num_dims, observations.X.dtype)
+        return CostAwareState(*state._replace(observations=observations), cost_params=params)
 
     @compiled_ask
     def ask(key, state, held=None):
@@ -140,28 +141,29 @@ def cost_aware(
             paid = jnp.where(observations.told, jnp.exp(known(observations.X)), 0.0)
         else:
             log_cost, params = _learned(model, fit_key, observations, state.cost_params)
-            paid = observations.cost
+            paid = observations.columns["cost"]
         spent = jnp.sum(jnp.where(observations.told, paid, 0.0))
         exponent = 1.0 if budget is None else cooled(spent, budget)
         weighed = per_cost(acquisition, log_cost, exponent=exponent)
         inner = bayesopt(space, acquisition=weighed, capacity=capacity, **settings)
-        without_costs = observations._replace(cost=None)
-        X, new, info = inner.ask(key, BayesoptState(without_costs, *state[1:5]), held)
-        state = CostAwareState(observations, *new[1:], cost_params=params)
+        X, new, info = inner.ask(key, BayesoptState(*state[:5]), held)
+        state = CostAwareState(*new, cost_params=params)
         return X, state, CostAwareInfo(*info, cost=jnp.exp(log_cost(X)), spent=spent)
 
-    def tell(state, X, y, noise_var=None, **columns):
-        return tell_state(space, state, X, y, noise_var, **columns)
+    def tell(state, X, y, **columns):
+        return tell_state(space, state, X, y, **columns)
 
-    return plain._replace(init=init, ask=ask, tell=tell)
+    columns = plain.columns if known is not None else (*plain.columns, "cost")
+    return plain._replace(init=init, ask=ask, tell=tell, columns=columns)
 
 
 def _learned(model, key, observations, params):
     """log cost as the mean of a surrogate of the told ones, and its hyperparameters."""
-    real = observations.told & (observations.cost > 0.0) & jnp.all(jnp.isfinite(observations.X), axis=-1)
+    cost = observations.columns["cost"]
+    real = observations.told & (cost > 0.0) & jnp.all(jnp.isfinite(observations.X), axis=-1)
     seen = data.Observations(
         X=jnp.where(real[:, None], observations.X, 0.5),
-        y=jnp.where(real, jnp.log(jnp.where(real, observations.cost, 1.0)), 0.0),
+        y=jnp.where(real, jnp.log(jnp.where(real, cost, 1.0)), 0.0),
         mask=real,
         count=observations.count,
     )

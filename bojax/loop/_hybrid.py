@@ -152,10 +152,11 @@ def local_step(observations: Observations, moves: Bool[Array, "d"]) -> tuple[Flo
         The point, and the gain in units of y: minus infinity where the best point has no gradient.
     """
     X, d = observations.X, observations.X.shape[-1]
-    if observations.grad is None:
+    if "grad" not in observations.columns:
         raise ValueError("`observations` must hold gradients.")
-    known = observations.mask & jnp.any(jnp.isfinite(observations.grad), axis=-1)
-    G = jnp.where(jnp.isfinite(observations.grad) & moves[None, :], observations.grad, 0.0)
+    grad = observations.columns["grad"]
+    known = observations.mask & jnp.any(jnp.isfinite(grad), axis=-1)
+    G = jnp.where(jnp.isfinite(grad) & moves[None, :], grad, 0.0)
     best = jnp.argmax(jnp.where(observations.mask, observations.y, -jnp.inf))
     x, g = X[best], G[best]
     outward = ((x <= 0) & (g < 0)) | ((x >= 1) & (g > 0))

@@ -64,7 +64,7 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
         pending = data.add_pending(state.pending, X, valid)
         return X, state._replace(pending=pending), Info(status=status, valid=valid)
 
-    def tell(state, X, y, noise_var=None, **columns):
-        return tell_state(space, state, X, y, noise_var, **columns)
+    def tell(state, X, y, **columns):
+        return tell_state(space, state, X, y, **columns)
 
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)

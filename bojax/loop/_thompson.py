@@ -141,8 +141,8 @@ def thompson(
         pending = data.add_pending(state.pending, X, info.valid)
         return X, state._replace(params=params, pending=pending), info._replace(status=status)
 
-    def tell(state, X, y, noise_var=None, **columns):
-        return tell_state(space, state, X, y, noise_var, **columns)
+    def tell(state, X, y, **columns):
+        return tell_state(space, state, X, y, **columns)
 
     predict = predictor(model, lambda told: observed(told, output_transform))
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)

@@ -194,8 +194,8 @@ def turbo(
         info = TurboInfo(status_of(status, state, valid), valid, region, regions.length, regions.restarts, loss)
         return X, state._replace(pending=data.add_pending(state.pending, X, valid)), info
 
-    def tell(state, X, y, noise_var=None, **columns):
-        return tell_state(space, state, X, y, noise_var, **columns)
+    def tell(state, X, y, **columns):
+        return tell_state(space, state, X, y, **columns)
 
     predict = predictor(model, lambda told: observed(told, output_transform))
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)
@@ -209,14 +209,18 @@ def local_data(
     score = jnp.where(chosen, -distance, -jnp.inf)
     score = jnp.where(jnp.isnan(score), jnp.finfo(score.dtype).min, score)  # told at a point that is not finite
     rows = jax.lax.top_k(score, min(max_local, observations.capacity))[1]
-    mine, noise_var = chosen[rows], observations.noise_var
+    mine = chosen[rows]
     return data.Observations(
         X=jnp.where(mine[:, None], observations.X[rows], 0.5),
         y=jnp.where(mine, observations.y[rows], 0.0),
         mask=mine & observations.mask[rows],
         count=jnp.sum(mine, dtype=jnp.int32),
-        noise_var=None if noise_var is None else jnp.where(mine, noise_var[rows], jnp.nan),
+        columns={name: _rows_of(name, column, rows, mine) for name, column in observations.columns.items()},
     )
+
+
+def _rows_of(name: str, column: Array, rows: Int[Array, "k"], mine: Bool[Array, "k"]) -> Array:
+    return jnp.where(mine.reshape(-1, *[1] * (column.ndim - 1)), column[rows], data.COLUMNS[name].fill)
 
 
 def lengthscales(posterior) -> Float[Array, "d"]:

@@ -10,6 +10,7 @@ import numpy as np
 from bojax._alike import Alike
 from bojax._runtime import as_key, host_scope, under_own_settings
 from bojax._types import Key
+from bojax.data import Told
 from bojax.loop import Algorithm, bayesopt, restore
 from bojax.multifidelity._history import Recorder
 from bojax.space import Space
@@ -120,7 +121,7 @@ def model_sampler(
                 if n > num_random:
                     model, ask = _compiled(Alike(make(space, n - num_random)))
                     values = np.where(np.isfinite(values), values, np.nan)
-                    state = restore(model.init(init_key), X, values, np.zeros((0, space.num_dims)))
+                    state = restore(model.init(init_key), Told(X, values, X[:0]))
                     asked, _, info = ask(ask_key, state)
                     drawn.append(np.asarray(asked, float)[np.asarray(info.valid)])
             drawn = np.concatenate(drawn)

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
 from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
+from bojax.data import COLUMNS
 from bojax.storage import claim
 from bojax.study import _lost, _storage
 from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
@@ -239,29 +240,25 @@ def _suggest(
             "held", "the `ask` of the algorithm takes no `held`: held values are written over what it suggests"
         )
     trials = _storage.trials_of(study._optuna)
-    X, y, noise_var, cost, grad, pending = study._data(trials, own)
-    stored = {"cost": bool(np.any(cost > 0)), "grad": bool(np.any(np.isfinite(grad)))}
-    for name in unread(study._algorithm, study._space, [name for name, told in stored.items() if told]):
+    told = study._data(trials, own)
+    fills = {name: COLUMNS[name].fill for name in told.columns}
+    stored = [name for name, v in told.columns.items() if not np.array_equal(v, np.full_like(v, fills[name]), True)]
+    for name in unread(study._algorithm, study._space, stored):
         study._warn_once(name, f"the study holds `{name}` of trials, from which its algorithm does not learn")
-    pending = np.concatenate([pending, np.reshape(more_pending, (-1, study._space.num_dims))])
+    pending = np.concatenate([told.pending, np.reshape(more_pending, (-1, study._space.num_dims))])
     suggested, status = suggest(
         study._algorithm,
         study._space,
         q,
         seed=study._seed,
         ordinal=sum(t.number < first for t in trials),
-        X=X,
-        y=y,
-        noise_var=noise_var,
-        cost=cost,
-        grad=grad,
-        pending=pending,
+        told=told._replace(pending=pending),
         held=held_row(study._space, held),
     )
     if status in (Status.FALLBACK, Status.OVERFLOW):
         study._warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
     if written_over:
-        return without_repeats(study._space, suggested, held, np.concatenate([X, pending]))
+        return without_repeats(study._space, suggested, held, np.concatenate([told.X, pending]))
     return [{**params, **held} for params in suggested]  # exactly the held values, not their way through the cube
 
 

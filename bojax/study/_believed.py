@@ -42,14 +42,14 @@ def best_believed(study: "Study") -> Believed:
     check_process(study, computes=True)
     trials = _storage.trials_of(study._optuna)
     told = [t for t in _lost.as_data(trials) if t.state in _storage.FINISHED and study._row(t) is not None]
-    X, y, noise_var, cost, grad, _ = study._data(told, set())
+    data = study._data(told, set())
+    y = data.y
     if not np.isfinite(y).any():
         raise StudyError(f"the study {study.name!r} has no complete trial yet, so it has no best one.")
     with host_scope():
         init, predict = predict_program(study._algorithm, study._space)
         key = seed_key(study._seed)
-        told_columns = {"noise_var": noise_var, "cost": cost, "grad": grad}
-        state = restore(init(key), X, y, np.empty((0, study._space.num_dims)), remember=False, **told_columns)
+        state = restore(init(key), data._replace(pending=data.X[:0]), remember=False)
         mean, std = (np.asarray(values)[: len(y)] for values in predict(key, state, state.observations.X))
     if not np.isfinite(mean[np.isfinite(y)]).all():
         raise StudyError(f"the surrogate of the study {study.name!r} is not finite, so it believes in no best trial.")

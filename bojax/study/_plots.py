@@ -106,7 +106,8 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
     from bojax._runtime import host_scope, seed_key
     from bojax.loop._defaults import surrogate_for
 
-    X, y, noise_var, *_ = study._data(_storage.trials_of(study.optuna), set())
+    told = study._data(_storage.trials_of(study.optuna), set())
+    X, y = told.X, told.y
     if np.isfinite(y).sum() < 2:
         raise StudyError(f"the study {study.name!r} has fewer than two complete trials: nothing to fit.")
     surrogate = surrogate_for(study.space, surrogate)
@@ -119,7 +120,7 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
 
     with host_scope():
         dtype = jax.numpy.zeros(()).dtype  # float64, but on TPU
-        observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var)
+        observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var=told.columns["noise_var"])
         key = seed_key(study.seed)
         mean, var = mean_var(key, observations, points.astype(dtype))
         return study._sign * np.asarray(mean), np.sqrt(np.maximum(np.asarray(var), 0.0))

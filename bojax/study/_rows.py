@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from bojax.data import Told
 from bojax.study import _lost, _storage
 from bojax.study._gradients import cube_gradient
 from bojax.study._trial import Trial
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from bojax.study._study import Study
 
 
-def told_data(study: "Study", trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
+def told_data(study: "Study", trials: list[FrozenTrial], own: set[int]) -> Told:
     """The body of `Study._data`."""
     X, y, noise_var, cost, grad, pending = [], [], [], [], [], []
     for trial in _lost.as_data(trials):
@@ -33,8 +34,16 @@ def told_data(study: "Study", trials: list[FrozenTrial], own: set[int]) -> tuple
         elif trial.number not in own:
             pending.append(row)
     num_dims = study._space.num_dims
-    columns = (np.asarray(column, float) for column in (y, noise_var, cost))
-    return np.reshape(X, (-1, num_dims)), *columns, *(np.reshape(rows, (-1, num_dims)) for rows in (grad, pending))
+    return Told(
+        X=np.reshape(X, (-1, num_dims)),
+        y=np.asarray(y, float),
+        pending=np.reshape(pending, (-1, num_dims)),
+        columns={
+            "noise_var": np.asarray(noise_var, float),
+            "cost": np.asarray(cost, float),
+            "grad": np.reshape(grad, (-1, num_dims)),
+        },
+    )
 
 
 def row_of(study: "Study", trial: FrozenTrial) -> np.ndarray | None:

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
+from bojax.data import Told
 from bojax.space import Space, to_space
 from bojax.storage import open_storage, to_distributions
 from bojax.study import _lost, _storage
@@ -358,9 +359,8 @@ class Study(KnownResults):
     def _sign(self) -> float:
         return 1.0 if self._optuna.direction == StudyDirection.MAXIMIZE else -1.0
 
-    def _data(self, trials: list[FrozenTrial], own: set[int]) -> tuple[np.ndarray, ...]:
-        """Told points [n, d], values [n] (maximised, NaN where failed), noise variances [n] (NaN where not told),
-        costs [n] (0 where not told), gradients in the cube [n, d] (NaN where not told), and pending points [p, d]."""
+    def _data(self, trials: list[FrozenTrial], own: set[int]) -> Told:
+        """What these trials say, but for the points of `own`, which are not pending."""
         return told_data(self, trials, own)
 
     def _row(self, trial: FrozenTrial) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import numpy as np
 from bojax._alike import Alike
 from bojax._errors import Status
 from bojax._runtime import host_scope, seed_key
-from bojax.data import Observations
+from bojax.data import Told
 from bojax.loop import restore
 from bojax.space import Space
 
@@ -26,12 +26,7 @@ def suggest(
     *,
     seed: int,
     ordinal: int,
-    X: np.ndarray,
-    y: np.ndarray,
-    pending: np.ndarray,
-    noise_var: np.ndarray | None = None,
-    cost: np.ndarray | None = None,
-    grad: np.ndarray | None = None,
+    told: Told,
     held: np.ndarray | None = None,
 ) -> tuple[list[dict[str, Any]], Status]:
     """Up to q suggestions, fewer only where a finite space is exhausted, and how they came about.
@@ -45,12 +40,7 @@ def suggest(
         q: how many points are chosen jointly.
         seed: of the study.
         ordinal: how many trials come before.
-        X: [n, d] told points, in the order of their trials.
-        y: [n] their values, maximised, NaN where failed.
-        pending: [p, d] points being evaluated.
-        noise_var: [n] variances of the noise of the values, 0 where exact, NaN where not told.
-        cost: [n] what the evaluations cost, 0 where not told; for algorithms that keep costs.
-        grad: [n, d] derivatives along the sides of the cube, NaN where not told; for algorithms that keep gradients.
+        told: what was told, in the order of the trials, and what is being evaluated.
         held: [d] coordinates that all points have, NaN where a parameter is free. An algorithm whose `ask` takes no
             `held` chooses as if all were free, and these are written over.
 
@@ -60,7 +50,7 @@ def suggest(
     with host_scope():
         init, ask = _program(algorithm, space, q)
         key = seed_key(seed)
-        state = restore(init(key), X, y, pending, remember=False, noise_var=noise_var, cost=cost, grad=grad)
+        state = restore(init(key), told, remember=False)
         # Without `held` the argument is left out, so that the ordinary program does not depend on it.
         extra = {} if held is None or not _takes_held(ask) else {"held": held.astype(state.observations.X.dtype)}
         rows, _, info = ask(jax.random.fold_in(key, ordinal), state, **extra)
@@ -108,21 +98,10 @@ def gradient_bayesopt(space: Space, q: int) -> Any:
 
 
 def unread(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> list[str]:
-    """Which of the told columns ("cost", "grad") the algorithm keeps no place for."""
+    """Which of these columns the algorithm does not keep; none where it does not say which it does."""
     told = list(told)
-    kept = _kept(_made(algorithm, space, 1)) if told else None
+    kept = getattr(_made(algorithm, space, 1).value, "columns", None) if told else None
     return [] if kept is None else [name for name in told if name not in kept]
-
-
-@functools.lru_cache(maxsize=64)
-def _kept(made: Alike) -> frozenset[str] | None:
-    """The columns that a state holds; None for an algorithm whose state has no `Observations`."""
-    with host_scope():
-        state = jax.eval_shape(made.value.init, seed_key(0))
-    observations = getattr(state, "observations", None)
-    if not isinstance(observations, Observations):
-        return None
-    return frozenset(name for name in ("cost", "grad") if getattr(observations, name) is not None)
 
 
 NUM_PROGRAMS = 16

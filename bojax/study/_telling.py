@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
-from bojax.loop._algorithm import unread_column
+from bojax.data import unread_column
 from bojax.storage import is_locked
 from bojax.study import _lost, _storage
 from bojax.study._checks import PREFIX, check_attrs, to_float
@@ -103,7 +103,7 @@ def checked_outcome(
             raise ValueError(f"`cost` must be finite and positive, got {cost}.")
     if grad is not None:
         attrs[_storage.GRAD] = checked_gradient(study._space, grad)
-    _check_columns(study, {"cost": cost, "grad": grad})
+    _check_columns(study, {"noise_var": noise_var, "cost": cost, "grad": grad})
     return number, attrs
 
 

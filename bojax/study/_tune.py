@@ -14,7 +14,7 @@ import optuna
 
 from bojax._errors import BojaxWarning
 from bojax._liveness import live_inputs
-from bojax.loop._algorithm import unread_column
+from bojax.data import unread_column
 from bojax.multifidelity import Population
 from bojax.multifidelity._reads import warn_of_unread
 from bojax.space import Space, to_space

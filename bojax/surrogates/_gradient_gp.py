@@ -145,11 +145,11 @@ def _fit(settings: _Settings, key, observations: Observations, params: GradientG
     """The fit with gradients if they are believed; else the one to (transformed) values alone."""
     model, sizes = settings.model, {"num_restarts": settings.num_restarts, "max_evals": settings.max_evals}
     fallback, fallback_info = fit_gp(model, key, _fallback(settings, observations), params.gp, **sizes)
-    if observations.grad is None:
+    if "grad" not in observations.columns:
         return GradientGPParams(fallback, params.log_grad_noise_var, jnp.asarray(False)), fallback_info
     rows = rows_of(observations, settings.max_rows)
     taught, info = _fit_rows(settings, key, rows, params)
-    values = observations._replace(grad=None)
+    values = observations.with_columns(grad=None)
     untaught = fallback
     if settings.fallback_transform is not None:
         untaught, _ = fit_gp(model, key, values, params.gp, **sizes)
@@ -195,15 +195,15 @@ def _fallback(settings: _Settings, observations: Observations) -> Observations:
     y = observations.y
     if settings.fallback_transform is not None:
         y = settings.fallback_transform(y, observations.mask)
-    return observations._replace(y=y, grad=None)
+    return observations._replace(y=y).with_columns(grad=None)
 
 
 def _chosen_rows(settings: _Settings, believed: Bool[Array, ""], observations: Observations) -> Rows:
     """The rows with gradients if they are believed; else the transformed values, in an array of the same shape."""
     plain = _fallback(settings, observations)
-    if observations.grad is None:
+    if "grad" not in observations.columns:
         return rows_of(plain, settings.max_rows)
-    plain = plain._replace(grad=jnp.full_like(observations.grad, jnp.nan))
+    plain = plain.with_columns(grad=jnp.full_like(observations.columns["grad"], jnp.nan))
     pair = (rows_of(seen, settings.max_rows) for seen in (observations, plain))
     return jax.tree.map(lambda a, b: jnp.where(believed, a, b), *pair)
 

@@ -51,10 +51,11 @@ def rows_of(observations: Observations, max_rows: int = MAX_ROWS) -> Rows:
     n, d = X.shape
     y, scale = standardize(observations.y, mask)
     values = values_at(X), y, mask, told_noise(observations, scale)
-    if observations.grad is None:
+    grad = observations.columns.get("grad")
+    if grad is None:
         return Rows(*values[:3], jnp.zeros(n, bool), values[3], scale)
-    known = mask[:, None] & jnp.isfinite(observations.grad)
-    grad = jnp.where(known, observations.grad, 0.0) / scale.scale
+    known = mask[:, None] & jnp.isfinite(grad)
+    grad = jnp.where(known, grad, 0.0) / scale.scale
     norm = jnp.sqrt(jnp.sum(grad**2, axis=-1))
     credible = norm <= MAX_SLOPE
     known = known & credible[:, None]

@@ -39,9 +39,10 @@ def noise_floor(dtype) -> float:
 
 def told_noise(observations: Observations, scale: Scale) -> Float[Array, "n"]:
     """The noise variances that were told, standardised; NaN where none was."""
-    if observations.noise_var is None:
+    noise_var = observations.columns.get("noise_var")
+    if noise_var is None:
         return jnp.full_like(observations.y, jnp.nan)
-    return observations.noise_var / scale.scale / scale.scale  # in turn, since the square of a large scale may overflow
+    return noise_var / scale.scale / scale.scale  # in turn, since the square of a large scale may overflow
 
 
 def row_noise(told: Float[Array, "n"], own: Float[Array, "..."]) -> Float[Array, "n"]:

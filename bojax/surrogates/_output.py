@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
-from bojax.data import Observations
+from bojax.data import COLUMNS, Observations
 from bojax.surrogates._base import Surrogate
 from bojax.surrogates._inputs import bound
 from bojax.surrogates._standardize import better_part
@@ -138,24 +138,29 @@ def compose(*transforms: OutputTransform) -> OutputTransform:
 
 
 def transformed(observations: Observations, transform: OutputTransform) -> Observations:
-    """Values transformed; told noise and gradients by the slope of the transform at each value.
+    """Values transformed, and columns by the slope of the transform at each value (`Column.units`).
 
-    Gradients where that slope is 0 are unknown.
+    Derivatives where that slope is 0 are unknown.
     """
 
     def apply(y):
         return transform(y, observations.mask)
 
-    y, noise_var, grad = observations.y, observations.noise_var, observations.grad
-    if noise_var is None and grad is None:
+    y, columns = observations.y, observations.columns
+    scaled = [name for name in columns if COLUMNS[name].units]
+    if not scaled:
         return observations._replace(y=apply(y))
     values, slope = jax.jvp(apply, (y,), (jnp.ones_like(y),))
     slope = jnp.where(observations.mask & jnp.isfinite(slope), slope, 0.0)
-    if noise_var is not None:
-        noise_var = slope * (slope * noise_var)
-    if grad is not None:
-        grad = jnp.where(jnp.abs(slope)[:, None] > 1e-6, slope[:, None] * grad, jnp.nan)
-    return observations._replace(y=values, noise_var=noise_var, grad=grad)
+
+    def by_slope(name):
+        column, values = COLUMNS[name], columns[name]
+        factor = slope[:, None] if column.per_dim else slope
+        for _ in range(column.units):
+            values = factor * values
+        return jnp.where(jnp.abs(factor) > 1e-6, values, column.fill) if column.per_dim else values
+
+    return observations._replace(y=values).with_columns(**{name: by_slope(name) for name in scaled})
 
 
 def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> Surrogate:

@@ -35,10 +35,10 @@ def learns_from_all(space, q):
     def init(key):
         state = algorithm.init(key)
         X, y = state.observations.X, state.observations.y
-        kept = state.observations._replace(cost=jnp.full_like(y, jnp.nan), grad=jnp.full_like(X, jnp.nan))
+        kept = state.observations.with_columns(cost=jnp.full_like(y, jnp.nan), grad=jnp.full_like(X, jnp.nan))
         return state._replace(observations=kept)
 
-    return algorithm._replace(init=init)
+    return algorithm._replace(init=init, columns=("noise_var", "cost", "grad"))
 
 
 def make(storage=None, **kwargs):

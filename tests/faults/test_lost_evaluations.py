@@ -82,14 +82,14 @@ def test_a_retry_that_succeeds_is_the_only_datum_and_one_that_fails_is_a_failure
         study, objective = make(), Ending(KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             optimize(study, objective)
-        X, y, *_, pending = study._data(_storage.trials_of(study.optuna), set())
+        X, y, pending, _ = study._data(_storage.trials_of(study.optuna), set())
         assert len(X) == 0 and len(pending) == 1  # it will be evaluated again: neither a failure nor free
         if is_cured:
             optimize(study, value_of, 1)
         else:
             with pytest.raises(KeyboardInterrupt):
                 optimize(study, objective, 1)
-        X, y, *_, pending = study._data(_storage.trials_of(study.optuna), set())
+        X, y, pending, _ = study._data(_storage.trials_of(study.optuna), set())
         np.testing.assert_array_equal(X, [SPACE.from_params(study.trials[0].params)])
         assert np.isfinite(y).tolist() == [is_cured] and len(pending) == 0
 

@@ -74,7 +74,7 @@ def test_equal_values_ask_for_points_of_the_design(factory, values):
     algorithm = factory(SQUARE, capacity=16)
     state = algorithm.init(jax.random.key(1))
     X = np.random.default_rng(0).random((12, 2))
-    state = loop.restore(state, X, np.asarray(values), X[:0])
+    state = loop.restore(state, bojax.data.Told(X, np.asarray(values), X[:0]))
     points = []
     for i in range(4):
         asked, state, info = algorithm.ask(jax.random.key(i), state)
@@ -88,7 +88,9 @@ def test_equal_values_ask_for_points_of_the_design(factory, values):
 def test_one_value_that_differs_brings_the_surrogate():
     algorithm = bojax.bayesopt(SQUARE, capacity=16)
     X = np.random.default_rng(0).random((12, 2))
-    state = loop.restore(algorithm.init(jax.random.key(1)), X, np.array([0.1] * 11 + [0.1 + 1e-6]), X[:0])
+    state = loop.restore(
+        algorithm.init(jax.random.key(1)), bojax.data.Told(X, np.array([0.1] * 11 + [0.1 + 1e-6]), X[:0])
+    )
     assert algorithm.ask(jax.random.key(0), state)[2].status == Status.OK
 
 

@@ -111,7 +111,7 @@ def test_held_coordinates_are_kept_and_the_others_chosen_given_them(factory):
     algorithm = factory(SQUARE, q=2)
     X = np.random.default_rng(0).random((10, 2))
     y = -((X[:, 0] + X[:, 1] - 1.0) ** 2)  # the best x1 is 1 - x0
-    state = loop.restore(algorithm.init(jax.random.key(0)), X, y, X[:0])
+    state = loop.restore(algorithm.init(jax.random.key(0)), bojax.data.Told(X, y, X[:0]))
     held = jnp.array([0.9, jnp.nan], state.observations.X.dtype)
     asked, _, info = algorithm.ask(jax.random.key(1), state, held)
     assert np.allclose(asked[:, 0], 0.9) and info.valid.all() and repeats(asked) == 0

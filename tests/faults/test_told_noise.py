@@ -52,7 +52,7 @@ def test_zero_means_exact(x64):
     model = surrogates.gp(noise=surrogates.fixed_noise(0.5))
     params = model.init(1, jnp.float64)
     seen = observe(X, y)
-    exact = seen._replace(noise_var=jnp.full(8, jnp.nan).at[3].set(0.0))
+    exact = seen.with_columns(noise_var=jnp.full(8, jnp.nan).at[3].set(0.0))
     residual = np.abs(model.posterior(params, seen).mean(X) - y)
     other = np.abs(model.posterior(params, exact).mean(X) - y)
     assert residual[3] > 0.1 and other[3] < 1e-4 and other[5] > 0.1
@@ -63,7 +63,7 @@ def test_told_noise_takes_the_place_of_learned_noise(x64, model):
     X = np.random.default_rng(0).random((12, 2))
     y = np.asarray(smooth(X))
     observations = observe(X, y)
-    told = observations._replace(noise_var=jnp.full(12, 4.0 * np.var(y)))
+    told = observations.with_columns(noise_var=jnp.full(12, 4.0 * np.var(y)))
     surrogate = model()
     params = surrogate.init(2, jnp.float64)
     spread = [np.ptp(surrogate.posterior(params, seen).mean(X)) for seen in (observations, told)]
@@ -88,9 +88,9 @@ def random_search(space, q):
 
 def test_rows_without_told_noise_have_none():
     state = bojax.bayesopt(BRANIN.space).init(jax.random.key(0))
-    assert np.isnan(state.observations.noise_var).all()
-    seen = data.append(data.empty(1, 2), jnp.array([[0.1], [0.2]]), jnp.zeros(2), jnp.array([0.0, jnp.nan]))
-    assert seen.noise_var[0] == 0.0 and np.isnan(seen.noise_var[1])
+    assert np.isnan(state.observations.columns["noise_var"]).all()
+    seen = data.append(data.empty(1, 2), jnp.array([[0.1], [0.2]]), jnp.zeros(2), noise_var=jnp.array([0.0, jnp.nan]))
+    assert seen.columns["noise_var"][0] == 0.0 and np.isnan(seen.columns["noise_var"][1])
 
 
 def test_an_evaluation_that_noise_drowns_is_worth_less():

@@ -158,7 +158,7 @@ def test_restoring_equals_telling_one_by_one(x64, name, request):
     state = algorithm.init(jax.random.key(0))
     for x, value in zip(X, y, strict=True):
         state = algorithm.tell(state, x[None], value[None])
-    restored = loop.restore(algorithm.init(jax.random.key(0)), X, y, NONE)
+    restored = loop.restore(algorithm.init(jax.random.key(0)), bojax.data.Told(X, y, NONE))
     # A restored state has room for the pending points it was given, which are none here.
     jax.tree.map(np.testing.assert_array_equal, restored._replace(pending=state.pending), state)
     one, other = (algorithm.ask(jax.random.key(1), s) for s in (restored, state))
@@ -169,11 +169,11 @@ def test_restoring_equals_telling_one_by_one(x64, name, request):
 def test_restoring_pending_points(x64, random_search):
     fresh = random_search.init(jax.random.key(0))
     X = np.random.default_rng(2).random((5, 2))
-    state = loop.restore(fresh, X[:2], np.zeros(2), X[2:])
+    state = loop.restore(fresh, bojax.data.Told(X[:2], np.zeros(2), X[2:]))
     assert state.pending.mask.sum() == 3
     np.testing.assert_array_equal(state.pending.X[:3], X[2:])
     assert state.pending.X.shape[0] >= 3 + 2, "there is room for the next ask"
-    nothing = loop.restore(fresh, NONE, np.zeros(0), NONE)
+    nothing = loop.restore(fresh, bojax.data.Told(NONE, np.zeros(0), NONE))
     assert nothing.observations.count == 0 and not nothing.pending.mask.any()
 
 

@@ -61,7 +61,7 @@ def test_no_point_twice_in_batches_of_mixed_spaces(x64, space, joint):
 def test_pending_points_of_a_finite_space_are_not_asked_again(x64):
     algorithm = small_bayesopt(FINITE, q=4, max_pending=16)
     X = np.asarray(FINITE.round(jnp.asarray(np.random.default_rng(0).random((6, 2)))))
-    state = loop.restore(algorithm.init(jax.random.key(0)), X[:3], value_of(X[:3]), X[3:])
+    state = loop.restore(algorithm.init(jax.random.key(0)), bojax.data.Told(X[:3], value_of(X[:3]), X[3:]))
     asked, state, _ = algorithm.ask(jax.random.key(0), state)
     assert len(set(rows(asked)) | set(rows(X))) == len(set(rows(X))) + 4
 
@@ -73,7 +73,7 @@ def test_programs_grow_with_the_logarithm_of_the_observations(x64, q):
     rng = np.random.default_rng(0)
     X = rng.random((70, 2))
     for n in range(3, 70, 6):
-        state = loop.restore(init, X[:n], value_of(X[:n]), X[:0], remember=False)
+        state = loop.restore(init, bojax.data.Told(X[:n], value_of(X[:n]), X[:0]), remember=False)
         asked, _, info = algorithm.ask(jax.random.key(n), state)
         assert asked.shape == (q, 2) and np.isfinite(asked).all()
     assert algorithm.ask._cache_size() == len({data.next_capacity(n) for n in range(3, 70, 6)}) == 4

@@ -26,7 +26,9 @@ def test_restoring_random_search_compiles_for_powers_of_two(x64):
     rng = np.random.default_rng(0)
     X, y = rng.random((200, 2)), rng.normal(size=200)
     for n in range(0, 201, 3):
-        algorithm.ask(jax.random.key(n), loop.restore(algorithm.init(jax.random.key(0)), X[:n], y[:n], NONE))
+        algorithm.ask(
+            jax.random.key(n), loop.restore(algorithm.init(jax.random.key(0)), bojax.data.Told(X[:n], y[:n], NONE))
+        )
     assert algorithm.ask._cache_size() == 5  # 16, 32, 64, 128, 256
 
 
@@ -37,7 +39,7 @@ def test_restoring_bayesopt_compiles_for_powers_of_two(x64):
     init = algorithm.init(jax.random.key(0))
     X, y = np.zeros((0, 2)), np.zeros(0)
     for n in range(200):
-        state = loop.restore(init, X, y, NONE)
+        state = loop.restore(init, bojax.data.Told(X, y, NONE))
         x, _, info = algorithm.ask(jax.random.key(n), state)
         assert np.isfinite(x).all()
         X, y = np.concatenate([X, x]), np.append(y, smooth(np.asarray(x)))

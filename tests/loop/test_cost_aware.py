@@ -58,17 +58,17 @@ def plain_ask(plain, key, state):
 
 
 def test_without_costs_it_is_plain_bayesian_optimization(x64, learning, plain):
-    state = loop.restore(learning.init(jax.random.key(0)), X, Y, NONE)
-    same = loop.restore(plain.init(jax.random.key(0)), X, Y, NONE)
+    state = loop.restore(learning.init(jax.random.key(0)), bojax.data.Told(X, Y, NONE))
+    same = loop.restore(plain.init(jax.random.key(0)), bojax.data.Told(X, Y, NONE))
     found, _, info = learning.ask(jax.random.key(1), state)
     np.testing.assert_allclose(found, plain_ask(plain, jax.random.key(1), same)[0], atol=1e-6)
     assert info.spent == 0.0 and info.cost == 1.0 and info.status == Status.OK
 
 
 def test_a_spent_budget_forgets_the_costs(x64, plain):
-    state = loop.restore(plain.init(jax.random.key(0)), X, Y, NONE)
+    state = loop.restore(plain.init(jax.random.key(0)), bojax.data.Told(X, Y, NONE))
     algorithm = small(cost=price, budget=0.5 * prices(X).sum())
-    mine = loop.restore(algorithm.init(jax.random.key(0)), X, Y, NONE)
+    mine = loop.restore(algorithm.init(jax.random.key(0)), bojax.data.Told(X, Y, NONE))
     found, _, info = algorithm.ask(jax.random.key(1), mine)
     np.testing.assert_allclose(found, plain_ask(plain, jax.random.key(1), state)[0], atol=1e-6)
     np.testing.assert_allclose(info.spent, prices(X).sum(), rtol=1e-6)
@@ -81,13 +81,15 @@ def test_told_costs_are_learned_of_failed_rows_too(x64, learning):
     cost[3] = np.nan  # not known
     y = np.where(np.arange(10) % 4 == 1, np.nan, Y)
     state = learning.tell(state, X, y, cost=cost)
-    np.testing.assert_allclose(state.observations.cost[:10], np.where(np.isnan(cost), 0.0, cost))
+    np.testing.assert_allclose(state.observations.columns["cost"][:10], np.where(np.isnan(cost), 0.0, cost))
     found, state, info = learning.ask(jax.random.key(1), state)
     np.testing.assert_allclose(info.spent, np.nansum(cost), rtol=1e-9)
     np.testing.assert_allclose(info.cost, prices(found), rtol=0.25)
-    assert loop.grow(state, 32).observations.cost.shape == (32,)
-    restored = loop.restore(learning.init(jax.random.key(0)), X, y, NONE, cost=np.nan_to_num(cost))
-    np.testing.assert_allclose(restored.observations.cost, state.observations.cost)
+    assert loop.grow(state, 32).observations.columns["cost"].shape == (32,)
+    restored = loop.restore(
+        learning.init(jax.random.key(0)), bojax.data.Told(X, y, NONE, {"cost": np.nan_to_num(cost)})
+    )
+    np.testing.assert_allclose(restored.observations.columns["cost"], state.observations.columns["cost"])
 
 
 def test_evaluations_are_cheaper_and_as_good():
@@ -113,7 +115,7 @@ def test_costs_are_checked():
         small(budget=0.0)
     with pytest.raises(ValueError, match="`cost_surrogate` must be left out"):
         loop.cost_aware(SPACE, cost=price, cost_surrogate=small_gp())
-    with pytest.raises(ValueError, match="keep no costs"):
+    with pytest.raises(ValueError, match="`cost` must be left out"):
         data.append(data.empty(2, 4), jnp.asarray(X[:1]), jnp.asarray(Y[:1]), cost=jnp.ones(1))
     with pytest.raises(ValueError, match="`q` must be"):
         small(q=0)
@@ -136,7 +138,8 @@ def test_a_study_stores_costs_and_goes_on_with_them(tmp_path):
         with pytest.raises(ValueError, match="`cost` must be finite and positive"):
             study.tell(trial, 1.0, cost=bad)
     again = bojax.Study(storage=url, algorithm=algorithm)
-    X, y, _, cost, *_ = again._data(again.optuna.trials, {trial.number})
+    X, y, _, columns = again._data(again.optuna.trials, {trial.number})
+    cost = columns["cost"]
     np.testing.assert_allclose(cost, np.exp(3.0 * X[:, 0]), rtol=1e-5)
     assert np.isnan(y[1]) and len(y) == 5
     known = bojax.Study(SPACE, storage=url, name="known", seed=0, algorithm=lambda space, q: small(cost=price, q=q))

@@ -34,7 +34,7 @@ def test_a_failing_region_is_left_and_its_boundary_found():
 
 
 def restored(state, X, y):
-    return loop.restore(state, X, y, NONE, remember=False)
+    return loop.restore(state, bojax.data.Told(X, y, NONE), remember=False)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_the_program_without_failures_suggests_the_same(x64, algorithm):
 def test_a_told_failure_is_noticed_whatever_the_state_said(x64, algorithm):
     init = algorithm.init(jax.random.key(0))
     assert restored(init, X, np.where(np.arange(9) == 2, np.nan, Y)).failures == ()
-    assert loop.restore(init, X, Y, NONE).failures == (), "more may be told to this state"
+    assert loop.restore(init, bojax.data.Told(X, Y, NONE)).failures == (), "more may be told to this state"
     state = loop.grow(restored(init, X[:8], Y[:8]), 16)
     told = algorithm.tell(state, X[8:], np.array([np.nan]))
     assert told.failures == ()

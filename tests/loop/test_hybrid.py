@@ -83,7 +83,9 @@ def state_of(algorithm, wrong=False):
     rng = np.random.default_rng(1)
     X = np.asarray(SPACE.round(jnp.asarray(rng.random((6, 3)))))
     y, grad = -((X[:, 0] - 0.3) ** 2) - (X[:, 2] - 0.8) ** 2, -2 * (X - np.array([0.3, 0.0, 0.8]))
-    state = restore(algorithm.init(jax.random.key(0)), X, y, np.zeros((0, 3)), grad=-grad if wrong else grad)
+    state = restore(
+        algorithm.init(jax.random.key(0)), data.Told(X, y, np.zeros((0, 3)), {"grad": -grad if wrong else grad})
+    )
     return X[np.argmax(y)], state
 
 

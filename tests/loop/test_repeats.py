@@ -52,7 +52,7 @@ def test_design_goes_on_where_points_are_missing():
         X, state, _ = algorithm.ask(jax.random.key(i), state)
         points.append(np.asarray(X[0]))
     told = np.array([points[0], points[2], points[4]])  # 1 and 3 were lost
-    again = loop.restore(algorithm.init(jax.random.key(0)), told, np.zeros(3), told[:0])
+    again = loop.restore(algorithm.init(jax.random.key(0)), bojax.data.Told(told, np.zeros(3), told[:0]))
     X, again, _ = algorithm.ask(jax.random.key(9), again)
     np.testing.assert_allclose(X[0], points[1], atol=1e-6)
 

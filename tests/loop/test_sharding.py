@@ -6,6 +6,7 @@ from tests.helpers import run_python
 
 CODE = """
 import jax, jax.numpy as jnp, numpy as np, bojax
+from bojax.data import Told
 from bojax.loop import restore
 from bojax.surrogates import gp, matern52
 
@@ -21,7 +22,7 @@ with jax.enable_x64(True):
     asked = {}
     for name, more in {"one": {}, "eight": {"mesh": mesh}, "chunks": {"byte_budget": 2**14}}.items():
         algorithm = bojax.bayesopt(space, **settings, **more)
-        state = restore(algorithm.init(jax.random.key(0)), X, y, X[:0])
+        state = restore(algorithm.init(jax.random.key(0)), Told(X, y, X[:0]))
         chosen, _, info = algorithm.ask(jax.random.key(1), state)
         assert int(info.status) == 0, info
         asked[name] = np.asarray(chosen)

@@ -36,7 +36,7 @@ def test_points_of_mixed_spaces_are_valid_and_differ(x64, name):
     algorithm = bojax.thompson(space, q=6, num_initial=2, num_features=32, raw_samples=32, num_restarts=1, capacity=16)
     X = np.asarray(space.round(jnp.asarray(np.random.default_rng(0).random((5, space.num_dims)))))
     y = np.cos(3.0 * X).sum(axis=1)
-    state = loop.restore(algorithm.init(jax.random.key(0)), X[:4], y[:4], X[4:])
+    state = loop.restore(algorithm.init(jax.random.key(0)), bojax.data.Told(X[:4], y[:4], X[4:]))
     asked, state, info = algorithm.ask(jax.random.key(1), state)
     assert int(info.status) == 0 and np.all(info.valid)
     assert np.array_equal(np.asarray(space.round(asked)), np.asarray(asked))

@@ -82,13 +82,13 @@ def test_candidates_of_mixed_spaces_change_categories_less_in_smaller_regions(x6
 def test_the_nearest_rows_are_the_local_data(x64):
     X = np.random.default_rng(0).random((10, 3))
     y = np.where(np.arange(10) == 4, np.nan, np.arange(10.0))
-    seen = data.from_numpy(X, y, 16, np.float64, np.arange(10.0))
+    seen = data.from_numpy(X, y, 16, np.float64, noise_var=np.arange(10.0))
     chosen = jnp.asarray((np.arange(16) < 10) & (np.arange(16) % 3 != 0))
     few = local_data(seen, chosen, jnp.asarray(X[7]), 4)
     members = [i for i in range(10) if i % 3]
     nearest = sorted(members, key=lambda i: np.sum((X[i] - X[7]) ** 2))[:4]
     np.testing.assert_array_equal(few.X, X[nearest])
-    np.testing.assert_array_equal(few.noise_var, nearest)
+    np.testing.assert_array_equal(few.columns["noise_var"], nearest)
     assert few.count == 4 and few.y[0] == 7.0
     everything = local_data(seen, chosen, jnp.asarray(X[7]), 64)
     assert everything.capacity == 16 and everything.count == 6 and everything.mask.sum() == 5
@@ -114,15 +114,17 @@ def test_a_restored_study_asks_the_same(x64, floats):
     state = rounds(floats, 8)  # fills a buffer of 16
     n = int(state.observations.count)
     seen = jax.tree.map(np.asarray, state.observations)
-    fresh = loop.restore(floats.init(jax.random.key(0)), seen.X[:n], seen.y[:n], np.zeros((0, 6)))
-    small = loop.restore(floats.init(jax.random.key(0)), seen.X[:n], seen.y[:n], np.zeros((0, 6)), remember=False)
+    fresh = loop.restore(floats.init(jax.random.key(0)), bojax.data.Told(seen.X[:n], seen.y[:n], np.zeros((0, 6))))
+    small = loop.restore(
+        floats.init(jax.random.key(0)), bojax.data.Told(seen.X[:n], seen.y[:n], np.zeros((0, 6))), remember=False
+    )
     X, _, info = floats.ask(jax.random.key(5), state)
     for other in (fresh, small):
         Y, _, other_info = floats.ask(jax.random.key(5), other)
         np.testing.assert_allclose(Y, X, atol=1e-6)
         assert other_info.length == info.length and info.status == Status.OK
     X, _, _ = floats.ask(jax.random.key(5), fresh)
-    again = loop.restore(floats.init(jax.random.key(0)), seen.X[:n], seen.y[:n], np.zeros((0, 6)))
+    again = loop.restore(floats.init(jax.random.key(0)), bojax.data.Told(seen.X[:n], seen.y[:n], np.zeros((0, 6))))
     Y, _, _ = floats.ask(jax.random.key(5), again)
     np.testing.assert_array_equal(X, Y)
 

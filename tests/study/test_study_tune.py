@@ -30,7 +30,7 @@ def echo(space, q):
     def ask(key, state):
         seen = state.observations
         rows = seen.count - 1 - jnp.arange(q)
-        told = jnp.where(rows >= 0, seen.noise_var[jnp.maximum(rows, 0)], 1.0)
+        told = jnp.where(rows >= 0, seen.columns["noise_var"][jnp.maximum(rows, 0)], 1.0)
         return told[:, None], state, Info(jnp.int32(Status.OK), jnp.ones(q, bool))
 
     return Algorithm(cold.init, ask, cold.tell, space, q)

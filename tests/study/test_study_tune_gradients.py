@@ -22,13 +22,14 @@ FLOATS = Space(x=Float(0.0, 1.0), rate=Float(1e-3, 1.0, log=True))
 def at_random(space, q):
     """Random search that keeps gradients, as algorithms that learn from them do."""
     plain = bojax.random_search(space, q=q)
+    columns = ("noise_var", "grad")
 
     def init(key):
         state = plain.init(key)
-        kept = bojax.data.empty(space.num_dims, state.observations.capacity, gradients=True)
+        kept = bojax.data.empty(space.num_dims, state.observations.capacity, columns=columns)
         return state._replace(observations=kept)
 
-    return plain._replace(init=init)
+    return plain._replace(init=init, columns=columns)
 
 
 def tune(objective, *args, **kwargs):
@@ -119,7 +120,7 @@ def test_the_surrogate_sees_derivatives_of_what_is_maximised(sign):
 
         def ask(key, state):
             seen = state.observations
-            row = 0.5 + 0.1 * seen.grad[jnp.maximum(seen.count - 1, 0)]
+            row = 0.5 + 0.1 * seen.columns["grad"][jnp.maximum(seen.count - 1, 0)]
             X = jnp.where(seen.count > 0, row, 0.25)[None]
             return X, state, Info(jnp.int32(Status.OK), jnp.ones(q, bool))
 

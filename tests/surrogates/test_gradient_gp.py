@@ -122,7 +122,7 @@ def test_without_gradients_it_is_the_plain_process(x64):
     for transform in (None, half_rank):
         params, posterior, _ = fitted(gradient_gp(matern52(), fallback_transform=transform), seen)
         assert not params.believed
-        values = seen._replace(grad=None)
+        values = seen.with_columns(grad=None)
         values = values if transform is None else values._replace(y=transform(values.y, values.mask))
         plain_params, plain, _ = fitted(gp(), values)
         for got, expected in zip(jax.tree.leaves(params.gp), jax.tree.leaves(plain_params), strict=True):
@@ -135,7 +135,7 @@ def test_wrong_gradients_are_switched_off(x64):
     seen = observations(n=16, capacity=16, wrong=True)
     params, misled, _ = fitted(DEFAULT, seen)
     trusting, right, _ = fitted(DEFAULT, observations(n=16, capacity=16))
-    _, without, _ = fitted(gp(warped()), seen._replace(grad=None))
+    _, without, _ = fitted(gp(warped()), seen.with_columns(grad=None))
     assert not params.believed and trusting.believed
     assert error(right) < error(without)
     np.testing.assert_allclose(misled.mean(queries()), without.mean(queries()), rtol=1e-8, atol=1e-10)
@@ -143,11 +143,11 @@ def test_wrong_gradients_are_switched_off(x64):
 
 def test_a_chaotic_gradient_is_left_out(x64):
     seen = observations(n=14, capacity=16)
-    chaotic = seen._replace(grad=seen.grad.at[3].set(jnp.array([1e9, -1e7])))
+    chaotic = seen.with_columns(grad=seen.columns["grad"].at[3].set(jnp.array([1e9, -1e7])))
     assert int(jnp.sum(rows_of(chaotic).mask)) == 14 * 3 - 2
     params, posterior, _ = fitted(DEFAULT, chaotic)
     assert params.believed
-    without = seen._replace(grad=seen.grad.at[3].set(jnp.nan))
+    without = seen.with_columns(grad=seen.columns["grad"].at[3].set(jnp.nan))
     np.testing.assert_array_equal(posterior.mean(queries()), fitted(DEFAULT, without)[1].mean(queries()))
 
 
@@ -162,7 +162,7 @@ def test_padding_and_missing_components_change_nothing(max_rows, x64):
         strict=True,
     ):
         np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
-    partly = seen._replace(grad=seen.grad.at[:, 1].set(jnp.nan))
+    partly = seen.with_columns(grad=seen.columns["grad"].at[:, 1].set(jnp.nan))
     assert int(jnp.sum(rows_of(partly, max_rows).mask)) == 16
     assert jnp.all(jnp.isfinite(surrogate.posterior(params, partly).mean(queries())))
 
@@ -172,12 +172,14 @@ def test_the_mean_has_the_gradients_that_were_told(x64):
     surrogate = DEFAULT
     params, posterior, _ = fitted(surrogate, seen)
     slopes = jax.vmap(jax.grad(lambda x: posterior.mean(x[None])[0]))(seen.X)
-    np.testing.assert_allclose(slopes, seen.grad, atol=0.02 * float(jnp.max(jnp.abs(seen.grad))))
+    np.testing.assert_allclose(slopes, seen.columns["grad"], atol=0.02 * float(jnp.max(jnp.abs(seen.columns["grad"]))))
     along = gradient_gp(max_rows=10)
     directional = along.posterior(params, seen)
     slopes = jax.vmap(jax.grad(lambda x: directional.mean(x[None])[0]))(seen.X)
-    norm = jnp.linalg.norm(seen.grad, axis=1)
-    np.testing.assert_allclose(jnp.sum(slopes * seen.grad, axis=1) / norm, norm, atol=0.02 * float(norm.max()))
+    norm = jnp.linalg.norm(seen.columns["grad"], axis=1)
+    np.testing.assert_allclose(
+        jnp.sum(slopes * seen.columns["grad"], axis=1) / norm, norm, atol=0.02 * float(norm.max())
+    )
 
 
 def test_kernels_without_derivatives_are_refused():
@@ -209,7 +211,7 @@ def test_states_keep_gradients(x64):
     X = SPACE.round(jnp.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.9]]))
     state = algorithm.tell(state, X, jnp.array([1.0, 2.0]), grad=jnp.array([[1.0, jnp.inf, 3.0], [4.0, 5.0, 6.0]]))
     nan = np.nan
-    np.testing.assert_array_equal(state.observations.grad[:3], [[1.0, nan, nan], [4.0, 5.0, nan], [nan] * 3])
+    np.testing.assert_array_equal(state.observations.columns["grad"][:3], [[1.0, nan, nan], [4.0, 5.0, nan], [nan] * 3])
     with pytest.raises(ValueError, match="`grad` must have the shape of `X`"):
         algorithm.tell(state, X, jnp.array([1.0, 2.0]), grad=jnp.ones((2, 2)))
     plain = bayesopt(SPACE, capacity=4)

@@ -15,7 +15,9 @@ def test_the_posterior_is_that_of_dense_linear_algebra():
         rng = np.random.default_rng(0)
         X, noise_var = rng.random((9, 2)), rng.uniform(0.001, 0.3, 9)
         y = smooth(X)
-        observations = observe(X, y, capacity=12)._replace(noise_var=jnp.asarray(np.append(noise_var, [9.0, 9.0, 9.0])))
+        observations = observe(X, y, capacity=12).with_columns(
+            noise_var=jnp.asarray(np.append(noise_var, [9.0, 9.0, 9.0]))
+        )
         surrogate = surrogates.gp(mean=surrogates.zero_mean(), noise=surrogates.fixed_noise(0.0))
         params = surrogate.init(2, jnp.float64)
         posterior = surrogate.posterior(params, observations)
@@ -36,24 +38,24 @@ def test_the_posterior_is_that_of_dense_linear_algebra():
 
 def test_buffers_keep_it(x64):
     observations = data.append(
-        data.empty(1, 4), jnp.array([[0.1], [0.2]]), jnp.array([1.0, 2.0]), jnp.array([0.5, 0.0])
+        data.empty(1, 4), jnp.array([[0.1], [0.2]]), jnp.array([1.0, 2.0]), noise_var=jnp.array([0.5, 0.0])
     )
     observations = data.append(observations, jnp.array([[0.3]]), jnp.array([3.0]))
     for buffer in (observations, data.resize(observations, 8), data.resize(data.resize(observations, 8), 3)):
-        assert np.array_equal(buffer.noise_var[:3], [0.5, 0.0, np.nan], equal_nan=True)
-    filled = data.from_numpy(np.zeros((2, 1)), np.zeros(2), 4, np.float64, np.array([0.1, 0.2]))
-    assert np.array_equal(filled.noise_var, [0.1, 0.2, np.nan, np.nan], equal_nan=True)
+        assert np.array_equal(buffer.columns["noise_var"][:3], [0.5, 0.0, np.nan], equal_nan=True)
+    filled = data.from_numpy(np.zeros((2, 1)), np.zeros(2), 4, np.float64, noise_var=np.array([0.1, 0.2]))
+    assert np.array_equal(filled.columns["noise_var"], [0.1, 0.2, np.nan, np.nan], equal_nan=True)
 
 
 def test_telling_it(x64):
     algorithm = small_bayesopt(SPACES["continuous"]())
     state = algorithm.init(jax.random.key(0))
     X = jnp.array([[0.1, 0.2], [0.3, 0.4]])
-    state = algorithm.tell(state, X, jnp.array([1.0, 2.0]), jnp.array([0.1, 0.2]))
-    assert np.array_equal(state.observations.noise_var[:2], [0.1, 0.2])
+    state = algorithm.tell(state, X, jnp.array([1.0, 2.0]), noise_var=jnp.array([0.1, 0.2]))
+    assert np.array_equal(state.observations.columns["noise_var"][:2], [0.1, 0.2])
     for bad in (-0.1, np.nan):
         with pytest.raises(ValueError, match="noise_var"):
-            algorithm.tell(state, X[:1], jnp.array([1.0]), jnp.array([bad]))
+            algorithm.tell(state, X[:1], jnp.array([1.0]), noise_var=jnp.array([bad]))
 
 
 def test_a_study_keeps_it_over_a_resume(tmp_path):

@@ -86,12 +86,12 @@ def test_a_transformed_surrogate_models_transformed_values():
     with jax.enable_x64(True):
         X = np.random.default_rng(0).random((8, 2))
         y = -np.exp(smooth(X))
-        observations = observe(X, y)._replace(noise_var=jnp.full(8, 0.04))
+        observations = observe(X, y).with_columns(noise_var=jnp.full(8, 0.04))
         inner = surrogates.gp(noise=surrogates.fixed_noise(1e-4))
         outer = surrogates.with_output_transform(inner, surrogates.log_output)
         params = outer.init(2, jnp.float64)
         got = outer.posterior(params, observations).mean(observations.X)
-        changed = observations._replace(y=jnp.asarray(-np.log(-y)), noise_var=jnp.asarray(0.04 / y**2))
+        changed = observations._replace(y=jnp.asarray(-np.log(-y))).with_columns(noise_var=jnp.asarray(0.04 / y**2))
         posterior = inner.posterior(params, changed)
         assert np.allclose(np.ptp(got - posterior.mean(observations.X)), 0.0, atol=1e-6)
 
@@ -100,13 +100,13 @@ def test_gradients_go_through_the_slope():
     with jax.enable_x64(True):
         X = np.random.default_rng(5).random((6, 2))
         seen = observe(X, np.asarray(smooth(jnp.asarray(X))), capacity=8)
-        seen = seen._replace(grad=jnp.ones((8, 2)).at[0, 1].set(jnp.nan))
+        seen = seen.with_columns(grad=jnp.ones((8, 2)).at[0, 1].set(jnp.nan))
         echo = surrogates.gp()._replace(posterior=lambda params, observations, num_spare: observations)
         got = surrogates.with_output_transform(echo, surrogates.bilog).posterior(None, seen)
         np.testing.assert_allclose(got.y, surrogates.bilog(seen.y, seen.mask), rtol=1e-12)
         slope = jnp.diagonal(jax.jacfwd(lambda y: surrogates.bilog(y, seen.mask))(seen.y))
         assert np.ptp(slope[:6]) > 0.01
-        np.testing.assert_allclose(got.grad[:6], slope[:6, None] * seen.grad[:6], rtol=1e-12)
+        np.testing.assert_allclose(got.columns["grad"][:6], slope[:6, None] * seen.columns["grad"][:6], rtol=1e-12)
 
 
 def test_log_tail_leaves_the_better_half_and_has_slopes():

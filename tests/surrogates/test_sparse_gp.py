@@ -158,7 +158,7 @@ def test_the_bound_rises_with_inducing_points_to_the_likelihood(x64):
 def test_noise_told_with_each_observation_counts(x64):
     X = np.random.default_rng(0).random((12, D))
     noise_var = jnp.asarray(np.random.default_rng(1).random(12))
-    observations = observe(X, smooth(X))._replace(noise_var=noise_var)
+    observations = observe(X, smooth(X)).with_columns(noise_var=noise_var)
     params = params_of(gp_model())
     Q = jnp.asarray(np.random.default_rng(2).random((5, D)))
     want = surrogates.gp().posterior(params, observations)
