@@ -63,7 +63,7 @@ def test_append_works_under_jit_scan_and_vmap():
 
 def test_from_numpy_is_append():
     y = np.array([1.0, np.nan, 3.0])
-    jax.tree.map(np.testing.assert_array_equal, data.from_numpy(X, y, 4, np.float32), filled(y))
+    jax.tree.map(np.testing.assert_array_equal, data.from_numpy(X, y, 4, np.float32, noise_var=None), filled(y))
     nothing = data.from_numpy(np.zeros((0, 2)), np.zeros(0), 16, np.float32)
     assert nothing.count == 0 and not nothing.mask.any()
 
@@ -117,3 +117,18 @@ def test_full_pending_slots_are_used_again():
     assert (np.asarray(pending.X) == X[2]).all(axis=1).any(), "the newest point must be among them"
     with pytest.raises(ValueError, match="room"):
         data.add_pending(pending, jnp.asarray(X), jnp.ones(3, bool))
+
+
+def test_columns_are_kept_and_refused_by_name(x64):
+    y = np.array([1.0, 2.0])
+    seen = data.empty(2, 4, columns=("cost", "grad"))
+    seen = data.append(seen, jnp.asarray(X[:2]), jnp.asarray(y), grad=jnp.ones((2, 2)))
+    np.testing.assert_array_equal(seen.columns["cost"], np.zeros(4))
+    np.testing.assert_array_equal(seen.columns["grad"][:, 0], [1.0, 1.0, np.nan, np.nan])
+    assert data.resize(seen, 8).columns["grad"].shape == (8, 2)
+    same = data.from_numpy(X[:2], y, 4, np.float64, cost=None, grad=np.ones((2, 2)))
+    jax.tree.map(np.testing.assert_array_equal, same, seen)
+    with pytest.raises(ValueError, match="`noise_var` must be left out"):
+        data.append(seen, jnp.asarray(X[:1]), jnp.ones(1), noise_var=jnp.ones(1))
+    with pytest.raises(TypeError, match="`noise` is no column of the data, which are noise_var, cost, grad"):
+        data.append(seen, jnp.asarray(X[:1]), jnp.ones(1), noise=jnp.ones(1))
