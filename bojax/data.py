@@ -124,7 +124,7 @@ class Told(NamedTuple):
     X: np.ndarray
     y: np.ndarray
     pending: np.ndarray
-    columns: Mapping[str, np.ndarray] = {}  # noqa: RUF012 (never written to)
+    columns: Mapping[str, np.ndarray] = {}
 
 
 class Pending(NamedTuple):
