@@ -19,6 +19,11 @@ def training_space(batch_sizes: Sequence[int] = (16, 32, 64, 128), *, classes: b
         ``learning_rate``; ``schedule`` and ``warmup`` (share of the run); ``optimizer``; ``batch_size``;
         ``weight_decay``; ``clip_norm`` (largest norm of a gradient); ``init_scale`` (factor of all initial kernels);
         ``label_smoothing`` (share of a label spread over all classes).
+
+    Example:
+        >>> from bojax.models import training_space
+        >>> training_space((8, 16))["batch_size"]
+        {'type': 'ordinal', 'values': [8, 16]}
     """
     space: Spec = {
         "learning_rate": {"type": "float", "low": 1e-4, "high": 0.3, "log": True},

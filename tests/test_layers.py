@@ -204,8 +204,6 @@ PRIVATE_IMPORTS_TO_GO = {
     "multifidelity/_reads.py -> space._choices",
     "study/_optimize.py -> space._choices",
     "study/_plots.py -> loop._defaults",
-    "study/_telling.py -> loop._algorithm",
-    "study/_tune.py -> loop._algorithm",
     "study/_tune.py -> multifidelity._reads",
     "study/_tune.py -> space._choices",
     "testing/_mock.py -> surrogates._paths",
@@ -246,6 +244,43 @@ def test_only_the_command_line_imports_the_zoo():
             for name, line in imported(path):
                 zoo = name.startswith("models") or name.startswith("bojax.models")
                 assert not zoo, f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+MAX_PARAMETERS = 10
+ENTRY_POINTS = {"Study.optimize", "minimize", "maximize", "tune", "cli/_app.tune"}
+"""What a user may want to say of a whole study."""
+LONG_SIGNATURES = {
+    "hypergrad/_optimize.optimize",
+    "loop/_bayesopt.bayesopt",
+    "loop/_thompson.thompson",
+    "loop/_turbo.turbo",
+    "study/_nested.tune_nested",
+}
+"""Functions with more parameters than that. May only shrink."""
+
+
+def functions(node, prefix=""):
+    """Every function below a node with its name; of a method that of its class goes first."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield prefix + child.name, child
+            yield from functions(child, f"{prefix}{child.name}.")
+        else:
+            yield from functions(child, f"{child.name}." if isinstance(child, ast.ClassDef) else prefix)
+
+
+def test_no_function_has_more_than_ten_parameters():
+    found = set()
+    for path in [*sources(PACKAGE), *sources(ROOT / "models")]:
+        place = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT).with_suffix("").as_posix()
+        for name, node in functions(ast.parse(path.read_text())):
+            given = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            if len(given) - (given[:1] in (["self"], ["cls"])) > MAX_PARAMETERS and name not in ENTRY_POINTS:
+                found.add(f"{place}.{name}")
+    found -= ENTRY_POINTS
+    new, stale = sorted(found - LONG_SIGNATURES), sorted(LONG_SIGNATURES - found)
+    assert not new, f"group what belongs together in a NamedTuple: {new}"
+    assert not stale, f"these are short now; take them off the list: {stale}"
 
 
 def test_linear_algebra_stays_in_one_module():

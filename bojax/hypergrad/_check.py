@@ -61,6 +61,15 @@ def check_hypergradient(
 
     Returns:
         Cosine and relative error of the projected gradients.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer)
+        >>> hg.check_hypergradient(fn, 0.0, jnp.zeros(1)).cosine > 0.999
+        True
     """
     grad = fn(hparams, inner_params0, inner_data, outer_data, key).grad
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, hparams))

@@ -35,6 +35,15 @@ class Forward:
             left; an int for all leaves or a tree prefix of hparams, say `{"log_rates": 10, "log_l2": 1}`. Other axes
             are not shared, and a scalar is a group of its own. Where a group has several members, `error_estimate` is
             infinite.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Forward(optax.sgd(0.4), 30))
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     optimizer: Optimizer

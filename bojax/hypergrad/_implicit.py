@@ -57,6 +57,15 @@ class Implicit:
             max(1, ||params||). By default 1e-8 in float64 and 1e-4 below.
         adjoint_tol: the linear system counts as solved where its relative residual is below this. By default ten
             times the tolerance of the solver, and 1e-3 for solvers without one.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Implicit())
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     solver: Any = CG()  # noqa: RUF009  (frozen)

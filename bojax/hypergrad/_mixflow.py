@@ -30,6 +30,16 @@ def mixflow_grad(loss: Loss) -> Any:
 
     Args:
         loss: `loss(params, hparams, data)`, a scalar.
+
+    Returns:
+        `gradient(params, hparams, data)`, a tree like params.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> gradient = hg.mixflow_grad(lambda w, h, data: h * w**3)
+        >>> float(gradient(2.0, 1.0, None)), float(jax.grad(gradient)(2.0, 1.0, None))
+        (12.0, 12.0)
     """
 
     def gradient(params, hparams, data):

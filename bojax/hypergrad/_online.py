@@ -90,10 +90,23 @@ def online(
         outer_optimizer: moves hparams, one step for each inner step.
         decay: in [0, 1], how much of the past is remembered. At 1 errors pile up if training is unstable.
 
+    Returns:
+        The functions `init` and `step`.
+
     Raises:
         ValueError: `decay` is outside of [0, 1].
         NonDifferentiableHyperparameterError: by `init`: a leaf of hparams is not floating.
         InertHyperparameterError: by `step`: a leaf of hparams enters neither a step nor the outer loss.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from bojax import hypergrad as hg
+        >>> loss = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2)
+        >>> tuner = hg.online(loss, loss, lambda h: optax.sgd(jnp.exp(h)), optax.sgd(1.0))
+        >>> state = tuner.init(jnp.zeros(1), jnp.log(0.1))
+        >>> state, info = tuner.step(state, None, None)
+        >>> bool(state.hparams > jnp.log(0.1))  # a larger rate makes more progress
+        True
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"`decay` must lie in [0, 1], got {decay}.")

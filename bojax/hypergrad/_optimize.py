@@ -119,6 +119,16 @@ def optimize(
 
     Raises:
         ValueError: `num_steps` is below 1, or `warm_start` with a start that is a function of hparams.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer)
+        >>> result = hg.optimize(fn, 0.0, jnp.zeros(1), num_steps=200)
+        >>> round(float(result.hparams), 1)  # log 3, where w = 1/4
+        1.1
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
@@ -129,26 +139,24 @@ def optimize(
     box = None if bounds is None else tuple(_like(bound, hparams) for bound in bounds)
     start, first = (inner_params0, None) if callable(inner_params0) else (None, inner_params0)
     body = functools.partial(_loop, fn, start, num_steps, optimizer, warm_start, stop)
-    return call_compiled(body, hparams, first, inner_data, outer_data, key, box)
+    return call_compiled(body, hparams, first, (inner_data, outer_data, key), box)
 
 
-def _loop(
-    fn, start_of, num_steps, optimizer, warm_start, stop, hparams, inner_params0, inner_data, outer_data, key, box
-) -> OptimizeResult:
+def _loop(fn, start_of, num_steps, optimizer, warm_start, stop, hparams, inner_params0, data, box) -> OptimizeResult:
     """The outer loop, all of it traced; `start_of` gives the inner parameters of hyperparameters, or is None."""
     inner_params0 = start_of or inner_params0
 
     def advance(s: _State) -> _State:
         start = s.params if warm_start else inner_params0
         adjoint = s.adjoint if warm_start else None
-        result = fn(s.hparams, start, inner_data, outer_data, key, adjoint0=adjoint)
+        result = fn(s.hparams, start, *data, adjoint0=adjoint)
         return _move(s, result, optimizer, box, stop)
 
     def unfinished(s: _State) -> Array:
         early = s.waited >= stop.patience if stop else jnp.bool_(False)
         return (s.step < num_steps) & ~early & ~s.broken
 
-    start = _start(fn, hparams, inner_params0, (inner_data, outer_data, key), optimizer, num_steps)
+    start = _start(fn, hparams, inner_params0, data, optimizer, num_steps)
     end = jax.lax.while_loop(unfinished, advance, start)
     converged = end.waited >= stop.patience if stop else jnp.bool_(False)
     return OptimizeResult(*end.best, end.history, end.step, converged & ~end.broken)

@@ -98,9 +98,22 @@ class Hypergrad(NamedTuple):
 def raise_for_status(result: Hypergrad) -> None:
     """Raise if a hypergradient, or any of a batch, came out with a status other than ok. On the host only.
 
+    Args:
+        result: what a function of `hypergradient` gave, or a batch of them.
+
     Raises:
         HypergradientError: with the worst status, its figures and what helps.
         TypeError: called on traced values, inside compiled code.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> result = hg.hypergradient(inner, outer)(0.0, jnp.zeros(1))
+        >>> hg.raise_for_status(result)
+        >>> result.info.status.item() == hg.HypergradStatus.OK
+        True
     """
     if isinstance(result.info.status, Tracer):
         raise TypeError("`result` must hold concrete arrays, got traced ones. Call raise_for_status outside of jit.")

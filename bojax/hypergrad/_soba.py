@@ -89,10 +89,25 @@ def soba(
         adjoint_optimizer: moves v; by default the same as `inner_optimizer`.
         averaging: in (0, 1], the weight of the newest direction of h in a moving average; 1 takes it alone.
 
+    Returns:
+        The functions `init` and `step`.
+
     Raises:
         ValueError: `averaging` is outside of (0, 1].
         NonDifferentiableHyperparameterError: by `init`: a leaf of hparams is not floating.
         InertHyperparameterError: by `step`: a leaf of hparams enters neither loss.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> pair = hg.soba(inner, outer, inner_optimizer=optax.sgd(0.3), outer_optimizer=optax.sgd(0.5))
+        >>> state = pair.init(jnp.zeros(1), jnp.zeros(()))
+        >>> for _ in range(50):
+        ...     state, info = pair.step(state, None, None)
+        >>> bool(state.hparams > 0.0)  # toward log 3, where w = 1/4
+        True
     """
     if not 0 < averaging <= 1:
         raise ValueError(f"`averaging` must lie in (0, 1], got {averaging}.")

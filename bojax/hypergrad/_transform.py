@@ -23,6 +23,13 @@ def from_unit(space: Space, x: Array) -> dict[str, Array]:
 
     Raises:
         NonDifferentiableHyperparameterError: the space has an `Int`, `Ordinal` or `Categorical`.
+
+    Example:
+        >>> import bojax, jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> values = hg.from_unit(bojax.Space(rate=bojax.Float(1e-4, 1.0, log=True)), jnp.array([0.5]))
+        >>> round(float(values["rate"]), 4)
+        0.01
     """
     discrete = [name for name, parameter in space.items() if parameter.num_values]
     if discrete:
@@ -43,6 +50,14 @@ def positive(x: Any) -> Any:
 
     Args:
         x: a tree of arrays.
+
+    Returns:
+        A tree like `x`, all entries above 0.
+
+    Example:
+        >>> from bojax import hypergrad as hg
+        >>> round(float(hg.positive(0.0)), 4)
+        0.6931
     """
     return jax.tree.map(jax.nn.softplus, x)
 
@@ -55,6 +70,15 @@ def simplex(logits: Array) -> Array:
 
     Args:
         logits: [..., k].
+
+    Returns:
+        [..., k] weights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> hg.simplex(jnp.zeros(4)).tolist()
+        [0.25, 0.25, 0.25, 0.25]
     """
     return jax.nn.softmax(logits, axis=-1)
 
@@ -66,6 +90,15 @@ def l2(params: Any, log_weight_decay: Any) -> Array:
         params: inner parameters.
         log_weight_decay: natural logarithms, a tree prefix of params: a scalar for all, or one entry for each layer,
             and so on. An entry is a scalar or has the shape of the leaves it stands for (or broadcasts to it).
+
+    Returns:
+        The penalty, a scalar.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> float(hg.l2({"w": jnp.array([1.0, 2.0])}, jnp.log(2.0)))
+        5.0
     """
 
     def part(log_weight, below):
@@ -87,6 +120,13 @@ class Schedule:
         num_steps: how long the schedule is; afterwards it stays at its end.
         kind: "linear" interpolates; "piecewise" holds each value for num_steps / k steps, so that k = num_steps gives
             every step a value of its own.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> schedule = hg.Schedule(jnp.array([0.0, 1.0]), num_steps=11)
+        >>> round(float(schedule(5)), 2)
+        0.5
     """
 
     values: Array

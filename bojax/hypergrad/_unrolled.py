@@ -48,6 +48,15 @@ class Unrolled:
             more training runs; None everything. The result is the same.
         truncate: differentiate the last so many steps only (Shaban et al. 2019, arXiv:1810.10667), a cheaper estimate.
         batch: `batch(key, step, data)`, the part of the inner data that a step sees; by default all.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Unrolled(optax.sgd(0.4), 30))
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     optimizer: Optimizer

@@ -6,18 +6,21 @@ from bojax.multifidelity._curve_kernel import CurveParams, freeze_thaw_kernel
 from bojax.multifidelity._freeze_thaw import freeze_thaw
 from bojax.multifidelity._halving import bohb, hyperband, successive_halving
 from bojax.multifidelity._history import History
-from bojax.multifidelity._pbt import PBTResult, pbt
+from bojax.multifidelity._pbt import Explore, PBTResult, pbt
 from bojax.multifidelity._population import Population
 from bojax.multifidelity._samplers import model_sampler, random_sampler
+from bojax.multifidelity._stored_population import RunStorage
 from bojax.multifidelity._train_many import train_many
 from bojax.multifidelity._trainable import Program, Trainable, from_functions
 
 __all__ = [
     "CurveParams",
+    "Explore",
     "History",
     "PBTResult",
     "Population",
     "Program",
+    "RunStorage",
     "Rung",
     "Trainable",
     "asha",

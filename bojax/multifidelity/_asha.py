@@ -5,7 +5,6 @@ some rung, the highest first, may be promoted; if none may, a new configuration 
 arXiv:1810.05934, algorithm 2). Members in training advance together until the next of them has reached its rung.
 """
 
-import os
 from typing import Any
 
 import jax
@@ -32,8 +31,6 @@ def asha(
     max_steps: int | None = None,
     num_workers: int | None = None,
     storage: Any = None,
-    name: str | None = None,
-    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """Asynchronous successive halving of random configurations.
 
@@ -48,8 +45,6 @@ def asha(
         num_workers: see `Population`.
         storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
             A run that is over goes on with a larger `budget_steps`.
-        name: of the run in its storage, "bojax" by default.
-        checkpoint: a folder for training states; see `successive_halving`.
 
     Returns:
         All evaluations, and the best.
@@ -78,7 +73,7 @@ def asha(
             raise ValueError(f"`{argument}` must be at least 1, got {value}.")
     space = to_space(objective.space)
     settings = {"population": population, "seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
-    kept = kept_in(storage, name, checkpoint, objective, "asha", settings)
+    kept = kept_in(storage, objective, "asha", settings)
     recorder = Recorder(objective, space, kept.store)
     sample_key, train_key = jax.random.split(jax.random.key(seed))
 

@@ -13,7 +13,6 @@ Source: Swersky, Snoek, Adams (2014), "Freeze-thaw Bayesian optimization", arXiv
 """
 
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -86,8 +85,6 @@ def freeze_thaw(
     num_initial: int | None = None,
     surrogate: Surrogate | None = None,
     storage: Any = None,
-    name: str | None = None,
-    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """Tune by pausing training runs and resuming those that are expected to end best.
 
@@ -105,8 +102,6 @@ def freeze_thaw(
             `freeze_thaw_kernel`, which sees values worse than the median by their rank (`half_rank`). It is told which
             columns hold categories.
         storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
-        name: of the run in its storage, "bojax" by default.
-        checkpoint: a folder for training states; see `successive_halving`.
 
     Returns:
         The `History` of all values.
@@ -142,7 +137,7 @@ def freeze_thaw(
 
     settings = {"seed": seed, "budget_steps": budget_steps, "population": population, "num_initial": num_initial}
     settings |= {"rungs": list(rungs), "max_steps": rungs[-1]}
-    kept = kept_in(storage, name, checkpoint, objective, "freeze_thaw", settings)
+    kept = kept_in(storage, objective, "freeze_thaw", settings)
     design_key, train_key, fit_key, choose_key = jax.random.split(jax.random.key(seed), 4)
     design_key, fit_key, choose_key = (as_key(key) for key in (design_key, fit_key, choose_key))
     basket = Basket(objective, space, rungs, train_key, kept)

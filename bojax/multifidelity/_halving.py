@@ -4,7 +4,6 @@ All members of a bracket train at once; at the end of a rung the worst are dropp
 are, in smaller batches.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -31,8 +30,6 @@ def successive_halving(
     max_steps: int | None = None,
     num_workers: int | None = None,
     storage: Any = None,
-    name: str | None = None,
-    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """One bracket of random configurations (Jamieson and Talwalkar 2016, arXiv:1502.07943).
 
@@ -46,11 +43,8 @@ def successive_halving(
         num_workers: see `Population`.
         storage: where evaluations are kept, so that the same call goes on where it was ended: an Optuna storage or its
             URL, "sqlite:///run.db" or "journal:///run.log". Every member is a trial with its curve as intermediate
-            values. The result is that of a run that was never ended. By default nothing is kept.
-        name: of the run in its storage, "bojax" by default.
-        checkpoint: a folder for the training states of members that may go on (npz files, nothing pickled). Without
-            it, members that must go on after the run was ended are trained again from their first step; those that are
-            evaluated for good never are.
+            values. The result is that of a run that was never ended. `RunStorage` gives the run a name and a folder for
+            checkpoints, too. By default nothing is kept.
 
     Returns:
         All evaluations, and the best.
@@ -75,7 +69,7 @@ def successive_halving(
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     brackets = [halving(num_members, min_steps, max_steps, eta)]
     settings = {"num_members": num_members, "seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
-    kept = kept_in(storage, name, checkpoint, objective, "successive_halving", settings)
+    kept = kept_in(storage, objective, "successive_halving", settings)
     return _run(objective, brackets, random_sampler, seed, num_workers, kept)
 
 
@@ -88,8 +82,6 @@ def hyperband(
     max_steps: int | None = None,
     num_workers: int | None = None,
     storage: Any = None,
-    name: str | None = None,
-    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """All brackets of Hyperband, from many short runs to few full ones (Li et al. 2018, JMLR 18(185)).
 
@@ -103,8 +95,6 @@ def hyperband(
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
         storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
-        name: of the run in its storage, "bojax" by default.
-        checkpoint: a folder for training states; see `successive_halving`.
 
     Returns:
         All evaluations, and the best.
@@ -128,7 +118,7 @@ def hyperband(
     """
     max_steps, min_steps = limits(objective, max_steps, min_steps)
     settings = {"seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
-    kept = kept_in(storage, name, checkpoint, objective, "hyperband", settings)
+    kept = kept_in(storage, objective, "hyperband", settings)
     return _run(objective, hyperband_brackets(max_steps, min_steps, eta), random_sampler, seed, num_workers, kept)
 
 
@@ -143,8 +133,6 @@ def bohb(
     max_steps: int | None = None,
     num_workers: int | None = None,
     storage: Any = None,
-    name: str | None = None,
-    checkpoint: str | os.PathLike | None = None,
 ) -> History:
     """Hyperband whose configurations a model proposes (Falkner, Klein and Hutter 2018, arXiv:1807.01774).
 
@@ -158,8 +146,6 @@ def bohb(
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
         storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
-        name: of the run in its storage, "bojax" by default.
-        checkpoint: a folder for training states; see `successive_halving`.
 
     Returns:
         All evaluations, and the best.
@@ -188,7 +174,7 @@ def bohb(
         return model_sampler(space, algorithm, random_share=random_share)
 
     settings = {"random_share": random_share, "seed": seed, "eta": eta, "min_steps": min_steps, "max_steps": max_steps}
-    kept = kept_in(storage, name, checkpoint, objective, "bohb", settings)
+    kept = kept_in(storage, objective, "bohb", settings)
     return _run(objective, hyperband_brackets(max_steps, min_steps, eta), sampler, seed, num_workers, kept)
 
 

@@ -6,7 +6,6 @@ of it is one `lax.scan`, or, where it is kept in a storage, one program a round.
 """
 
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -52,6 +51,42 @@ class PBTResult(NamedTuple):
     total_steps: int
 
 
+class Explore(NamedTuple):
+    """How the tuned hyperparameters of a replaced member change.
+
+    Attributes:
+        step: by plus or minus this part of their range (of the range of the logarithm, where it is logarithmic); in
+            [0, 1].
+        resample: probability that one is drawn anew instead.
+    """
+
+    step: Any = 0.1
+    resample: Any = 0.1
+
+
+EXPLORE = Explore()
+
+
+class Contest(NamedTuple):
+    """The static half of a run.
+
+    Attributes:
+        space: the hyperparameters.
+        metric: which metric is compared.
+        sign: 1 where larger is better, else -1.
+        population: members.
+        num_rounds: how often they are compared.
+        num_replaced: members that are replaced in each round.
+    """
+
+    space: Space
+    metric: str
+    sign: float
+    population: int
+    num_rounds: int
+    num_replaced: int
+
+
 class Trace(NamedTuple):
     """What `run_pbt` gives, arrays with a leading axis of rounds; see `PBTResult`."""
 
@@ -69,12 +104,9 @@ def pbt(
     tune: Sequence[str] | None = None,
     fixed: Mapping[str, Any] | None = None,
     share: float = 0.2,
-    step: float = 0.1,
-    resample: float = 0.1,
+    explore: Explore = EXPLORE,
     seed: int = 0,
     storage: Any = None,
-    name: str | None = None,
-    checkpoint: str | os.PathLike | None = None,
 ) -> PBTResult:
     """Population-based training.
 
@@ -87,15 +119,11 @@ def pbt(
         tune: hyperparameters that are tuned; by default all that are a `Float` and not fixed.
         fixed: plain values of the others; those not named have the middle of their range.
         share: part of the population that is replaced, and that replaces, in each round; in (0, 0.5].
-        step: a tuned hyperparameter changes by plus or minus this part of its range (of the range of its logarithm,
-            where it is logarithmic).
-        resample: probability that it is drawn anew instead.
+        explore: how the hyperparameters of a replaced member change.
         seed: seed of everything.
         storage: where every member of every round is kept as a trial: an Optuna storage or its URL. The same call goes
-            on where it was ended, and gives what a run that was never ended gives.
-        name: of the run in its storage, "bojax" by default.
-        checkpoint: a folder for the training states of the population after the last round (one npz file, nothing
-            pickled). A member's state comes from several others, so without it the rounds before are trained again.
+            on where it was ended, and gives what a run that was never ended gives. A member's state comes from several
+            others: without the checkpoint of a `RunStorage` the rounds before are trained again.
 
     Returns:
         The trace and the best member.
@@ -122,7 +150,7 @@ def pbt(
     floats = [name for name in space if isinstance(space[name], Float) and name not in (fixed or {})]
     names = floats if tune is None else list(tune)
     num_steps = objective.num_steps if num_steps is None else num_steps
-    _check(space, names, fixed or {}, population, num_rounds, num_steps, share, step, resample)
+    _check(space, names, fixed or {}, population, num_rounds, num_steps, share, explore)
     interval = num_steps // num_rounds
     params = space.to_params(np.full(space.num_dims, 0.5)) | dict(fixed or {})
     middle = np.asarray(space.from_params(params), float)
@@ -130,23 +158,15 @@ def pbt(
     program = objective.program(objective.structure(_row(space, middle)))
     check_reads(objective, _rows(space, middle), names)
     sign = 1.0 if objective.direction == "maximize" else -1.0
-    static = {
-        "space": space,
-        "metric": objective.metric,
-        "sign": sign,
-        "population": population,
-        "num_rounds": num_rounds,
-        "num_replaced": max(1, int(share * population)),
-    }
+    contest = Contest(space, objective.metric, sign, population, num_rounds, max(1, int(share * population)))
     arrays = (jax.random.key(seed), jnp.asarray(middle, jnp.float32), jnp.asarray(tuned))
-    numbers = {"interval": interval, "step": step, "resample": resample}
     settings = {"population": population, "num_rounds": num_rounds, "max_steps": interval * num_rounds, "tune": names}
-    settings |= {"fixed": dict(fixed or {}), "share": share, "step": step, "resample": resample, "seed": seed}
-    kept = kept_in(storage, name, checkpoint, objective, "pbt", settings)
+    settings |= {"fixed": dict(fixed or {}), "share": share, **explore._asdict(), "seed": seed}
+    kept = kept_in(storage, objective, "pbt", settings)
     if kept.store is None:
-        trace = _compiled_run(alike(program), **static)(*arrays, **numbers)
+        trace = _compiled_run(alike(program), contest)(*arrays, interval, explore)
     else:
-        trace = _stored_run(kept, _compiled_rounds(alike(program), **static), arrays, numbers)
+        trace = _stored_run(kept, _compiled_rounds(alike(program), contest), arrays, (interval, explore))
     return _result(jax.device_get(trace), space, names, objective.metric, sign, interval)
 
 
@@ -154,94 +174,79 @@ def run_pbt(
     key: Key,
     middle: jax.Array,
     tuned: jax.Array,
+    interval: Any,
+    explore: Explore,
     *,
     program: Program,
-    space: Space,
-    metric: str,
-    sign: float,
-    population: int,
-    num_rounds: int,
-    interval: Any,
-    num_replaced: int,
-    step: Any,
-    resample: Any,
+    contest: Contest,
 ) -> Trace:
     """The whole run as a pure function, to be jitted (and vmapped over `key`).
 
-    In the unit cube, hyperparameters stay at `middle` [d] where they are not `tuned` ([d] bool). The other arguments
-    are those of `pbt`.
+    In the unit cube, hyperparameters stay at `middle` [d] where they are not `tuned` ([d] bool). Members train for
+    `interval` steps a round.
     """
-    carry, keys = begin(key, middle, tuned, program=program, space=space, population=population, num_rounds=num_rounds)
+    carry, keys = begin(key, middle, tuned, program=program, contest=contest)
 
     def turn(carry, key):
-        static = {"program": program, "space": space, "metric": metric, "sign": sign, "num_replaced": num_replaced}
-        return one_round(carry, key, tuned, **static, interval=interval, step=step, resample=resample)
+        return one_round(carry, key, tuned, interval, explore, program=program, contest=contest)
 
     return jax.lax.scan(turn, carry, keys)[1]
 
 
 def begin(
-    key: Key, middle: jax.Array, tuned: jax.Array, *, program: Program, space: Space, population: int, num_rounds: int
+    key: Key, middle: jax.Array, tuned: jax.Array, *, program: Program, contest: Contest
 ) -> tuple[tuple[jax.Array, Any], jax.Array]:
     """Hyperparameters [n, d] and states of the members before the first round, and the keys of the rounds."""
     draw_key, init_key, rounds_key = jax.random.split(key, 3)
     draw_key, rounds_key = as_key(draw_key), as_key(rounds_key)
-    X = jnp.where(tuned, jax.random.uniform(draw_key, (population, middle.shape[0]), middle.dtype), middle)
-    state = jax.vmap(program.init)(jax.random.split(init_key, population), space.decode(X))
-    return (X, state), jax.random.split(rounds_key, num_rounds)
+    X = jnp.where(tuned, jax.random.uniform(draw_key, (contest.population, middle.shape[0]), middle.dtype), middle)
+    state = jax.vmap(program.init)(jax.random.split(init_key, contest.population), contest.space.decode(X))
+    return (X, state), jax.random.split(rounds_key, contest.num_rounds)
 
 
 def one_round(
     carry: tuple[jax.Array, Any],
     key: Key,
     tuned: jax.Array,
+    interval: Any,
+    explore: Explore,
     *,
     program: Program,
-    space: Space,
-    metric: str,
-    sign: float,
-    num_replaced: int,
-    interval: Any,
-    step: Any,
-    resample: Any,
+    contest: Contest,
 ) -> tuple[tuple[jax.Array, Any], Trace]:
     """Training, comparison and the next hyperparameters; arguments as in `run_pbt`."""
     X, state = carry
-    hparams = space.decode(X)
+    hparams = contest.space.decode(X)
     state = jax.vmap(program.advance, in_axes=(0, 0, None))(state, hparams, interval)
     metrics = jax.vmap(program.evaluate)(state, hparams)
-    values = sign * metrics[metric]
+    values = contest.sign * metrics[contest.metric]
     values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
-    parents = exploit(jax.random.fold_in(key, 0), values, num_replaced)
-    moved = explore(jax.random.fold_in(key, 1), X[parents], tuned, step, resample)
+    parents = exploit(jax.random.fold_in(key, 0), values, contest.num_replaced)
+    moved = explored(jax.random.fold_in(key, 1), X[parents], tuned, *explore)
     replaced = parents != jnp.arange(len(parents), dtype=parents.dtype)
     after = jnp.where(replaced[:, None], moved, X)
     return (after, jax.tree.map(lambda leaf: leaf[parents], state)), Trace(X, metrics, parents)
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
-def _compiled_run(what: Alike, **static: Any) -> Any:
+def _compiled_run(what: Alike, contest: Contest) -> Any:
     """`run_pbt` of programs that are alike."""
-    return jax.jit(functools.partial(run_pbt, program=what.value[0], **static))
+    return jax.jit(functools.partial(run_pbt, program=what.value[0], contest=contest))
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
-def _compiled_rounds(what: Alike, **static: Any) -> tuple[Any, Any]:
+def _compiled_rounds(what: Alike, contest: Contest) -> tuple[Any, Any]:
     """`begin` and `one_round` of programs that are alike."""
-    program, start = what.value[0], {name: static[name] for name in ("space", "population", "num_rounds")}
-    turn = {name: static[name] for name in ("space", "metric", "sign", "num_replaced")}
-    return (
-        jax.jit(functools.partial(begin, program=program, **start)),
-        jax.jit(functools.partial(one_round, program=program, **turn)),
-    )
+    begun, turn = (functools.partial(fn, program=what.value[0], contest=contest) for fn in (begin, one_round))
+    return jax.jit(begun), jax.jit(turn)
 
 
-def _stored_run(kept: Kept, functions: tuple[Any, Any], arrays: tuple, numbers: Mapping[str, Any]) -> Trace:
+def _stored_run(kept: Kept, functions: tuple[Any, Any], arrays: tuple, moves: tuple[int, Explore]) -> Trace:
     """The run round by round, each of which is kept before the next one begins."""
     assert kept.store is not None, "there is a store"
     (start, turn), tuned = functions, arrays[2]
     carry, keys = start(*arrays)
-    row = jax.eval_shape(turn, carry, keys[0], tuned, **numbers)[1]
+    row = jax.eval_shape(turn, carry, keys[0], tuned, *moves)[1]
     trace = jax.tree.map(lambda leaf: np.zeros((len(keys), *leaf.shape), leaf.dtype), row)
     path = kept.path()
     loaded = None if path is None else _checkpoint.load(path, (carry, trace))
@@ -250,14 +255,14 @@ def _stored_run(kept: Kept, functions: tuple[Any, Any], arrays: tuple, numbers: 
         (carry, trace), first = loaded
         trace = jax.tree.map(np.array, trace)
     for number in range(first):  # of which the last may not be stored
-        _record_round(kept.store, trace, number, numbers["interval"])
+        _record_round(kept.store, trace, number, moves[0])
     for number in range(first, len(keys)):
-        carry, row = turn(carry, keys[number], tuned, **numbers)
+        carry, row = turn(carry, keys[number], tuned, *moves)
         for buffer, leaf in zip(jax.tree.leaves(trace), jax.tree.leaves(jax.device_get(row)), strict=True):
             buffer[number] = leaf
         if path is not None:
             _checkpoint.save(path, (carry, trace), number + 1)
-        _record_round(kept.store, trace, number, numbers["interval"])
+        _record_round(kept.store, trace, number, moves[0])
     return trace
 
 
@@ -279,7 +284,7 @@ def exploit(key: Key, values: jax.Array, num_replaced: int) -> jax.Array:
     return jnp.arange(values.shape[0], dtype=order.dtype).at[worst].set(chosen)
 
 
-def explore(key: Key, X: jax.Array, tuned: jax.Array, step: Any, resample: Any) -> jax.Array:
+def explored(key: Key, X: jax.Array, tuned: jax.Array, step: Any, resample: Any) -> jax.Array:
     """[n, d] points changed in the tuned columns: moved by plus or minus `step`, or drawn anew."""
     sign_key, anew_key, draw_key = jax.random.split(key, 3)
     signs = jnp.where(jax.random.bernoulli(sign_key, jnp.asarray(0.5, X.dtype), X.shape), 1.0, -1.0).astype(X.dtype)
@@ -318,7 +323,8 @@ def _rows(space: Space, x: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.asarray(column) for name, column in space.decode(jnp.asarray(x)[None]).items()}
 
 
-def _check(space, names, fixed, population, num_rounds, num_steps, share, step, resample):
+def _check(space, names, fixed, population, num_rounds, num_steps, share, explore):
+    step, resample = explore
     for name in (*names, *fixed):
         if name not in list(space):
             raise KeyError(f"the space has no hyperparameter {name!r}; it has {list(space)}.")
@@ -336,4 +342,4 @@ def _check(space, names, fixed, population, num_rounds, num_steps, share, step, 
     if not 0 < share <= 0.5:
         raise ValueError(f"`share` must lie in (0, 0.5], got {share}.")
     if not (0 <= step <= 1 and 0 <= resample <= 1):
-        raise ValueError(f"`step` and `resample` must lie in [0, 1], got {step} and {resample}.")
+        raise ValueError(f"`step` and `resample` of `explore` must lie in [0, 1], got {step} and {resample}.")

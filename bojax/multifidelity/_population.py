@@ -62,6 +62,21 @@ class Population:
     Attributes:
         steps: steps of each member, by its number; also of those that were dropped.
         programs: what was compiled: function, structure and size of the chunk.
+
+    Example:
+        >>> import bojax, jax, numpy as np
+        >>> from bojax import multifidelity
+        >>> bowl = multifidelity.from_functions(
+        ...     bojax.Space(x=bojax.Float(-1.0, 1.0)),
+        ...     init=lambda key, hparams: 0.0,
+        ...     advance=lambda state, hparams, num_steps: state + num_steps,
+        ...     evaluate=lambda state, hparams: {"loss": hparams["x"] ** 2 + 1.0 / state},
+        ...     metric="loss", direction="minimize", num_steps=9)
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> population = multifidelity.Population(bowl, keys, {"x": np.array([0.0, 0.5])})
+        >>> population.advance(4)
+        >>> population.evaluate()["loss"].tolist()
+        [0.25, 0.5]
     """
 
     def __init__(

@@ -6,6 +6,7 @@ program of its own, so it comes out bit for bit the same whoever trains beside i
 share programs, it does so from checkpoints, and up to rounding without them.
 """
 
+import os
 import pathlib
 import urllib.parse
 from collections.abc import Mapping
@@ -19,6 +20,22 @@ from bojax.multifidelity import _checkpoint
 from bojax.multifidelity._population import Members, Population
 from bojax.multifidelity._store import RunStore
 from bojax.multifidelity._trainable import Trainable
+
+
+class RunStorage(NamedTuple):
+    """Where a run is kept, in full: what `storage=` of `successive_halving` and its like may be given.
+
+    Attributes:
+        storage: an Optuna storage or its URL, "sqlite:///run.db" or "journal:///run.log".
+        name: of the run in its storage, "bojax" by default.
+        checkpoint: a folder for the training states of members that may go on (npz files, nothing pickled). Without it,
+            members that must go on after the run was ended are trained again from their first step; those that are
+            evaluated for good never are.
+    """
+
+    storage: Any
+    name: str | None = None
+    checkpoint: str | os.PathLike | None = None
 
 
 class Kept(NamedTuple):
@@ -62,21 +79,19 @@ class Kept(NamedTuple):
             self.store.close(self.max_steps)
 
 
-def kept_in(
-    storage: Any, name: str | None, checkpoint: Any, objective: Trainable, method: str, settings: Mapping[str, Any]
-) -> Kept:
-    """Where a run is kept, by the arguments of `successive_halving`; `settings` hold `max_steps`.
+def kept_in(storage: Any, objective: Trainable, method: str, settings: Mapping[str, Any]) -> Kept:
+    """Where a run is kept, by the `storage` of `successive_halving`; `settings` hold `max_steps`.
 
     Raises:
-        ValueError: `name` or `checkpoint` is given without `storage`.
+        ValueError: a `RunStorage` has no storage.
     """
     max_steps = int(settings["max_steps"])
-    if storage is not None:
-        return Kept(RunStore(storage, name, objective, method, settings), max_steps, checkpoint)
-    for argument, value in (("name", name), ("checkpoint", checkpoint)):
-        if value is not None:
-            raise ValueError(f"`{argument}` must come with a `storage`, got {value!r} without. Nothing would be kept.")
-    return Kept(None, max_steps, None)
+    if storage is None:
+        return Kept(None, max_steps, None)
+    where = storage if isinstance(storage, RunStorage) else RunStorage(storage)
+    if where.storage is None:
+        raise ValueError("`storage` of a `RunStorage` must be an Optuna storage or its URL, got None.")
+    return Kept(RunStore(where.storage, where.name, objective, method, settings), max_steps, where.checkpoint)
 
 
 class StoredPopulation:

@@ -19,7 +19,13 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """The three disjoint parts of a data set."""
+    """The three disjoint parts of a data set.
+
+    Attributes:
+        train: what is trained on.
+        validation: what hyperparameters are chosen by.
+        test: what is reported, and never tuned on.
+    """
 
     train: Split
     validation: Split

@@ -10,7 +10,17 @@ import optuna
 import pytest
 
 from bojax import BojaxWarning, Float, Space, StudyError
-from bojax.multifidelity import _checkpoint, asha, bohb, freeze_thaw, from_functions, hyperband, pbt, successive_halving
+from bojax.multifidelity import (
+    RunStorage,
+    _checkpoint,
+    asha,
+    bohb,
+    freeze_thaw,
+    from_functions,
+    hyperband,
+    pbt,
+    successive_halving,
+)
 from bojax.multifidelity._store import RunStore
 from tests.multifidelity.toy_runs import functions, toy
 
@@ -64,11 +74,11 @@ def check(run, url, monkeypatch, stops, **settings):
     for num_records in stops:
         with monkeypatch.context() as patch, pytest.raises(Ended):
             ended_after(patch, num_records)
-            run(storage=url, name="r", **settings)
-    assert_same(run(storage=url, name="r", **settings), whole)
+            run(storage=RunStorage(url, "r"), **settings)
+    assert_same(run(storage=RunStorage(url, "r"), **settings), whole)
     with monkeypatch.context() as patch:  # a run that is over trains nothing
         patch.setattr("bojax.multifidelity._stored_population.Population", None)
-        assert_same(run(storage=url, name="r", **settings), whole)
+        assert_same(run(storage=RunStorage(url, "r"), **settings), whole)
     return whole
 
 
@@ -119,7 +129,7 @@ def test_with_checkpoints_no_step_is_taken_twice(tmp_path, monkeypatch):
     run = functools.partial(successive_halving, objective, num_members=9, min_steps=1)
     whole, all_steps = steps_taken(taken, lambda: run(storage=optuna.storages.InMemoryStorage()))
     assert all_steps == whole.total_steps
-    kept = {"storage": f"sqlite:///{tmp_path}/run.db", "name": "a/b", "checkpoint": tmp_path / "states"}
+    kept = {"storage": RunStorage(f"sqlite:///{tmp_path}/run.db", "a/b", tmp_path / "states")}
     with monkeypatch.context() as patch, pytest.raises(Ended):
         ended_after(patch, 12)  # the first rung of nine and the second of three
         run(**kept)
@@ -142,7 +152,7 @@ def test_without_checkpoints_only_members_that_go_on_are_trained_again(tmp_path,
 
 
 def test_a_damaged_checkpoint_is_said_and_the_member_trained_again(tmp_path, monkeypatch):
-    kept = {"storage": f"sqlite:///{tmp_path}/run.db", "checkpoint": tmp_path}
+    kept = {"storage": RunStorage(f"sqlite:///{tmp_path}/run.db", checkpoint=tmp_path)}
     with monkeypatch.context() as patch, pytest.raises(Ended):
         ended_after(patch, 9)
         RUNS["successive_halving"](**kept)
@@ -186,7 +196,8 @@ def test_a_finished_asha_goes_on_with_a_larger_budget(tmp_path):
 @pytest.mark.parametrize("with_checkpoint", [True, False])
 def test_population_based_training_that_was_ended_goes_on(tmp_path, monkeypatch, with_checkpoint):
     run = functools.partial(pbt, TOY, population=4, num_rounds=3, num_steps=9)
-    kept = {"storage": f"sqlite:///{tmp_path}/run.db", "checkpoint": tmp_path if with_checkpoint else None}
+    url = f"sqlite:///{tmp_path}/run.db"
+    kept = {"storage": RunStorage(url, checkpoint=tmp_path if with_checkpoint else None)}
     whole = run(storage=optuna.storages.InMemoryStorage())
     with monkeypatch.context() as patch, pytest.raises(Ended):
         ended_after(patch, 6)  # in the second round
@@ -197,7 +208,7 @@ def test_population_based_training_that_was_ended_goes_on(tmp_path, monkeypatch,
         assert_same(run(**kept), whole)
     assert rounds == ([3] if with_checkpoint else [])
     np.testing.assert_allclose(run().values, whole.values, rtol=1e-5)
-    trials = optuna.load_study(study_name="bojax", storage=kept["storage"]).trials
+    trials = optuna.load_study(study_name="bojax", storage=url).trials
     assert len(trials) == 12 and [t.value for t in trials if t.state.name == "COMPLETE"] == [
         value for value in whole.values.ravel().tolist() if np.isfinite(value)
     ]
@@ -205,7 +216,7 @@ def test_population_based_training_that_was_ended_goes_on(tmp_path, monkeypatch,
 
 def test_optuna_reads_the_curves_and_what_became_of_the_members():
     storage = optuna.storages.InMemoryStorage()
-    history = RUNS["successive_halving"](storage=storage, name="r")
+    history = RUNS["successive_halving"](storage=RunStorage(storage, "r"))
     study = optuna.load_study(study_name="r", storage=storage)
     assert study.direction.name == "MAXIMIZE" and len(study.trials) == history.num_members == 9
     for trial in study.trials:
@@ -222,16 +233,15 @@ def test_optuna_reads_the_curves_and_what_became_of_the_members():
 
 def test_a_run_goes_on_with_the_same_settings_only():
     storage = optuna.storages.InMemoryStorage()
-    RUNS["successive_halving"](storage=storage, name="r")
+    RUNS["successive_halving"](storage=RunStorage(storage, "r"))
     with pytest.raises(StudyError, match="another seed: stored 0, given 1. Go on with the same, or choose another"):
-        RUNS["successive_halving"](storage=storage, name="r", seed=1)
+        RUNS["successive_halving"](storage=RunStorage(storage, "r"), seed=1)
     with pytest.raises(StudyError, match="another method: stored 'successive_halving', given 'hyperband'"):
-        RUNS["hyperband"](storage=storage, name="r")
+        RUNS["hyperband"](storage=RunStorage(storage, "r"))
     optuna.create_study(study_name="other", storage=storage).add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(StudyError, match="'other' exists and is no hyperband run"):
-        RUNS["hyperband"](storage=storage, name="other")
+        RUNS["hyperband"](storage=RunStorage(storage, "other"))
     with pytest.raises(ValueError, match='"sqlite:///run.db"'):
         RUNS["hyperband"](storage="run.db")
-    for argument in ("name", "checkpoint"):
-        with pytest.raises(ValueError, match=f"`{argument}` must come with a `storage`"):
-            RUNS["hyperband"](**{argument: "x"})
+    with pytest.raises(ValueError, match="`storage` of a `RunStorage` must be an Optuna storage"):
+        RUNS["hyperband"](storage=RunStorage(None, name="x"))

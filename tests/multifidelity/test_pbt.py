@@ -13,7 +13,7 @@ from toy_runs import toy as new_toy
 
 from bojax import Float, Int, Space
 from bojax.multifidelity import from_functions, pbt
-from bojax.multifidelity._pbt import exploit, explore, run_pbt
+from bojax.multifidelity._pbt import Contest, Explore, exploit, explored, run_pbt
 
 toy = functools.cache(new_toy)  # so that its programs are compiled once
 SIZE, ROUNDS, INTERVAL = 10, 6, 4
@@ -21,7 +21,8 @@ DIVERGING = 0.7
 
 
 def run(objective=None, **options):
-    defaults = {"population": SIZE, "num_rounds": ROUNDS, "num_steps": ROUNDS * INTERVAL, "resample": 0.0, "step": 0.1}
+    length = {"num_rounds": ROUNDS, "num_steps": ROUNDS * INTERVAL}
+    defaults = {"population": SIZE, **length, "explore": Explore(step=0.1, resample=0.0)}
     return pbt(objective or toy(), **(defaults | options))
 
 
@@ -69,7 +70,7 @@ def points(n=400, d=3, seed=0):
 
 def test_the_step_is_exact_and_cut_at_the_cube():
     X, tuned = points(), jnp.array([True, False, True])
-    moved = np.asarray(explore(jax.random.key(0), X, tuned, 0.25, 0.0))
+    moved = np.asarray(explored(jax.random.key(0), X, tuned, 0.25, 0.0))
     X = np.asarray(X)
     assert (moved[:, 1] == X[:, 1]).all() and ((moved >= 0) & (moved <= 1)).all()
     up, down = np.clip(X + np.float32(0.25), 0, 1), np.clip(X - np.float32(0.25), 0, 1)
@@ -82,13 +83,13 @@ def test_the_step_is_exact_and_cut_at_the_cube():
 
 def test_no_step_and_no_draw_is_no_change():
     X = points()
-    np.testing.assert_array_equal(explore(jax.random.key(0), X, jnp.ones(3, bool), 0.0, 0.0), X)
-    np.testing.assert_array_equal(explore(jax.random.key(0), X, jnp.zeros(3, bool), 1.0, 1.0), X)
+    np.testing.assert_array_equal(explored(jax.random.key(0), X, jnp.ones(3, bool), 0.0, 0.0), X)
+    np.testing.assert_array_equal(explored(jax.random.key(0), X, jnp.zeros(3, bool), 1.0, 1.0), X)
 
 
 def test_drawn_anew_is_uniform_and_independent_of_the_past():
     X, tuned = points(2000), jnp.array([True, True, False])
-    anew = np.asarray(explore(jax.random.key(0), X, tuned, 0.1, 1.0))
+    anew = np.asarray(explored(jax.random.key(0), X, tuned, 0.1, 1.0))
     assert (anew[:, 2] == np.asarray(X)[:, 2]).all()
     for column in (0, 1):
         quantiles = np.quantile(anew[:, column], np.linspace(0, 1, 11))
@@ -99,7 +100,7 @@ def test_drawn_anew_is_uniform_and_independent_of_the_past():
 @pytest.mark.parametrize("resample", [0.25, 0.6])
 def test_the_share_that_is_drawn_anew(resample):
     X = jnp.full((3000, 2), 0.5)
-    anew = np.asarray(explore(jax.random.key(1), X, jnp.ones(2, bool), 0.1, resample))
+    anew = np.asarray(explored(jax.random.key(1), X, jnp.ones(2, bool), 0.1, resample))
     moved = (anew == np.float32(0.5) + np.float32(0.1)) | (anew == np.float32(0.5) - np.float32(0.1))
     np.testing.assert_allclose(1.0 - moved.mean(axis=0), resample, atol=0.04)
 
@@ -205,7 +206,7 @@ def test_by_default_the_floats_are_tuned():
 
 
 def test_failed_members_are_replaced():
-    result = run(toy(diverging=DIVERGING), share=0.5, step=0.0, seed=1)
+    result = run(toy(diverging=DIVERGING), share=0.5, explore=Explore(step=0.0, resample=0.0), seed=1)
     failed = ~np.isfinite(result.values)
     assert 0 < failed[0].sum() <= SIZE // 2 and not failed[1:].any()
     assert (result.parents[0][failed[0]] != np.flatnonzero(failed[0])).all()
@@ -232,11 +233,11 @@ def test_it_improves_on_members_that_are_left_alone():
 def test_the_seed_decides_everything_and_another_compiles_nothing():
     trace = []
     objective = new_toy(noise=1.0, trace=trace)
-    first = run(objective, resample=0.5)
+    first = run(objective, explore=Explore(resample=0.5))
     traced = list(trace)
     assert traced.count("init") >= 1
-    again, other = run(objective, resample=0.5), run(objective, resample=0.5, seed=1)
-    run(objective, resample=0.2, step=0.3, num_steps=ROUNDS, fixed={"x": 0.1})
+    again, other = run(objective, explore=Explore(resample=0.5)), run(objective, explore=Explore(resample=0.5), seed=1)
+    run(objective, explore=Explore(resample=0.2, step=0.3), num_steps=ROUNDS, fixed={"x": 0.1})
     assert trace == traced
     for a, b in zip(first[:3], again[:3], strict=True):
         np.testing.assert_array_equal(a, b)
@@ -249,16 +250,10 @@ def test_many_runs_are_one_vmapped_program():
         run_pbt,
         middle=jnp.full(2, 0.5),
         tuned=jnp.array([True, False]),
-        program=objective.functions,
-        space=SPACE,
-        metric="score",
-        sign=1.0,
-        population=6,
-        num_rounds=3,
         interval=2,
-        num_replaced=2,
-        step=0.1,
-        resample=0.2,
+        explore=Explore(step=0.1, resample=0.2),
+        program=objective.functions,
+        contest=Contest(SPACE, metric="score", sign=1.0, population=6, num_rounds=3, num_replaced=2),
     )
     keys = jax.random.split(jax.random.key(0), 3)
     together = jax.jit(jax.vmap(one))(keys)
@@ -278,10 +273,10 @@ def test_many_runs_are_one_vmapped_program():
         ({"num_rounds": 0}, "num_rounds"),
         ({"share": 0.0}, "share"),
         ({"share": 0.6}, "share"),
-        ({"step": -0.1}, "step"),
-        ({"step": 1.1}, "step"),
-        ({"resample": -0.1}, "resample"),
-        ({"resample": float("nan")}, "resample"),
+        ({"explore": Explore(step=-0.1)}, "step"),
+        ({"explore": Explore(step=1.1)}, "step"),
+        ({"explore": Explore(resample=-0.1)}, "resample"),
+        ({"explore": Explore(resample=float("nan"))}, "resample"),
         ({"tune": []}, "tune"),
     ],
 )

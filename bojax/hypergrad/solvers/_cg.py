@@ -24,6 +24,15 @@ class CG:
         rtol: stop where the residual, in the Euclidean norm, is this share of the right-hand side. By default 1e-10
             in float64 and 1e-5 below.
         max_steps: most products with the curvature.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Implicit(solver=hg.CG()))
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     rtol: float | None = None

@@ -22,6 +22,15 @@ class Descent:
         num_steps: most steps.
         tol: stop where the norm of the gradient that the step sees is below this.
         batch: `batch(key, step, data)`, the part of the inner data that a step sees; by default all.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Implicit(), inner_solver=hg.Descent(optax.sgd(0.4), 50))
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     optimizer: Optimizer

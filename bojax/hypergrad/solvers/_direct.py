@@ -22,6 +22,15 @@ class Direct:
     p products and O(p^3) operations. Where the matrix is not positive definite, its normal equations are solved
     instead, and the result says so: `singular_curvature` when the smallest eigenvalue is zero to rounding, else
     `negative_curvature`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Implicit(solver=hg.Direct()))
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None = None) -> Solution:

@@ -22,6 +22,15 @@ class GaussNewton:
         predict: `predict(params, hparams, data)`, the outputs.
         loss: `loss(outputs, hparams, data)`, a scalar, convex in the outputs.
         rest: `rest(params, hparams, data)`, a scalar, convex in the parameters, say an L2 penalty; None for none.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> square = lambda outputs, h, data: 0.5 * jnp.sum(outputs**2)
+        >>> penalty = lambda w, h, data: 0.5 * jnp.exp(h) * jnp.sum(w**2)
+        >>> curvature = hg.GaussNewton(lambda w, h, data: w - 1.0, square, penalty)
+        >>> curvature.matvec(jnp.zeros(1), 0.0, None)(jnp.ones(1)).tolist()
+        [2.0]
     """
 
     predict: Callable[[Any, Any, Any], Any]

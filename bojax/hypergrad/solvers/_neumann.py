@@ -22,6 +22,15 @@ class Neumann:
         scale: below 2 / the largest eigenvalue of the curvature, or the series diverges. None takes one over an upper
             estimate of the largest eigenvalue, from `power_steps` further products.
         power_steps: products spent on that estimate.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Implicit(solver=hg.Neumann(num_terms=50)))
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     num_terms: int = 20

@@ -32,6 +32,15 @@ class Newton:
         max_steps: most Newton steps.
         linear: "dense" forms the Hessian, "cg" does not; None takes "dense" up to 256 parameters.
         max_cg_steps: most conjugate-gradient steps in each Newton step.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Implicit(), inner_solver=hg.Newton(max_steps=5))
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     tol: float | None = None

@@ -30,6 +30,15 @@ class Nystrom:
     Attributes:
         rank: the size of the sketch, at most the number of inner parameters.
         seed: of the sketch, which is the same in every call.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import hypergrad as hg
+        >>> inner = lambda w, h, data: 0.5 * jnp.sum((w - 1.0) ** 2 + jnp.exp(h) * w**2)
+        >>> outer = lambda w, h, data: 0.5 * jnp.sum((w - 0.25) ** 2)
+        >>> fn = hg.hypergradient(inner, outer, method=hg.Implicit(preconditioner=hg.Nystrom(rank=1)))
+        >>> round(float(fn(0.0, jnp.zeros(1)).grad), 4)
+        -0.0625
     """
 
     rank: int = 20
