@@ -148,3 +148,31 @@ def stable_factor(
     out: tuple = _stable_factor(K, first_jitter, max_tries)
     L, L_inv = out
     return L, L_inv, jnp.all(jnp.isfinite(L_inv))
+
+
+def first_jitter(dtype) -> float:
+    """The first addition to a diagonal that cannot be factored, relative to unit variance."""
+    return 1e-10 if jnp.finfo(dtype).bits >= 64 else 1e-6
+
+
+def factor_scaled(
+    cov: Float[Array, "n n"], mask: Bool[Array, "n"] | None = None
+) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
+    """L and L^-1 of a covariance in any units, with as much added to its diagonal as it takes.
+
+    The matrix is divided by its largest variance first, a constant to derivatives.
+
+    Args:
+        cov: [n, n] a covariance matrix.
+        mask: [n] which rows count; the others become rows of the identity. All by default.
+    """
+    variances = jnp.diagonal(cov) if mask is None else jnp.where(mask, jnp.diagonal(cov), 0.0)
+    scale = jnp.maximum(jnp.max(jax.lax.stop_gradient(variances)), jnp.finfo(cov.dtype).tiny)
+    K, root = cov / scale, jnp.sqrt(scale)
+    if mask is not None:
+        both = mask[:, None] & mask[None, :]
+        K = jnp.where(both, K, 0.0) + jnp.diag(jnp.where(mask, 0.0, 1.0).astype(cov.dtype))
+        root = jnp.where(mask, root, 1.0)
+    L, L_inv, _ = stable_factor(K, first_jitter=first_jitter(cov.dtype), max_tries=8)
+    root = jnp.broadcast_to(root, cov.shape[:1])
+    return L * root[:, None], L_inv / root[None, :]

@@ -29,11 +29,10 @@ import jax
 import jax.numpy as jnp
 
 from bojax import _numerics
-from bojax._linalg import matmul, stable_factor
+from bojax._linalg import factor_scaled, matmul
 from bojax._qmc import sobol_normal
 from bojax._types import Array, Float, Int
 from bojax.acquisition._batch import BatchAcquisition, Context
-from bojax.surrogates._posterior import first_jitter
 
 NUM_SAMPLES = 64
 """Sampled objectives."""
@@ -225,13 +224,10 @@ def _log_improvement(state: GreedyState, X: Float[Array, "k d"]) -> Float[Array,
 
 def _joint_log_improvement(state: GreedyState, X: Float[Array, "b q d"]) -> Float[Array, "b"]:
     """log of the sum of the gains of q points added in turn, each given the samples of those before it."""
-    jitter = first_jitter(X.dtype)
 
     def one(X):
         mean, cov = state.paths.joint(X)
-        scale = jax.lax.stop_gradient(jnp.max(jnp.diagonal(cov, axis1=-2, axis2=-1), axis=-1))
-        scale = jnp.maximum(scale, jnp.finfo(X.dtype).tiny)[:, None, None]
-        L = jnp.sqrt(scale) * jax.vmap(lambda K: stable_factor(K, first_jitter=jitter, max_tries=8)[0])(cov / scale)
+        L = jax.vmap(lambda cov: factor_scaled(cov)[0])(cov)
         z = state.base[:, : X.shape[0]]
         members = L.shape[0]
         f = mean + matmul(z.reshape(members, -1, X.shape[0]), jnp.swapaxes(L, -1, -2)).reshape(mean.shape)

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bojax._linalg import matmul, stable_factor
+from bojax._linalg import factor_scaled, matmul
 from bojax._qmc import shifted, sobol_integers
 from bojax._types import Array, Float
 from bojax.acquisition._batch import BatchAcquisition, imagine_pending
 from bojax.surrogates import Posterior
-from bojax.surrogates._posterior import first_jitter
 
 NUM_CANDIDATES = 512
 
@@ -51,9 +50,8 @@ def one_shot_kg(
         current: what is subtracted: the largest mean before.
     """
     cov = posterior.joint(X)[1] + posterior.observation_noise() * jnp.eye(X.shape[0], dtype=X.dtype)
-    scale = jax.lax.stop_gradient(jnp.max(jnp.diagonal(cov)))
-    _, L_inv, _ = stable_factor(cov / scale, first_jitter=first_jitter(X.dtype), max_tries=8)
-    moves = jnp.sum(matmul(posterior.cov(X_fantasies, X), L_inv.T) * base_samples, axis=1) / jnp.sqrt(scale)
+    _, L_inv = factor_scaled(cov)
+    moves = jnp.sum(matmul(posterior.cov(X_fantasies, X), L_inv.T) * base_samples, axis=1)
     return jnp.mean(posterior.mean(X_fantasies) + moves) - current
 
 

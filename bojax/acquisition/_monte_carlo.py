@@ -25,10 +25,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bojax._linalg import matmul, stable_factor
+from bojax._linalg import factor_scaled, matmul
 from bojax._types import Array, Bool, Float
 from bojax.surrogates import Posterior
-from bojax.surrogates._posterior import first_jitter
 
 TAU_RELU = 1e-6
 """Width of the smooth positive part, in standardised units."""
@@ -191,6 +190,5 @@ def _samples(posterior, X, base_samples, X_pending):
             f"`base_samples` must have one column for each of the {X.shape[0]} points, got {list(base_samples.shape)}."
         )
     mean, cov = posterior.joint(X)
-    scale = jax.lax.stop_gradient(jnp.maximum(jnp.max(jnp.diagonal(cov)), jnp.finfo(X.dtype).tiny))
-    L, _, _ = stable_factor(cov / scale, first_jitter=first_jitter(X.dtype), max_tries=8)
-    return mean[None, :] + jnp.sqrt(scale) * matmul(base_samples, L.T)
+    L, _ = factor_scaled(cov)
+    return mean[None, :] + matmul(base_samples, L.T)

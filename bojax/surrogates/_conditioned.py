@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bojax._linalg import matmul, stable_factor
+from bojax._linalg import factor_scaled, matmul
 from bojax._types import Array, Bool, Float, Int, Key
 from bojax.surrogates._paths import gaussian_paths
-from bojax.surrogates._posterior import first_jitter, variance_floor
+from bojax.surrogates._standardize import variance_floor
 
 
 @jax.tree_util.register_dataclass
@@ -69,10 +69,9 @@ class ConditionedPosterior:
     def sample(self, key: Key, X: Float[Array, "q d"], num_samples: int) -> Float[Array, "s q"]:
         """Joint samples at q points."""
         mean, cov = self.joint(X)
-        scale = jnp.maximum(jnp.max(jnp.diagonal(cov)), jnp.finfo(X.dtype).tiny)
-        L, _, _ = stable_factor(cov / scale, first_jitter=first_jitter(X.dtype), max_tries=8)
+        L, _ = factor_scaled(cov)
         noise = jax.random.normal(key, (num_samples, X.shape[0]), X.dtype)
-        return mean[None, :] + jnp.sqrt(scale) * matmul(noise, L.T)
+        return mean[None, :] + matmul(noise, L.T)
 
     def observation_noise(self) -> Float[Array, ""]:
         """Variance of the noise of one more observation."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from bojax._bfgs import each_lane, minimize_lanes
-from bojax._linalg import matmul, stable_factor
+from bojax._linalg import first_jitter, matmul, stable_factor
 from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
@@ -21,7 +21,7 @@ from bojax.surrogates._kernels import Kernel, matern52
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
 from bojax.surrogates._means import Mean, constant_mean
 from bojax.surrogates._noise import Noise, learned_noise, row_noise, told_noise
-from bojax.surrogates._posterior import GPPosterior, first_jitter
+from bojax.surrogates._posterior import GPPosterior
 from bojax.surrogates._standardize import Scale, standardize
 
 START_SPREAD = 2.0
@@ -111,11 +111,11 @@ def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -
     if mean is None:
         mean = constant_mean()
     if not isinstance(kernel, Kernel):
-        from bojax.surrogates._gpjax import adapt_kernel
+        from bojax.surrogates._gpjax_parts import adapt_kernel
 
         kernel = adapt_kernel(kernel)
     if not isinstance(mean, Mean):
-        from bojax.surrogates._gpjax import adapt_mean
+        from bojax.surrogates._gpjax_parts import adapt_mean
 
         mean = adapt_mean(mean)
     if noise is not None and not isinstance(noise, Noise):

@@ -1,103 +1,20 @@
-"""The bridge to GPJax: its kernels, means and models in, fitted posteriors out. The only module that imports GPJax.
+"""The bridge to GPJax: its kernels, means and models in, fitted posteriors out.
 
-GPJax objects are taken apart into arrays when they come in and put together again inside the innermost function: a
-GPJax `Dataset` cannot pass through vmap. Importing GPJax takes over a second and starts the JAX backend, so it
-happens in the functions.
+Importing GPJax takes over a second and starts the JAX backend, so it happens in the functions.
 """
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import Surrogate
-from bojax.surrogates._equality import by_equality
 from bojax.surrogates._gp import GPParams, condition, gp, gp_model
+from bojax.surrogates._gpjax_parts import adapt_kernel
 from bojax.surrogates._kernels import Kernel
-from bojax.surrogates._means import Mean
 from bojax.surrogates._noise import Noise, fixed_noise
 from bojax.surrogates._posterior import GPPosterior
-
-PRIOR_STD = 3.0
-"""GPJax parameters have no prior: each is held this loosely, on its unconstrained scale, at the value it came with."""
-REACH = 12.0
-"""How far an unconstrained GPJax parameter may move from where it came: softplus(-12) is 6e-6."""
-
-
-def adapt_kernel(kernel: Any) -> Kernel:
-    """A GPJax kernel (sums, products and active dimensions included) as a `Kernel`.
-
-    Its unconstrained parameters become hyperparameters, started at the values they have and held there by a loose
-    normal prior; parameters wrapped in `paramax.non_trainable` stay fixed. GPJax knows no categories: on a space that
-    has some, the kernel sees the numeric columns, times a factor that compares categories by equality (`by_equality`).
-
-    Raises:
-        TypeError: when `kernel` is no GPJax kernel.
-    """
-    from gpjax.kernels import AbstractKernel
-
-    if not isinstance(kernel, AbstractKernel):
-        raise TypeError(f"`kernel` must be a bojax Kernel or a GPJax kernel, got {type(kernel).__name__}.")
-    parts = _Parts(kernel)
-
-    def matrix(params, X, Z):
-        return parts.build(params).cross_covariance(X, Z)
-
-    def diagonal(params, X):
-        built = parts.build(params)
-        return jax.vmap(lambda x: built(x, x))(X)
-
-    adapted = Kernel(
-        init=lambda num_dims, dtype: parts.init(dtype),
-        matrix=matrix,
-        diagonal=diagonal,
-        log_prior=parts.log_prior,
-        bounds=parts.bounds,
-        to_gpjax=parts.build,
-    )
-    return adapted._replace(bind=lambda inputs: by_equality(adapted, inputs.categorical_dims))
-
-
-def adapt_mean(mean: Any) -> Mean:
-    """A GPJax mean function as a `Mean`; it is applied to standardised y. Parameters as in `adapt_kernel`.
-
-    On a space with categories it is a function of the numeric columns: the others stand still at 0.5.
-
-    Raises:
-        TypeError: when `mean` is no GPJax mean function.
-    """
-    from gpjax.mean_functions import AbstractMeanFunction
-
-    if not isinstance(mean, AbstractMeanFunction):
-        raise TypeError(f"`mean` must be a bojax Mean or a GPJax mean function, got {type(mean).__name__}.")
-    parts = _Parts(mean)
-
-    def value(params, X):
-        return jnp.reshape(parts.build(params)(X), (X.shape[0],))
-
-    def bind(inputs):
-        dims = np.asarray(inputs.categorical_dims)
-
-        def bound_value(params, X):
-            return value(params, X.at[:, dims].set(0.5))
-
-        def to_gpjax(params):
-            return _hiding(parts.build(params), dims.tolist(), AbstractMeanFunction)
-
-        return adapted._replace(value=bound_value, to_gpjax=to_gpjax)
-
-    adapted = Mean(
-        init=lambda num_dims, dtype: parts.init(dtype),
-        value=value,
-        log_prior=parts.log_prior,
-        bounds=parts.bounds,
-        to_gpjax=parts.build,
-        bind=bind,
-    )
-    return adapted
 
 
 def from_gpjax(model: Any, *, noise: Noise | None = None, **settings: Any) -> Surrogate | GPPosterior | Kernel:
@@ -164,62 +81,6 @@ def to_gpjax(posterior: GPPosterior) -> Any:
     return model.condition(gpjax.Dataset(X=X, y=y))
 
 
-def stationary_to_gpjax(name: str, categorical_dims: tuple[int, ...], params: Any) -> Any:
-    """The GPJax kernel equal to a stationary kernel of `_kernels`."""
-    import gpjax.kernels
-
-    lengthscale, variance = jnp.exp(params.log_lengthscale), jnp.exp(params.log_outputscale)
-    numeric = [i for i in range(lengthscale.shape[0]) if i not in categorical_dims]
-    kernel = gpjax.kernels.Constant(constant=variance)
-    if numeric:
-        stationary = getattr(gpjax.kernels, name)
-        kernel = stationary(active_dims=numeric, lengthscale=lengthscale[np.asarray(numeric)], variance=variance)
-    if categorical_dims:
-        kernel = kernel * _equality_kernel(list(categorical_dims), lengthscale[np.asarray(categorical_dims)])
-    return kernel
-
-
-def equality_to_gpjax(kernel: Any, categorical_dims: list[int], lengthscale: Float[Array, "c"]) -> Any:
-    """The GPJax kernel equal to `by_equality` of one."""
-    from gpjax.kernels import AbstractKernel
-
-    return _hiding(kernel, categorical_dims, AbstractKernel) * _equality_kernel(categorical_dims, lengthscale)
-
-
-def _hiding(function: Any, categorical_dims: list[int], base: type) -> Any:
-    """A GPJax kernel or mean function for which the categorical columns stand still at 0.5."""
-
-    class Hiding(base):
-        function: Any = None  # every field of the base class has a default
-
-        def __init__(self, function):
-            self.function = function
-            super().__init__()
-
-        def __call__(self, *points):
-            return self.function(*(x.at[..., np.asarray(categorical_dims)].set(0.5) for x in points))
-
-    return Hiding(function)
-
-
-def _equality_kernel(active_dims: list[int], lengthscale: Float[Array, "c"]) -> Any:
-    """GPJax has no kernel for categories; this one is the factor that `_kernels` uses."""
-    from gpjax.kernels import AbstractKernel
-
-    class Equality(AbstractKernel):
-        lengthscale: Any = None  # every field of the base class has a default
-
-        def __init__(self, active_dims, lengthscale):
-            self.lengthscale = lengthscale
-            super().__init__(active_dims=active_dims)
-
-        def __call__(self, x, y):
-            differ = jnp.abs(self.slice_input(x) - self.slice_input(y)) > 1e-6
-            return jnp.exp(-jnp.sum(jnp.where(differ, 1.0 / self.lengthscale, 0.0)))
-
-    return Equality(active_dims, lengthscale)
-
-
 def _posterior_from(posterior: Any) -> GPPosterior:
     from gpjax.parameters import val
 
@@ -235,36 +96,3 @@ def _posterior_from(posterior: Any) -> GPPosterior:
         log_noise_var=(),
     )
     return condition(model, params, observations, standardise=False)
-
-
-class _Parts:
-    """A GPJax object taken apart: trainable arrays here, everything else kept to rebuild it."""
-
-    def __init__(self, tree: Any):
-        from paramax import NonTrainable
-
-        self._leaves, self._treedef = jax.tree.flatten(tree, is_leaf=lambda x: isinstance(x, NonTrainable))
-        self._trainable = [
-            i
-            for i, leaf in enumerate(self._leaves)
-            if isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
-        ]
-
-    def init(self, dtype) -> tuple:
-        return tuple(jnp.asarray(np.asarray(self._leaves[i]), dtype) for i in self._trainable)
-
-    def build(self, params: tuple) -> Any:
-        leaves = list(self._leaves)
-        for i, value in zip(self._trainable, params, strict=True):
-            leaves[i] = value
-        return jax.tree.unflatten(self._treedef, leaves)
-
-    def log_prior(self, params: tuple):
-        total = jnp.zeros(())
-        for value, start in zip(params, self.init(None), strict=True):
-            total = total - 0.5 * jnp.sum(((value - start.astype(value.dtype)) / PRIOR_STD) ** 2)
-        return total
-
-    def bounds(self, params: tuple) -> tuple[tuple, tuple]:
-        starts = [start.astype(p.dtype) for start, p in zip(self.init(None), params, strict=True)]
-        return tuple(s - REACH for s in starts), tuple(s + REACH for s in starts)

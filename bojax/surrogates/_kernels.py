@@ -228,7 +228,7 @@ def _stationary(
         return low, high
 
     def to_gpjax(params):
-        from bojax.surrogates._gpjax import stationary_to_gpjax
+        from bojax.surrogates._gpjax_kernels import stationary_to_gpjax
 
         return stationary_to_gpjax(name, categorical_dims, params)
 

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 
 from bojax._linalg import matmul
 from bojax._types import Array, Bool, Float, Key
-from bojax.surrogates._gp_paths import GPPaths
-from bojax.surrogates._posterior import GPPosterior
+from bojax.surrogates._posterior import GPPaths, GPPosterior
 
 
 @jax.tree_util.register_dataclass

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bojax._linalg import matmul, stable_factor
+from bojax._linalg import factor_scaled, matmul
 from bojax._types import Array, Bool, Float, Int
-from bojax.surrogates._posterior import first_jitter, variance_floor
+from bojax.surrogates._standardize import variance_floor
 
 
 @jax.tree_util.register_dataclass
@@ -88,7 +88,7 @@ def gaussian_paths(
     values = jnp.full((base.shape[0], rows), -jnp.inf, dtype)
     if m:
         mean, cov = posterior.joint(X)
-        L, fixed_inv = factor_masked(cov, mask)
+        L, fixed_inv = factor_scaled(cov, mask)
         base = jnp.where(mask[None, :], base, 0.0)
         L_inv = L_inv.at[:m, :m].set(fixed_inv)
         values = values.at[:, :m].set(jnp.where(mask[None, :], mean[None, :] + matmul(base, L.T), -jnp.inf))
@@ -102,14 +102,3 @@ def gaussian_paths(
         values=values,
         num_used=jnp.int32(m),
     )
-
-
-def factor_masked(cov: Float[Array, "m m"], mask: Bool[Array, "m"]) -> tuple[Float[Array, "m m"], Float[Array, "m m"]]:
-    """L and L^-1 of a covariance of points, some masked; the identity in masked rows."""
-    variances = jnp.where(mask, jnp.diagonal(cov), 0.0)
-    scale = jnp.maximum(jnp.max(variances), jnp.finfo(cov.dtype).tiny)
-    both = mask[:, None] & mask[None, :]
-    K = jnp.where(both, cov / scale, 0.0) + jnp.diag(jnp.where(mask, 0.0, 1.0).astype(cov.dtype))
-    L, L_inv, _ = stable_factor(K, first_jitter=first_jitter(cov.dtype), max_tries=8)
-    root = jnp.where(mask, jnp.sqrt(scale), 1.0)
-    return L * root[:, None], L_inv / root[None, :]

@@ -29,8 +29,7 @@ from bojax.surrogates._collapsed import collapsed_bound, factorise, inducing_jit
 from bojax.surrogates._conditioned import conditioned
 from bojax.surrogates._gp import GPModel, GPParams, bound_model, bounds, gp_model, initial_params, starts
 from bojax.surrogates._noise import Noise, row_noise, told_noise
-from bojax.surrogates._posterior import variance_floor
-from bojax.surrogates._standardize import Scale, standardize
+from bojax.surrogates._standardize import Scale, standardize, variance_floor
 
 NUM_ROUNDS = 3
 """How often inducing points are chosen in a fit."""

@@ -22,6 +22,11 @@ class Scale(NamedTuple):
     scale: Float[Array, ""]
 
 
+def variance_floor(dtype) -> float:
+    """The smallest standardised variance given back: below it there is only rounding."""
+    return 1e-12 if jnp.finfo(dtype).bits >= 64 else 1e-7
+
+
 def standardize(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Array, "n"], Scale]:
     """The values with mean 0 and standard deviation 1 over the mask, and 0 elsewhere.
 
