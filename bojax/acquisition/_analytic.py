@@ -14,13 +14,15 @@ logarithms keep a slope to climb (Ament et al. 2023, arXiv:2310.20708).
 
 import functools
 import numbers
-from typing import Any, Protocol, overload, runtime_checkable
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import jax.numpy as jnp
 
 from bojax import _numerics
 from bojax._types import Array, Float
 from bojax.surrogates import Posterior
+
+FunctionT = TypeVar("FunctionT")
 
 
 @runtime_checkable
@@ -32,6 +34,38 @@ class AcquisitionFn(Protocol):
         ...
 
 
+def in_logs(function: FunctionT) -> FunctionT:
+    """Mark an acquisition function whose values are logarithms of a positive utility.
+
+    Weights (the probability of success, a prior, a cost) are then added to the values as logarithms. Values that are
+    not marked pass through a softplus first; see `weighted`.
+
+    Args:
+        function: an `AcquisitionFn`, a `functools.partial` of one included.
+
+    Returns:
+        The same function, with the attribute `in_logs` set to True.
+
+    Example:
+        >>> from bojax.acquisition import believer
+        >>> @in_logs
+        ... def half_log_ei(posterior, X, best_f):
+        ...     return 0.5 * log_ei(posterior, X, best_f)
+        >>> believer(half_log_ei).in_logs
+        True
+    """
+    vars(function)["in_logs"] = True
+    return function
+
+
+def is_in_logs(function: Any) -> bool:
+    """Whether the values of an acquisition function are logarithms: it, or what it is a partial of, is marked so."""
+    while isinstance(function, functools.partial) and "in_logs" not in vars(function):
+        function = function.func
+    return bool(getattr(function, "in_logs", False))
+
+
+@in_logs
 def log_ei(posterior: Posterior, X: Float[Array, "k d"], best_f: Float[Array, ""]) -> Float[Array, "k"]:
     """Logarithm of the expected improvement over the incumbent.
 
@@ -55,6 +89,7 @@ def ei(posterior: Posterior, X: Float[Array, "k d"], best_f: Float[Array, ""]) -
     return std * _numerics.h(z)
 
 
+@in_logs
 def log_pi(posterior: Posterior, X: Float[Array, "k d"], best_f: Float[Array, ""]) -> Float[Array, "k"]:
     """Logarithm of the probability of improving on the incumbent; arguments as in `log_ei`.
 

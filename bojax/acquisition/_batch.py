@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
-from bojax.acquisition._analytic import AcquisitionFn
+from bojax.acquisition._analytic import AcquisitionFn, is_in_logs
 
 
 class Context(NamedTuple):
@@ -67,14 +67,15 @@ class BelieverState(NamedTuple):
     best_f: Float[Array, ""]
 
 
-def believer(acquisition: AcquisitionFn, *, in_logs: bool = False) -> BatchAcquisition:
+def believer(acquisition: AcquisitionFn, *, in_logs: bool | None = None) -> BatchAcquisition:
     """Batches of an acquisition of single points: chosen and pending points count as observed at their mean.
 
     The incumbent rises with them: a point that is expected to beat it would otherwise be chosen again and again.
 
     Args:
         acquisition: `(posterior, X [k, d], best_f) -> [k]`.
-        in_logs: whether its values are logarithms of a positive utility.
+        in_logs: whether its values are logarithms of a positive utility; by default, whether it is marked so
+            (`bojax.acquisition.in_logs`), as `log_ei` and `log_pi` are.
 
     Source: the kriging believer of Ginsbourger, Le Riche, Carraro (2010).
     """
@@ -91,7 +92,7 @@ def believer(acquisition: AcquisitionFn, *, in_logs: bool = False) -> BatchAcqui
         mean = state.posterior.mean(x[None])[0]
         return BelieverState(state.posterior.append(x, mean), jnp.maximum(state.best_f, mean))
 
-    return BatchAcquisition(begin, value, add, in_logs=in_logs)
+    return BatchAcquisition(begin, value, add, in_logs=is_in_logs(acquisition) if in_logs is None else in_logs)
 
 
 def imagine_pending(posterior: Any, context: Context) -> Any:

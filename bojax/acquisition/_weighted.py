@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Float
-from bojax.acquisition._analytic import AcquisitionFn, log_ei, log_pi
+from bojax.acquisition._analytic import AcquisitionFn
 from bojax.acquisition._batch import BatchAcquisition, Context, believer
 from bojax.acquisition._checks import check_acquisition
 from bojax.surrogates import SuccessModel
@@ -135,11 +135,23 @@ def with_success(
 
 
 def as_batch(acquisition: AcquisitionFn | BatchAcquisition) -> BatchAcquisition:
-    """A `BatchAcquisition` of either kind of acquisition; batches of a function are those of `believer`."""
+    """A `BatchAcquisition` of either kind of acquisition; batches of a function are those of `believer`.
+
+    Args:
+        acquisition: a `BatchAcquisition`, or a function `(posterior, X, best_f) -> [k]`.
+
+    Raises:
+        TypeError: it is neither.
+
+    Example:
+        >>> from bojax.acquisition import log_ei
+        >>> as_batch(log_ei).in_logs
+        True
+    """
     check_acquisition(acquisition)
     if isinstance(acquisition, BatchAcquisition):
         return acquisition
-    return believer(acquisition, in_logs=acquisition in (log_ei, log_pi))
+    return believer(acquisition)
 
 
 def log_softplus(z: Float[Array, "*b"]) -> Float[Array, "*b"]:

@@ -2,16 +2,21 @@
 
 from bojax._bfgs import BfgsResult, minimize_lanes
 from bojax._qmc import sobol
-from bojax.optim._lattice import Lattice
-from bojax.optim._multistart import CandidateInfo, CandidateOptimizer, Seen, multistart
+from bojax.optim._lattice import SAME, Lattice, is_seen, nearby_unseen
+from bojax.optim._multistart import CandidateInfo, CandidateOptimizer, Seen, local_search, multistart, raw_points
 
 __all__ = [
+    "SAME",
     "BfgsResult",
     "CandidateInfo",
     "CandidateOptimizer",
     "Lattice",
     "Seen",
+    "is_seen",
+    "local_search",
     "minimize_lanes",
     "multistart",
+    "nearby_unseen",
+    "raw_points",
     "sobol",
 ]

@@ -1,6 +1,7 @@
 """Surrogates: statistical models of the objective on the unit cube."""
 
 from bojax.surrogates._base import FitInfo, Paths, Posterior, Surrogate
+from bojax.surrogates._conditioned import ConditionedPosterior, conditioned
 from bojax.surrogates._deep_ensemble import deep_ensemble
 from bojax.surrogates._equality import by_equality
 from bojax.surrogates._fully_bayesian import fully_bayesian_gp, saas
@@ -14,22 +15,26 @@ from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._map_ensemble import map_ensemble
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
 from bojax.surrogates._mixture import MixturePaths, MixturePosterior
-from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise
+from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise, told_noise
 from bojax.surrogates._output import (
+    OutputTransform,
     bilog,
     compose,
     log_output,
     log_tail,
     power,
+    transformed,
     with_output_transform,
 )
 from bojax.surrogates._pathwise import Functions, sample_functions
 from bojax.surrogates._posterior import GPPosterior
 from bojax.surrogates._sparse_gp import sparse_gp
+from bojax.surrogates._standardize import Scale, is_constant, standardize
 from bojax.surrogates._success import SuccessModel, fit_success
 from bojax.surrogates._warping import warped
 
 __all__ = [
+    "ConditionedPosterior",
     "FitInfo",
     "Functions",
     "GPParams",
@@ -43,14 +48,17 @@ __all__ = [
     "MixturePaths",
     "MixturePosterior",
     "Noise",
+    "OutputTransform",
     "Paths",
     "Posterior",
+    "Scale",
     "SuccessModel",
     "Surrogate",
     "bilog",
     "bound",
     "by_equality",
     "compose",
+    "conditioned",
     "constant_mean",
     "deep_ensemble",
     "fit_success",
@@ -60,6 +68,7 @@ __all__ = [
     "gp",
     "gradient_gp",
     "half_rank",
+    "is_constant",
     "known_noise",
     "learned_noise",
     "leave_one_out",
@@ -72,7 +81,10 @@ __all__ = [
     "saas",
     "sample_functions",
     "sparse_gp",
+    "standardize",
     "to_gpjax",
+    "told_noise",
+    "transformed",
     "warped",
     "with_output_transform",
     "zero_mean",
