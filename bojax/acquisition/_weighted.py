@@ -27,11 +27,8 @@ from bojax.surrogates import SuccessModel
 LogWeight = Callable[[Float[Array, "k d"]], Float[Array, "k"]]
 
 FAILURE_AVERSION = 4.0
-"""Power of the probability of success. Over 48 studies each, with 1, 3, 5 and 8, failures and the geometric mean of the
-regret: a quadratic whose optimum lies 0.1 deep in the failing third of a square (25 evaluations) 14, 10, 8, 7 and
-4.7e-4, 2.7e-4, 1.8e-4, 2.4e-4; Branin with a failing half (25) 3.1, 2.5, 2.2, 2.0 and 1.6e-4, 1.0e-4, 0.9e-4, 0.6e-4;
-Hartmann-6 with failures by chance, the likelier the larger an input is (40), 9.9, 7.7, 7.5, 5.9 and 0.051, 0.039,
-0.048, 0.056."""
+"""Power of the probability of success. Larger powers fail less often; between 3 and 8 the regret hardly changes
+(`benchmarks/results/acquisition.md`)."""
 LOWEST = -1e4
 """Log weights below are raised to it: -inf (an impossible point) would spoil sums and slopes."""
 

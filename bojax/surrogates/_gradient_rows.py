@@ -18,10 +18,8 @@ from bojax.surrogates._standardize import Scale, standardize
 MAX_ROWS = 600
 """Most rows with full gradients: one evaluation of the likelihood takes about 0.1 s at 600 and 0.6 s at 1,050."""
 MAX_SLOPE = 30.0
-"""Longest gradient that is believed, in standard deviations of y per side of the cube. Beyond the edge of stability the
-loss of a trained network is chaotic, and its derivatives are right, huge (up to 1e12 were seen) and say nothing. On the
-digits problem of `benchmarks.gradient_bo` leaving them out lowered the median regret after 12 trainings from 0.30 to
-0.12, and on the others, which have none, it changed nothing."""
+"""Gradients longer than this, in standard deviations of y per side of the cube, are dropped: beyond the edge of
+stability of a training they are correct but uninformative. Figures: `benchmarks/results/surrogates.md`."""
 
 
 class Rows(NamedTuple):

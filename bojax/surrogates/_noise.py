@@ -53,9 +53,8 @@ def row_noise(told: Float[Array, "n"], own: Float[Array, "..."]) -> Float[Array,
 def learned_noise(*, loc: float = -6.0, std: float = 2.0, upper: float = 1.0) -> Noise:
     """A learned noise variance with a log-normal prior.
 
-    The default lets noise be small or absent: deterministic objectives are common, and a prior that insists on a noise
-    variance of exp(-4) costs the last digits of the optimum (median regret on Branin after 25 evaluations 0.014 against
-    0.009).
+    The default allows small or absent noise: deterministic objectives are common, and a prior around exp(-4) costs the
+    last digits of the optimum (`benchmarks/results/surrogates.md`).
 
     Args:
         loc: mean of the logarithm of the variance, in standardised units.

@@ -8,9 +8,8 @@ subtrees kept in a table of the depth of the tree, so nothing recurses (Phan, Pr
 Lao and Dillon 2019). During warm-up the step length follows dual averaging towards an acceptance of `TARGET_ACCEPT`,
 and the mass of every coordinate is set twice to its inverse variance so far.
 
-On one CPU core, for the 9 hyperparameters of a Gaussian process of 32 points, 256 warm-up and 256 further transitions
-compile in about 5 s and run in 0.8 s, the search for the mode included; blackjax 1.7 and numpyro 0.22 take 4 s and 0.3
-to 0.6 s for the chain alone.
+It is written here because it must run inside a compiled suggestion, in the caller's dtype and under `vmap`, without a
+further dependency. Its speed beside other libraries: `benchmarks/results/surrogates.md`.
 """
 
 from collections.abc import Callable

@@ -16,10 +16,8 @@ small grid of one lengthscale and the variance, then one dimension after another
 times longer (most often few parameters decide what fails), last with a larger variance (sharp boundaries). Each choice
 starts from the factors of the best one so far, and takes 3 to 5 sweeps over the rows.
 
-Log loss at new points after 48 uniform ones, of the told share alone, of Laplace's approximation (searched alike but
-for the last step), and of this: 0.65, 0.12, 0.05 where a third of a square fails; 0.62, 0.14, 0.08 and 0.62, 0.22,
-0.10 where one of 6 and of 12 dimensions decides; 0.52, 0.53, 0.55 for failures by pure chance. Laplace's approximation
-puts probabilities too near one half: the mode of g lies far on the near side of its mean.
+Laplace's approximation is cheaper and puts probabilities too near one half: the mode of g lies far on the near side of
+its mean (`benchmarks/results/surrogates.md`).
 
 Source: Minka (2001); Rasmussen and Williams (2006), "Gaussian processes for machine learning", section 3.6, here with
 all rows at once and damped. A probability of success as the weight of an acquisition: Gelbart, Snoek, Adams (2014),
