@@ -225,7 +225,7 @@ def _rows_of(name: str, column: Array, rows: Int[Array, "k"], mine: Bool[Array, 
 
 def lengthscales(posterior) -> Float[Array, "d"]:
     """The lengthscales of a posterior's kernel. Raises TypeError where it has none."""
-    log_lengthscale = getattr(getattr(posterior, "kernel_params", None), "log_lengthscale", None)
+    log_lengthscale = getattr(getattr(getattr(posterior, "law", None), "kernel_params", None), "log_lengthscale", None)
     if log_lengthscale is None:
         raise TypeError(
             "`surrogate` must be a Gaussian process whose kernel has a lengthscale for every column, such as "

@@ -1,20 +1,19 @@
 """Surrogates: statistical models of the objective on the unit cube."""
 
-from bojax.surrogates._base import FitInfo, Paths, Posterior, Surrogate
-from bojax.surrogates._conditioned import ConditionedPosterior, conditioned
+from bojax.surrogates._base import Fantasies, FitInfo, Posterior, Surrogate
 from bojax.surrogates._deep_ensemble import deep_ensemble
 from bojax.surrogates._equality import by_equality
 from bojax.surrogates._fully_bayesian import fully_bayesian_gp, saas
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
-from bojax.surrogates._gradient_gp import GradientGPParams, GradientPaths, GradientPosterior, gradient_gp
+from bojax.surrogates._gradient_gp import GradientGPParams, gradient_gp
 from bojax.surrogates._half_rank import half_rank
 from bojax.surrogates._inputs import Inputs, bound
 from bojax.surrogates._kernels import Kernel, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._map_ensemble import map_ensemble
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
-from bojax.surrogates._mixture import MixturePaths, MixturePosterior
+from bojax.surrogates._mixture import MixtureFantasies, MixturePosterior
 from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise, told_noise
 from bojax.surrogates._output import (
     OutputTransform,
@@ -27,29 +26,29 @@ from bojax.surrogates._output import (
     with_output_transform,
 )
 from bojax.surrogates._pathwise import Functions, sample_functions
-from bojax.surrogates._posterior import GPPosterior
+from bojax.surrogates._posterior import GPFantasies, GPLaw, GPPosterior, Law, from_law
 from bojax.surrogates._sparse_gp import sparse_gp
 from bojax.surrogates._standardize import Scale, is_constant, standardize
 from bojax.surrogates._success import SuccessModel, fit_success
 from bojax.surrogates._warping import warped
 
 __all__ = [
-    "ConditionedPosterior",
+    "Fantasies",
     "FitInfo",
     "Functions",
+    "GPFantasies",
+    "GPLaw",
     "GPParams",
     "GPPosterior",
     "GradientGPParams",
-    "GradientPaths",
-    "GradientPosterior",
     "Inputs",
     "Kernel",
+    "Law",
     "Mean",
-    "MixturePaths",
+    "MixtureFantasies",
     "MixturePosterior",
     "Noise",
     "OutputTransform",
-    "Paths",
     "Posterior",
     "Scale",
     "SuccessModel",
@@ -58,12 +57,12 @@ __all__ = [
     "bound",
     "by_equality",
     "compose",
-    "conditioned",
     "constant_mean",
     "deep_ensemble",
     "fit_success",
     "fixed_noise",
     "from_gpjax",
+    "from_law",
     "fully_bayesian_gp",
     "gp",
     "gradient_gp",

@@ -50,16 +50,16 @@ class Posterior(Protocol):
         """Variance of the noise of one more observation, in squared units of y."""
         ...
 
-    def paths(
+    def fantasies(
         self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0
-    ) -> "Paths":
+    ) -> "Fantasies":
         """Sampled objectives, fixed at m points.
 
         Args:
             X: [m, d] where the samples are fixed.
             mask: [m] which rows count.
             base: [s, m] standard normal numbers the samples are made of.
-            num_spare: how many more points `Paths.append` may fix.
+            num_spare: how many more points `Fantasies.append` may fix.
         """
         ...
 
@@ -73,7 +73,7 @@ class Posterior(Protocol):
 
 
 @runtime_checkable
-class Paths(Protocol):
+class Fantasies(Protocol):
     """Sampled objectives: each is known at a few fixed points and has a Gaussian law everywhere else.
 
     Conditioning on sampled values instead of on means is what makes a batch joint: the next point sees all that the
@@ -93,7 +93,7 @@ class Paths(Protocol):
         """Mean and covariance of every sample at q points together."""
         ...
 
-    def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "Paths":
+    def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "Fantasies":
         """The samples fixed at one more point, `base` [s] standard normal."""
         ...
 

@@ -54,7 +54,7 @@ class Factors(NamedTuple):
     c: Float[Array, "m"]
 
 
-def factorise(
+def factorize(
     Kzz: Float[Array, "m m"], Kzx: Float[Array, "m n"], root: Float[Array, "n"], residual: Float[Array, "n"]
 ) -> Factors:
     """The factors above.
@@ -84,8 +84,8 @@ def collapsed_bound(
     """The lower bound of log p(y) of the masked observations; NaN where nothing makes K_zz positive definite.
 
     Args:
-        Kzz: [m, m] as in `factorise`.
-        Kzx: [m, n] as in `factorise`.
+        Kzz: [m, m] as in `factorize`.
+        Kzx: [m, n] as in `factorize`.
         Kxx_diagonal: [n] prior variance of the objective at the observations.
         noise_var: [n] noise variance of each observation, > 0.
         residual: [n] y minus the mean.
@@ -109,7 +109,7 @@ def _explained(Kzz, Kzx, root, residual):
 
 
 def _explained_fwd(Kzz, Kzx, root, residual):
-    factors = factorise(Kzz, Kzx, root, residual)
+    factors = factorize(Kzz, Kzx, root, residual)
     t = root * residual
     log_det = jnp.sum(jnp.log(jnp.diagonal(factors.L_B)))
     value = -log_det + 0.5 * (jnp.sum(factors.A**2) - jnp.sum(t**2) + jnp.sum(factors.c**2))

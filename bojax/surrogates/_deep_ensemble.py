@@ -23,10 +23,10 @@ from bojax._linalg import matmul
 from bojax._runtime import PRNG_IMPL
 from bojax._types import Array, Float
 from bojax.surrogates._base import FitInfo, Surrogate
-from bojax.surrogates._conditioned import conditioned
 from bojax.surrogates._inputs import Inputs
 from bojax.surrogates._kernels import rbf_of_r2, squared_distance
-from bojax.surrogates._standardize import Scale, standardize
+from bojax.surrogates._posterior import from_law
+from bojax.surrogates._standardize import standardize
 
 REST_VAR = 1e-3
 """Variance of g, in standardised units."""
@@ -52,42 +52,38 @@ class EnsembleParams(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class EnsembleProcess:
-    """The ensemble as a Gaussian belief, in the units of y.
+class EnsembleLaw:
+    """The ensemble as a Gaussian belief, for standardized y; see `Law`.
 
     Attributes:
         params: weights and noise.
-        scale: location and scale of y.
         apply: `apply(weights, prior, X) -> [M, k]` (static).
         features: `features(X) -> [k, f]`, what the networks see (static).
     """
 
     params: EnsembleParams
-    scale: Scale
     apply: Any = dataclasses.field(metadata={"static": True})
     features: Any = dataclasses.field(metadata={"static": True})
 
-    def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
-        """Mean and variance at each of k points."""
-        mean, deviations = self._members(X)
-        var = jnp.sum(deviations**2, axis=0) + REST_VAR
-        return self.scale.loc + self.scale.scale * mean, var * self.scale.scale**2
+    @property
+    def noise_var(self) -> Float[Array, ""]:
+        """Variance of the noise of one observation."""
+        return jnp.exp(self.params.log_noise_var)
+
+    def mean(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
+        """Mean at each of k points."""
+        return self._members(X)[0]
+
+    def var(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
+        """Variance at each of k points."""
+        return jnp.sum(self._members(X)[1] ** 2, axis=0) + REST_VAR
 
     def cov(self, X: Float[Array, "k d"], Z: Float[Array, "l d"]) -> Float[Array, "k l"]:
         """Covariance between two sets of points."""
         lengthscale = REST_LENGTHSCALE * math.sqrt(12.0 * X.shape[-1])
         A, B = self.features(X) / lengthscale, self.features(Z) / lengthscale
         rest = REST_VAR * rbf_of_r2(squared_distance(A, B))
-        return (matmul(self._members(X)[1].T, self._members(Z)[1]) + rest) * self.scale.scale**2
-
-    def observation_noise(self) -> Float[Array, ""]:
-        """Variance of the noise of one more observation."""
-        return jnp.exp(self.params.log_noise_var) * self.scale.scale**2
-
-    def standardized(self) -> "EnsembleProcess":
-        """The same belief in standardised units."""
-        one = Scale(jnp.zeros_like(self.scale.loc), jnp.ones_like(self.scale.scale))
-        return dataclasses.replace(self, scale=one)
+        return matmul(self._members(X)[1].T, self._members(Z)[1]) + rest
 
     def _members(self, X):
         f = self.apply(self.params.weights, self.params.prior, X)
@@ -106,7 +102,7 @@ def deep_ensemble(
 ) -> Surrogate:
     """A surrogate of neural networks, for many observations or objectives that are not smooth.
 
-    Below a hundred observations of a smooth objective a Gaussian process knows more.
+    With fewer than about 100 observations of a smooth objective, prefer `gp()`.
 
     Args:
         num_members: networks, >= 2.
@@ -186,8 +182,7 @@ def _ensemble(network, optimizer, inputs: Inputs | None, num_members: int, num_s
 
     def posterior(params, observations, num_spare=0):
         _, scale = standardize(observations.y, observations.mask)
-        process = EnsembleProcess(params, scale, apply, features)
-        return conditioned(process, observations.X.shape[1], num_spare, observations.X.dtype)
+        return from_law(EnsembleLaw(params, apply, features), scale, observations.X.shape[1], num_spare)
 
     def bind(inputs):
         return _ensemble(network, optimizer, inputs, num_members, num_steps, prior_scale)

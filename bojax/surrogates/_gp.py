@@ -21,7 +21,7 @@ from bojax.surrogates._kernels import Kernel, matern52
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
 from bojax.surrogates._means import Mean, constant_mean
 from bojax.surrogates._noise import Noise, learned_noise, row_noise, told_noise
-from bojax.surrogates._posterior import GPPosterior
+from bojax.surrogates._posterior import GPLaw, GPPosterior
 from bojax.surrogates._standardize import Scale, standardize
 
 START_SPREAD = 2.0
@@ -66,8 +66,7 @@ def gp(
         mean: a `Mean` (a learned constant by default) or any GPJax mean function.
         noise: `learned_noise()` (default), `known_noise(variance)` or `fixed_noise(variance)`.
         num_restarts: starts of the fit, >= 1: the last fit, the prior's mode, then random ones. With two, a first fit
-            starts from the mode alone. Over 192 studies each of Branin and Hartmann-6, starting from the mode alone,
-            from both, and from up to four points ended at the same regret within noise.
+            starts from the mode alone. More starts were not measurably better.
         max_evals: most evaluations of all starts together in one fit.
 
     Returns:
@@ -180,28 +179,34 @@ def condition(
     return factored(model, params, X, mask, scale, covariance, num_spare)
 
 
-def factored(model: GPModel, params: GPParams, X, mask, scale: Scale, covariance, num_spare: int) -> GPPosterior:
-    """The posterior from the masked covariance of the rows X, their residuals, and the noise variance."""
+def factored(
+    model: GPModel, params: GPParams, X, mask, scale: Scale, covariance, num_spare: int, *, lift: Any = None
+) -> GPPosterior:
+    """The posterior from the masked covariance of the rows X, their residuals, and the noise variance.
+
+    `lift` maps points to rows where rows are something else; see `GPPosterior`.
+    """
     K, residual, noise_var = covariance
     _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(X.dtype))
     alpha = matmul(L_inv.T, matmul(L_inv, residual))
-
     posterior = GPPosterior(
+        law=law_of(model, params, noise_var),
         X=X,
         mask=mask,
-        residual=residual,
         L_inv=L_inv,
         alpha=alpha,
-        kernel_params=params.kernel,
-        mean_params=params.mean,
-        noise_var=noise_var,
         scale=scale,
         num_used=jnp.int32(X.shape[0]),
         ok=ok,
-        kernel=model.kernel,
-        mean_function=model.mean,
+        residual=residual,
+        lift=lift,
     )
     return posterior.with_spare(num_spare) if num_spare else posterior
+
+
+def law_of(model: GPModel, params: GPParams, noise_var: Float[Array, ""]) -> GPLaw:
+    """The prior with given hyperparameters."""
+    return GPLaw(params.kernel, params.mean, noise_var, model.kernel, model.mean)
 
 
 def bounds(model: GPModel, params: GPParams) -> tuple[GPParams, GPParams]:

@@ -14,7 +14,7 @@ from bojax.surrogates._gp import GPParams, condition, gp, gp_model
 from bojax.surrogates._gpjax_parts import adapt_kernel
 from bojax.surrogates._kernels import Kernel
 from bojax.surrogates._noise import Noise, fixed_noise
-from bojax.surrogates._posterior import GPPosterior
+from bojax.surrogates._posterior import GPLaw, GPPosterior
 
 
 def from_gpjax(model: Any, *, noise: Noise | None = None, **settings: Any) -> Surrogate | GPPosterior | Kernel:
@@ -65,18 +65,21 @@ def to_gpjax(posterior: GPPosterior) -> Any:
     from gpjax.kernels import Constant
     from gpjax.mean_functions import Constant as ConstantMean
 
-    kernel_of, mean_of = posterior.kernel.to_gpjax, posterior.mean_function.to_gpjax
+    law = posterior.law
+    if not isinstance(law, GPLaw) or posterior.residual is None or posterior.lift is not None:
+        raise TypeError("`posterior` must be that of an exact Gaussian process of values, such as gp() gives.")
+    kernel_of, mean_of = law.kernel.to_gpjax, law.mean_function.to_gpjax
     if kernel_of is None or mean_of is None:
         part = "kernel" if kernel_of is None else "mean function"
         raise TypeError(f"the posterior's {part} has no `to_gpjax`, so it cannot be converted to GPJax.")
     loc, scale = posterior.scale
     rows = np.flatnonzero(np.asarray(posterior.mask))
     X = posterior.X[rows]
-    kernel = kernel_of(posterior.kernel_params) * Constant(constant=scale**2)
-    mean = mean_of(posterior.mean_params) * ConstantMean(scale) + ConstantMean(loc)
-    standardised = posterior.residual + posterior.mean_function.value(posterior.mean_params, posterior.X)
+    kernel = kernel_of(law.kernel_params) * Constant(constant=scale**2)
+    mean = mean_of(law.mean_params) * ConstantMean(scale) + ConstantMean(loc)
+    standardised = posterior.residual + law.mean(posterior.X)
     y = (loc + scale * standardised[rows])[:, None]
-    likelihood = gpjax.likelihoods.Gaussian(obs_stddev=scale * jnp.sqrt(posterior.noise_var))
+    likelihood = gpjax.likelihoods.Gaussian(obs_stddev=scale * jnp.sqrt(law.noise_var))
     model = gpjax.gps.Prior(kernel=kernel, mean_function=mean, jitter=0.0) * likelihood
     return model.condition(gpjax.Dataset(X=X, y=y))
 

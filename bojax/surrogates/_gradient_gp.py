@@ -1,32 +1,28 @@
-"""A Gaussian process that is told gradients, too.
+"""A Gaussian process of values and gradients.
 
 Values and derivatives of a Gaussian process are jointly Gaussian, so a gradient is d more observations. Every row of
 the data is a value or a directional derivative (`Jets`); the rest is the exact Gaussian process of `gp`. Gradients have
 a noise variance of their own, learned with the other hyperparameters.
 
-The likelihood alone does not find out wrong gradients: they are d times as many as values, and it may blame the values.
-So the process is fitted to the values alone, too, and gradients are believed where each value is predicted better by
-everything else than by the other values alone (sum of the leave-one-out log densities). On breast cancer (6 dimensions,
-6 seeds) right gradients gained 3 to 14 nats at 10 values, wrong ones (another sign, order or size) lost 4 to 21; with 5
-values and fewer the decision is not sure.
+The likelihood alone does not detect wrong gradients: there are d times as many of them as values, and it may blame the
+values. So the GP is also fitted to the values alone, and gradients are used only if they improve the prediction of each
+value from all other data (sum of the leave-one-out log densities). With 5 values or fewer the decision is unreliable.
 
-Gradients tell so much that inputs can be warped (`warped`): on the problems of `benchmarks.gradient_bo` (breast cancer,
-digits, wine; 20 seeds, gradients always believed) that took the median regret after 12 trainings from 0.080, 0.27 and
-1.33 to 0.025, 0.12 and 1.04 (the second with `MAX_SLOPE`).
+Gradients carry enough information to learn a warping of the inputs (`warped`), which is therefore the default. Figures:
+`benchmarks/results/surrogates.md`.
 
 A factorisation of n (d + 1) rows costs (d + 1)^3 times that of n. Beyond `MAX_ROWS` each point keeps one derivative,
 the one along its own gradient, which makes 2 n rows (Wu, Poloczek, Wilson and Frazier 2017, arXiv:1703.04389, keep
 one direction, too).
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from bojax._types import Array, Bool, Float, Key
+from bojax._types import Array, Bool, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._gp import (
@@ -148,20 +144,20 @@ def _fit(settings: _Settings, key, observations: Observations, params: GradientG
     if "grad" not in observations.columns:
         return GradientGPParams(fallback, params.log_grad_noise_var, jnp.asarray(False)), fallback_info
     rows = rows_of(observations, settings.max_rows)
-    taught, info = _fit_rows(settings, key, rows, params)
+    with_gradients, info = _fit_rows(settings, key, rows, params)
     values = observations.with_columns(grad=None)
-    untaught = fallback
+    values_only = fallback
     if settings.fallback_transform is not None:
-        untaught, _ = fit_gp(model, key, values, params.gp, **sizes)
+        values_only, _ = fit_gp(model, key, values, params.gp, **sizes)
     num_values = observations.capacity
-    with_gradients = _density(_condition(settings, taught, rows).inner, num_values)
-    without = _density(condition(model, untaught, values), num_values)
-    believed = info.ok & jnp.any(rows.mask & rows.is_grad) & (with_gradients > without)
+    density_with = _density(_condition(settings, with_gradients, rows), num_values)
+    density_without = _density(condition(model, values_only, values), num_values)
+    believed = info.ok & jnp.any(rows.mask & rows.is_grad) & (density_with > density_without)
 
     def choose(a, b):
         return jax.tree.map(lambda a, b: jnp.where(believed, a, b), a, b)
 
-    return GradientGPParams(choose(taught.gp, fallback), taught.log_grad_noise_var, believed), choose(
+    return GradientGPParams(choose(with_gradients.gp, fallback), with_gradients.log_grad_noise_var, believed), choose(
         info, fallback_info
     )
 
@@ -239,87 +235,6 @@ def _loss(settings: _Settings, params: GradientGPParams, rows: Rows) -> Float[Ar
     return -log_marginal_likelihood(K, residual, rows.mask) - prior.astype(K.dtype)
 
 
-def _condition(settings: _Settings, params: GradientGPParams, rows: Rows, num_spare: int = 0) -> "GradientPosterior":
-    covariance = _covariance(settings, params, rows)
-    return GradientPosterior(factored(settings.packed, params.gp, rows.P, rows.mask, rows.scale, covariance, num_spare))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class GradientPosterior:
-    """The belief about values of a process whose observations are values and derivatives; see `Posterior`.
-
-    Attributes:
-        inner: the posterior over packed rows.
-    """
-
-    inner: GPPosterior
-
-    def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
-        """Mean and variance at each of k points."""
-        return self.inner.mean_var(values_at(X))
-
-    def mean(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
-        """Mean at each of k points."""
-        return self.inner.mean(values_at(X))
-
-    def var(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
-        """Variance at each of k points."""
-        return self.inner.var(values_at(X))
-
-    def joint(self, X: Float[Array, "q d"]) -> tuple[Float[Array, "q"], Float[Array, "q q"]]:
-        """Mean and covariance of q points together."""
-        return self.inner.joint(values_at(X))
-
-    def cov(self, X: Float[Array, "k d"], Z: Float[Array, "l d"]) -> Float[Array, "k l"]:
-        """Covariance between two sets of points."""
-        return self.inner.cov(values_at(X), values_at(Z))
-
-    def sample(self, key: Key, X: Float[Array, "q d"], num_samples: int) -> Float[Array, "s q"]:
-        """Joint samples at q points."""
-        return self.inner.sample(key, values_at(X), num_samples)
-
-    def observation_noise(self) -> Float[Array, ""]:
-        """Variance of the noise of one more value."""
-        return self.inner.observation_noise()
-
-    def append(self, x: Float[Array, "d"], y: Float[Array, ""]) -> "GradientPosterior":
-        """The belief after one more value y at x; see `GPPosterior.append`."""
-        return GradientPosterior(self.inner.append(values_at(x[None])[0], y))
-
-    def standardized(self) -> "GradientPosterior":
-        """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
-        return GradientPosterior(self.inner.standardized())
-
-    def paths(self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0):
-        """Samples of the objective, fixed at m points; see `Posterior.paths`."""
-        return GradientPaths(self.inner.paths(values_at(X), mask, base, num_spare))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class GradientPaths:
-    """Samples of the objective, fixed at a few points; see `Paths`.
-
-    Attributes:
-        inner: the samples over packed rows.
-    """
-
-    inner: Any
-
-    @property
-    def values(self) -> Float[Array, "s m"]:
-        """Every sample at the fixed points."""
-        return self.inner.values
-
-    def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "s k"], Float[Array, "1 k"]]:
-        """Mean and variance of every sample at X."""
-        return self.inner.mean_var(values_at(X))
-
-    def joint(self, X: Float[Array, "q d"]) -> tuple[Float[Array, "s q"], Float[Array, "1 q q"]]:
-        """Mean and covariance of every sample at q points together."""
-        return self.inner.joint(values_at(X))
-
-    def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "GradientPaths":
-        """The samples fixed at one more point."""
-        return GradientPaths(self.inner.append(values_at(x[None])[0], base))
+def _condition(settings: _Settings, params: GradientGPParams, rows: Rows, num_spare: int = 0) -> GPPosterior:
+    covariance, packed = _covariance(settings, params, rows), settings.packed
+    return factored(packed, params.gp, rows.P, rows.mask, rows.scale, covariance, num_spare, lift=values_at)

@@ -45,7 +45,12 @@ def leave_one_out(posterior: GPPosterior) -> LeaveOneOut:
 
     Returns:
         Predictions in the units of y, and their quality.
+
+    Raises:
+        TypeError: when the rows of the posterior are no observations, as in `sparse_gp`.
     """
+    if posterior.residual is None:
+        raise TypeError("`posterior` must be that of an exact Gaussian process: its rows must be observations.")
     mask = posterior.mask
     count = jnp.maximum(jnp.sum(mask), 1)
     precision = jnp.sum(posterior.L_inv**2, axis=0)
@@ -53,7 +58,7 @@ def leave_one_out(posterior: GPPosterior) -> LeaveOneOut:
     std = 1.0 / jnp.sqrt(precision)
     z = error / std
     scale = posterior.scale.scale
-    y = posterior.residual + posterior.mean_function.value(posterior.mean_params, posterior.X)
+    y = posterior.residual + posterior.law.mean(posterior.X)
     density = log_densities(posterior)
     return LeaveOneOut(
         mean=posterior.scale.loc + scale * (y - error),

@@ -6,7 +6,7 @@ Each member i has mean mu_i and covariance c_i. The mixture is described by its 
     cov(x, z) = 1/M sum_i c_i(x, z) + 1/M sum_i (mu_i(x) - mean(x)) (mu_i(z) - mean(z))
 
 so the uncertainty about the hyperparameters shows as what the members disagree on (Rasmussen and Williams 2006,
-section 5.2). Samples and `paths` come from the members themselves: an acquisition over paths is the mean of the
+section 5.2). Samples and `fantasies` come from the members themselves: an acquisition over fantasies is the mean of the
 acquisition over the members, the integrated acquisition of Snoek, Larochelle, Adams (2012), arXiv:1206.2944, and not
 that of one Gaussian with matched moments.
 """
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from bojax._linalg import matmul
 from bojax._types import Array, Bool, Float, Key
-from bojax.surrogates._posterior import GPPaths, GPPosterior
+from bojax.surrogates._posterior import GPFantasies, GPPosterior
 
 
 @jax.tree_util.register_dataclass
@@ -82,17 +82,19 @@ class MixturePosterior:
         """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
         return MixturePosterior(jax.vmap(lambda member: member.standardized())(self.members))
 
-    def paths(
+    def fantasies(
         self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0
-    ) -> "MixturePaths":
-        """Samples of the members, fixed at m points; see `Posterior.paths`. Sample i belongs to member i // (s / M).
+    ) -> "MixtureFantasies":
+        """Samples of the members, fixed at m points; see `Posterior.fantasies`.
+
+        Sample i belongs to member i // (s / M).
 
         Raises:
             ValueError: when the number of samples is no multiple of the number of members.
         """
         divided = _divide(base, self.num_members)
-        return MixturePaths(
-            jax.vmap(lambda member, base: member.paths(X, mask, base, num_spare))(self.members, divided)
+        return MixtureFantasies(
+            jax.vmap(lambda member, base: member.fantasies(X, mask, base, num_spare))(self.members, divided)
         )
 
     def _means(self, X):
@@ -101,14 +103,14 @@ class MixturePosterior:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class MixturePaths:
-    """Samples of a mixture; see `Paths`. The first s / M samples are those of the first member, and so on.
+class MixtureFantasies:
+    """Samples of a mixture; see `Fantasies`. The first s / M samples are those of the first member, and so on.
 
     Attributes:
-        members: `GPPaths` of s / M samples, with a leading axis of length M.
+        members: `GPFantasies` of s / M samples, with a leading axis of length M.
     """
 
-    members: GPPaths
+    members: GPFantasies
 
     @property
     def values(self) -> Float[Array, "s m"]:
@@ -125,10 +127,10 @@ class MixturePaths:
         mean, cov = jax.vmap(lambda member: member.joint(X))(self.members)
         return _merge(mean), cov[:, 0]
 
-    def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "MixturePaths":
+    def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "MixtureFantasies":
         """The samples fixed at one more point."""
         divided = _divide(base, self.members.values.shape[0])
-        return MixturePaths(jax.vmap(lambda member, base: member.append(x, base))(self.members, divided))
+        return MixtureFantasies(jax.vmap(lambda member, base: member.append(x, base))(self.members, divided))
 
 
 def _centred(means: Float[Array, "M k"]) -> Float[Array, "M k"]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from bojax._linalg import matmul
 from bojax._types import Array, Float, Key
-from bojax.surrogates._posterior import GPPosterior
+from bojax.surrogates._posterior import GPLaw, GPPosterior
 
 NUM_FEATURES = 1024
 
@@ -53,13 +53,13 @@ class Functions:
         return self._rescale(values, X)
 
     def _basis(self, X):
-        kernel, params = self.posterior.kernel, self.posterior.kernel_params
-        cross = jnp.where(self.posterior.mask[None, :], kernel.matrix(params, X, self.posterior.X), 0.0)
-        return features_of(kernel).apply(params, self.draws, X), cross
+        law = self.posterior.law
+        cross = jnp.where(self.posterior.mask[None, :], law.cov(X, self.posterior.X), 0.0)
+        return features_of(law.kernel).apply(law.kernel_params, self.draws, X), cross
 
     def _rescale(self, values, X):
         posterior = self.posterior
-        mean = posterior.standardized_mean(X.reshape(-1, X.shape[-1])).reshape(X.shape[:-1])
+        mean = posterior.law.mean(X.reshape(-1, X.shape[-1])).reshape(X.shape[:-1])
         return posterior.scale.loc + posterior.scale.scale * (values + mean)
 
 
@@ -90,17 +90,20 @@ def sample_functions(
     """
     if not isinstance(posterior, GPPosterior):
         raise TypeError(f"`posterior` must be a GPPosterior, got {type(posterior).__name__}.")
+    if not isinstance(posterior.law, GPLaw) or posterior.residual is None or posterior.lift is not None:
+        raise TypeError("`posterior` must be that of an exact Gaussian process of values, such as gp() gives.")
+    law = posterior.law
     if num_functions < 1 or num_features < 1:
         raise ValueError(f"`num_functions` and `num_features` must be >= 1, got {num_functions} and {num_features}.")
-    features = features_of(posterior.kernel)
+    features = features_of(law.kernel)
     n, d = posterior.X.shape
     keys = jax.random.split(key, 2)
     draws = features.draw(keys[0], d, num_features, posterior.X.dtype)
     # Rows of observations come last, so that more spare rows change nothing that was drawn for the others.
     normals = jax.random.normal(keys[1], (num_features + n, num_functions), posterior.X.dtype).T
     weights, noise = normals[:, :num_features], normals[:, num_features:]
-    prior = matmul(weights, features.apply(posterior.kernel_params, draws, posterior.X).T)
-    missed = posterior.residual[None, :] - prior - jnp.sqrt(posterior.noise_var) * noise
+    prior = matmul(weights, features.apply(law.kernel_params, draws, posterior.X).T)
+    missed = posterior.residual[None, :] - prior - jnp.sqrt(law.noise_var) * noise
     missed = jnp.where(posterior.mask[None, :], missed, 0.0)
     update = matmul(matmul(missed, posterior.L_inv.T), posterior.L_inv)
     return Functions(posterior, draws, weights, update)

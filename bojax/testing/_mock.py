@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Float, Key
-from bojax.surrogates._paths import gaussian_paths
+from bojax.surrogates import Scale, from_law
 
 
 @jax.tree_util.register_dataclass
@@ -15,7 +15,8 @@ from bojax.surrogates._paths import gaussian_paths
 class MockPosterior:
     """A belief with a given mean and variance at every point, and no correlation between different points.
 
-    It implements the `Posterior` protocol. It does not learn: `append` and `standardized` give it back unchanged.
+    It implements the protocols `Posterior` and `Law`. It does not learn: `append` and `standardized` give it back
+    unchanged.
 
     Args:
         mean_fn: maps [k, d] points to [k] means.
@@ -61,9 +62,15 @@ class MockPosterior:
         """No noise."""
         return jnp.zeros(())
 
-    def paths(self, X: Float[Array, "m d"], mask: Array, base: Float[Array, "s m"], num_spare: int = 0):
+    @property
+    def noise_var(self) -> Float[Array, ""]:
+        """No noise."""
+        return jnp.zeros(())
+
+    def fantasies(self, X: Float[Array, "m d"], mask: Array, base: Float[Array, "s m"], num_spare: int = 0):
         """Samples fixed at m points."""
-        return gaussian_paths(self, X, mask, base, num_spare)
+        scale = Scale(jnp.zeros((), X.dtype), jnp.ones((), X.dtype))
+        return from_law(self, scale, X.shape[1]).fantasies(X, mask, base, num_spare)
 
     def sample(self, key: Key, X: Float[Array, "q d"], num_samples: int) -> Float[Array, "s q"]:
         """Joint samples at q points, [num_samples, q]."""

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussian processes: moments by brute force over the members, paths of each member."""
+"""Mixtures of Gaussian processes: moments by brute force over the members, fantasies of each member."""
 
 import functools
 
@@ -90,14 +90,14 @@ def test_append_and_standardized_reach_every_member(x64):
     np.testing.assert_allclose(var * scale**2, own_var, rtol=1e-10)
 
 
-def test_paths_are_those_of_the_members(x64):
+def test_fantasies_are_those_of_the_members(x64):
     mixture, P, X = mixture_of(), points(4, 4), points(5, 5)
     mask = jnp.array([True, False, True])
     base = jnp.asarray(np.random.default_rng(4).normal(size=(2 * M, 4)))
 
     def answers(posterior, base):
-        paths = posterior.paths(P[:3], mask, base[:, :3], 1).append(P[3], base[:, 3])
-        return paths.values, *paths.mean_var(X), *paths.joint(X)
+        fantasies = posterior.fantasies(P[:3], mask, base[:, :3], 1).append(P[3], base[:, 3])
+        return fantasies.values, *fantasies.mean_var(X), *fantasies.joint(X)
 
     values, mean, var, joint_mean, joint_cov = jax.jit(answers)(mixture, base)
     assert mean.shape == var.shape == joint_mean.shape == (2 * M, 5) and values.shape == (2 * M, 4)
@@ -124,7 +124,7 @@ def test_the_batch_acquisition_is_the_mean_over_members(x64):
 
 def test_samples_that_cannot_be_divided_are_refused(x64):
     with pytest.raises(ValueError, match=f"multiple of {M}"):
-        mixture_of().paths(jnp.zeros((1, 2)), jnp.ones(1, bool), jnp.zeros((M + 1, 1)))
+        mixture_of().fantasies(jnp.zeros((1, 2)), jnp.ones(1, bool), jnp.zeros((M + 1, 1)))
 
 
 @pytest.mark.parametrize("x64_on", [False, True])

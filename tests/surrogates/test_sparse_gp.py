@@ -118,8 +118,8 @@ def test_with_all_points_inducing_it_is_the_exact_process(x64):
     # The units may change before or after something is appended.
     all_close(all_answers(other.standardized(), Q), all_answers(one.standardized(), Q), rtol=1e-5, atol=1e-6)
     mask, base = jnp.array([True, False, True]), jnp.asarray(np.random.default_rng(2).normal(size=(4, 3)))
-    paths, other_paths = (p.paths(Q[:3] + 0.05, mask, base, 1) for p in (one, other))
-    all_close(other_paths.mean_var(Q), paths.mean_var(Q), rtol=1e-4, atol=1e-5)
+    fantasies, other_fantasies = (p.fantasies(Q[:3] + 0.05, mask, base, 1) for p in (one, other))
+    all_close(other_fantasies.mean_var(Q), fantasies.mean_var(Q), rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_masked_does_not_matter(x64):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from bojax import surrogates
-from bojax.surrogates._paths import gaussian_paths
 from tests.helpers import observe, smooth, tol
 
 
@@ -18,9 +17,10 @@ def posterior_of(num_spare=0, scale=1.0):
     return surrogate.posterior(params, observations, num_spare)
 
 
+UNIT = surrogates.Scale(0.0, 1.0)
 KINDS = {
-    "gp": lambda posterior, *args: posterior.paths(*args),
-    "generic": lambda posterior, *args: gaussian_paths(posterior, *args),
+    "gp": lambda posterior, *args: posterior.fantasies(*args),
+    "generic": lambda posterior, *args: surrogates.from_law(posterior, UNIT, 2).fantasies(*args),
 }
 
 
@@ -34,28 +34,28 @@ def brute_force(posterior, P, values, X):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [1.0, 40.0])
-def test_paths_are_conditioned_on_their_values(kind, scale):
+def test_fantasies_are_conditioned_on_their_values(kind, scale):
     with jax.enable_x64(True):
         rng = np.random.default_rng(1)
         posterior = posterior_of(scale=scale)
         P, X = jnp.asarray(rng.random((5, 2))), jnp.asarray(rng.random((4, 2)))
         mask = jnp.array([True, False, True, True, False])
         base = jnp.asarray(rng.normal(size=(6, 7)))
-        paths = KINDS[kind](posterior, P, mask, base[:, :5], 2)
+        fantasies = KINDS[kind](posterior, P, mask, base[:, :5], 2)
         fixed = P[mask]
         _, cov = posterior.joint(fixed)
         want = posterior.mean(fixed)[None] + base[:, :5][:, mask] @ np.linalg.cholesky(cov).T
-        assert np.allclose(paths.values[:, :5][:, mask], want, rtol=1e-8)
-        assert np.all(np.isneginf(paths.values[:, [1, 4, 5, 6]]))
+        assert np.allclose(fantasies.values[:, :5][:, mask], want, rtol=1e-8)
+        assert np.all(np.isneginf(fantasies.values[:, [1, 4, 5, 6]]))
 
         for step in range(2):
             x = jnp.asarray(rng.random(2))
-            paths = paths.append(x, base[:, 5 + step])
+            fantasies = fantasies.append(x, base[:, 5 + step])
             fixed = jnp.concatenate([fixed, x[None]])
-        values = jnp.concatenate([paths.values[:, :5][:, mask], paths.values[:, 5:]], axis=1)
+        values = jnp.concatenate([fantasies.values[:, :5][:, mask], fantasies.values[:, 5:]], axis=1)
         mean, cov = brute_force(posterior, fixed, values, X)
-        got_mean, got_var = paths.mean_var(X)
-        joint_mean, joint_cov = paths.joint(X)
+        got_mean, got_var = fantasies.mean_var(X)
+        joint_mean, joint_cov = fantasies.joint(X)
         assert np.allclose(got_mean, mean, rtol=1e-6, atol=1e-6 * scale)
         assert np.allclose(joint_mean, mean, rtol=1e-6, atol=1e-6 * scale)
         assert np.allclose(got_var, np.diag(cov)[None], rtol=1e-4, atol=1e-7 * scale**2)
@@ -68,7 +68,7 @@ def test_values_have_the_law_of_the_posterior():
         P = jnp.asarray(np.random.default_rng(2).random((3, 2)))
         s = 20_000
         base = jax.random.normal(jax.random.key(0), (s, 3), jnp.float64)
-        values = posterior.paths(P, jnp.ones(3, bool), base).values
+        values = posterior.fantasies(P, jnp.ones(3, bool), base).values
         mean, cov = posterior.joint(P)
         std = np.sqrt(np.diag(cov))
         assert np.all(np.abs(values.mean(axis=0) - mean) < 5 * std / s**0.5)
@@ -82,11 +82,11 @@ def test_no_fixed_point_leaves_the_posterior_and_dtype_is_kept(kind):
             posterior = posterior_of()
             X = jnp.asarray(np.random.default_rng(3).random((4, 2)), dtype)
             empty = jnp.zeros((0, 2), dtype), jnp.zeros(0, bool), jnp.zeros((3, 0), dtype), 1
-            paths = jax.jit(lambda p, kind=kind, empty=empty: KINDS[kind](p, *empty))(posterior)
-            mean, var = paths.mean_var(X)
+            fantasies = jax.jit(lambda p, kind=kind, empty=empty: KINDS[kind](p, *empty))(posterior)
+            mean, var = fantasies.mean_var(X)
             assert mean.dtype == var.dtype == dtype and mean.shape == (3, 4)
             assert np.allclose(mean, posterior.mean(X)[None], atol=tol(dtype))
             assert np.allclose(var, posterior.var(X)[None], atol=tol(dtype))
-            more = paths.append(X[0], jnp.ones(3, dtype))
+            more = fantasies.append(X[0], jnp.ones(3, dtype))
             gradient = jax.grad(lambda X: sum(jnp.sum(a) for a in more.mean_var(X)))(X)  # noqa: B023
             assert np.all(np.isfinite(gradient))
