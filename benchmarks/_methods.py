@@ -183,7 +183,9 @@ METHODS: dict[str, Method] = {
     "bojax-turbo": bojax_method(bojax.turbo),
     "bojax-nei": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, acquisition=acquisition.batch_log_nei())),
     "bojax-believer": bojax_method(
-        lambda space, q: bojax.bayesopt(space, q=q, acquisition=acquisition.believer(acquisition.log_ei, in_logs=True))
+        lambda space, q: bojax.bayesopt(
+            space, q=q, acquisition=acquisition.kriging_believer(acquisition.log_ei, in_logs=True)
+        )
     ),
     "bojax-no-warp": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, output_transform=None)),
     "bojax-noise": bojax_method(

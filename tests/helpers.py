@@ -51,7 +51,7 @@ ACQUISITIONS = {
 }
 
 BATCH_ACQUISITIONS = {
-    "believer": lambda: acquisition.believer(acquisition.log_ei, in_logs=True),
+    "kriging_believer": lambda: acquisition.kriging_believer(acquisition.log_ei, in_logs=True),
     "batch_log_ei": lambda: acquisition.batch_log_ei(num_samples=16),
     "batch_log_nei": lambda: acquisition.batch_log_nei(num_samples=16, num_baseline=4),
     "batch_log_pi": lambda: acquisition.batch_log_pi(num_samples=16),

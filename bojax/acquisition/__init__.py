@@ -1,7 +1,7 @@
 """Acquisition functions: `(posterior, X, best_f) -> utility`, larger is better, and batches of them."""
 
 from bojax.acquisition._analytic import AcquisitionFn, ei, in_logs, log_ei, log_pi, pi, posterior_mean, ucb
-from bojax.acquisition._batch import BatchAcquisition, Context, believer
+from bojax.acquisition._batch import BatchAcquisition, Context, kriging_believer
 from bojax.acquisition._checks import check_acquisition, is_log_improvement
 from bojax.acquisition._cost import cooled, per_cost
 from bojax.acquisition._greedy import batch_log_ei, batch_log_nei, batch_log_pi, batch_simple_regret, batch_ucb
@@ -25,7 +25,7 @@ __all__ = [
     "batch_log_pi",
     "batch_simple_regret",
     "batch_ucb",
-    "believer",
+    "kriging_believer",
     "check_acquisition",
     "cooled",
     "discrete_kg",

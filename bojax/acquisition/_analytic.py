@@ -47,11 +47,11 @@ def in_logs(function: FunctionT) -> FunctionT:
         The same function, with the attribute `in_logs` set to True.
 
     Example:
-        >>> from bojax.acquisition import believer
+        >>> from bojax.acquisition import kriging_believer
         >>> @in_logs
         ... def half_log_ei(posterior, X, best_f):
         ...     return 0.5 * log_ei(posterior, X, best_f)
-        >>> believer(half_log_ei).in_logs
+        >>> kriging_believer(half_log_ei).in_logs
         True
     """
     vars(function)["in_logs"] = True

@@ -67,7 +67,7 @@ class BelieverState(NamedTuple):
     best_f: Float[Array, ""]
 
 
-def believer(acquisition: AcquisitionFn, *, in_logs: bool | None = None) -> BatchAcquisition:
+def kriging_believer(acquisition: AcquisitionFn, *, in_logs: bool | None = None) -> BatchAcquisition:
     """Batches of an acquisition of single points: chosen and pending points count as observed at their mean.
 
     The incumbent rises with them: a point that is expected to beat it would otherwise be chosen again and again.

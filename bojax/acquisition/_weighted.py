@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Float
 from bojax.acquisition._analytic import AcquisitionFn
-from bojax.acquisition._batch import BatchAcquisition, Context, believer
+from bojax.acquisition._batch import BatchAcquisition, Context, kriging_believer
 from bojax.acquisition._checks import check_acquisition
 from bojax.surrogates import SuccessModel
 
@@ -132,7 +132,7 @@ def with_success(
 
 
 def as_batch(acquisition: AcquisitionFn | BatchAcquisition) -> BatchAcquisition:
-    """A `BatchAcquisition` of either kind of acquisition; batches of a function are those of `believer`.
+    """A `BatchAcquisition` of either kind of acquisition; batches of a function are those of `kriging_believer`.
 
     Args:
         acquisition: a `BatchAcquisition`, or a function `(posterior, X, best_f) -> [k]`.
@@ -148,7 +148,7 @@ def as_batch(acquisition: AcquisitionFn | BatchAcquisition) -> BatchAcquisition:
     check_acquisition(acquisition)
     if isinstance(acquisition, BatchAcquisition):
         return acquisition
-    return believer(acquisition)
+    return kriging_believer(acquisition)
 
 
 def log_softplus(z: Float[Array, "*b"]) -> Float[Array, "*b"]:

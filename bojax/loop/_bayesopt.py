@@ -36,7 +36,7 @@ from bojax.acquisition import (
     Context,
     batch_log_ei,
     batch_log_nei,
-    believer,
+    kriging_believer,
     log_ei,
     log_pi,
     with_success,
@@ -136,7 +136,7 @@ def bayesopt(
             columns hold categories; one that does not say how it treats them is refused on spaces that have some.
         acquisition: what the next points should maximise: a `BatchAcquisition` such as `batch_log_nei()`, or a function
             `(posterior, X, best_f) -> [k]` in standardised units of y, whose batches imagine chosen and pending points
-            at their mean (`believer`). `batch_log_ei()` by default, `batch_log_nei()` for noisy objectives.
+            at their mean (`kriging_believer`). `batch_log_ei()` by default, `batch_log_nei()` for noisy objectives.
         optimizer: how it is maximised; `multistart` by default.
         num_restarts: starts of the default optimizer, 10 by default.
         raw_samples: raw samples of the default optimizer, 512 by default.
@@ -206,7 +206,7 @@ def bayesopt(
     if acquisition is None:
         acquisition = batch_log_nei() if noisy else batch_log_ei()
     elif not isinstance(acquisition, BatchAcquisition):
-        acquisition = believer(acquisition, in_logs=acquisition in (log_ei, log_pi))
+        acquisition = kriging_believer(acquisition, in_logs=acquisition in (log_ei, log_pi))
     joint = joint and q > 1 and acquisition.joint is not None and lattice.cardinality is None
 
     def optimizer_for(lattice, capacity, dtype):

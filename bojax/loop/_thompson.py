@@ -30,9 +30,8 @@ from bojax.loop._design import replace_seen, seen_points
 from bojax.loop._predict import predictor
 from bojax.optim._multistart import local_search, raw_points
 from bojax.space import Space
-from bojax.surrogates import Surrogate, half_rank, sample_functions
+from bojax.surrogates import SamplePaths, Surrogate, half_rank, sample_paths
 from bojax.surrogates._output import OutputTransform
-from bojax.surrogates._pathwise import Functions
 
 
 def thompson(
@@ -111,14 +110,14 @@ def thompson(
         params, fit = model.fit(keys[0], seen_data, state.params)
         posterior = model.posterior(params, seen_data).standardized()
         means = jnp.where(seen_data.mask, posterior.mean(seen_data.X), -jnp.inf)
-        functions = sample_functions(keys[1], posterior, q, num_features=num_features)
+        paths = sample_paths(keys[1], posterior, q, num_features=num_features)
         d, dtype = space.num_dims, seen_data.X.dtype
         bits = jax.random.bits(keys[2], (d + (raw_samples // 4) * (1 + d),), jnp.uint32)
         raw = raw_points(bits, here, raw_samples, seen_data.X[jnp.argmax(means)])
         lane_bytes = jnp.finfo(dtype).bits // 8 * (3 * (num_features + posterior.X.shape[0]) + 4 * d * d)
         function_bytes = num_restarts * lane_bytes + raw_samples * jnp.finfo(dtype).bits // 8
         size = max(1, min(q, byte_budget // function_bytes))
-        X, values = maximise_each(keys[3], here, functions, raw, num_restarts=num_restarts, chunk=size)
+        X, values = maximize_each(keys[3], here, paths, raw, num_restarts=num_restarts, chunk=size)
         seen = seen_points(state.observations, state.pending, q)
         X, valid = replace_seen(here, X, seen, design[0])
         ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.all(jnp.isfinite(values))
@@ -148,29 +147,29 @@ def thompson(
     return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)
 
 
-def maximise_each(key, lattice, functions: Functions, raw, *, num_restarts: int, chunk: int) -> tuple[Any, Any]:
-    """The maximum of every function.
+def maximize_each(key, lattice, paths: SamplePaths, raw, *, num_restarts: int, chunk: int) -> tuple[Any, Any]:
+    """The maximum of every sample path.
 
     Args:
         key: random key.
         lattice: the columns of the cube.
-        functions: p functions.
+        paths: p sample paths.
         raw: [k, d] points on which all are scored.
         num_restarts: starts of each.
-        chunk: how many functions are searched at a time.
+        chunk: how many paths are searched at a time.
 
     Returns:
         The points [p, d], no two the same where that can be helped, and the values [p].
     """
-    p, d = functions.weights.shape[0], raw.shape[1]
+    p, d = paths.weights.shape[0], raw.shape[1]
     chunk = -(-p // -(-p // chunk))  # equal chunks
 
     def search(part):
-        some = Functions(functions.posterior, functions.draws, *part)
+        some = SamplePaths(paths.posterior, paths.draws, *part)
         scores, rows = jax.lax.top_k(some.at_all(raw), num_restarts)
         starts = raw[rows].reshape(-1, d)
 
-        def fn(X):  # rows of one function stand together
+        def fn(X):  # rows of one path stand together
             return some.at_own(lattice.pin(X).reshape(part[0].shape[0], -1, d)).reshape(-1)
 
         X, values = local_search(key, lattice, fn, starts, jnp.ones((), raw.dtype), MAX_EVALS)
@@ -183,13 +182,13 @@ def maximise_each(key, lattice, functions: Functions, raw, *, num_restarts: int,
         rows = -(-p // chunk) * chunk
         return jnp.concatenate([leaf, leaf[: rows - p]]).reshape(-1, chunk, leaf.shape[-1])
 
-    parts = (functions.weights, functions.update)
+    parts = (paths.weights, paths.update)
     if chunk >= p:
         X, values, other, scores = search(parts)
     else:
         out = jax.lax.map(search, tuple(padded(leaf) for leaf in parts))
         X, values, other, scores = (leaf.reshape(-1, *leaf.shape[2:])[:p] for leaf in out)
-    # Functions may share a maximum, in a corner above all; then the best scored point serves.
+    # Paths may share a maximum, in a corner above all; then the best scored point serves.
     same = jnp.all(X[:, None, :] == X[None, :, :], axis=-1)
     repeated = jnp.any(jnp.tril(same, -1), axis=1)
     return jnp.where(repeated[:, None], other, X), jnp.where(repeated, scores, values)

@@ -27,7 +27,7 @@ from bojax.loop._predict import predictor
 from bojax.loop._regions import Rules, candidates, replay, starting
 from bojax.optim._lattice import is_seen
 from bojax.space import Space
-from bojax.surrogates import Surrogate, half_rank, sample_functions
+from bojax.surrogates import Surrogate, half_rank, sample_paths
 from bojax.surrogates._output import OutputTransform
 from bojax.surrogates._standardize import is_constant
 
@@ -154,7 +154,7 @@ def turbo(
         params, fit = model.fit(keys[0], seen, model.init(d, center.dtype))
         posterior = model.posterior(params, seen)
         X = candidates(keys[1], here, center, regions.length[index], lengthscales(posterior), num_candidates)
-        values = sample_functions(keys[2], posterior, q, num_features=num_features).at_all(X)
+        values = sample_paths(keys[2], posterior, q, num_features=num_features).at_all(X)
         return X, values, fit.loss, fit.ok
 
     def suggest(key, state, regions, member, filling, here):

@@ -22,8 +22,8 @@ from jax.sharding import Mesh
 from bojax._bfgs import minimize_lanes
 from bojax._qmc import shifted, sobol_integers, to_unit
 from bojax._types import Array, Bool, Float, Key
+from bojax.optim._chunked import check_mesh, chunked, sharded
 from bojax.optim._lattice import Lattice, all_points, is_seen, moves, nearby_unseen, neighbours
-from bojax.optim._spread import check_mesh, chunked, sharded
 
 ENUMERATE = 1024
 """Finite spaces up to this size are evaluated whole: it costs no more than the raw samples and the search."""

@@ -25,7 +25,7 @@ from bojax.surrogates._output import (
     transformed,
     with_output_transform,
 )
-from bojax.surrogates._pathwise import Functions, sample_functions
+from bojax.surrogates._pathwise import SamplePaths, sample_paths
 from bojax.surrogates._posterior import GPFantasies, GPLaw, GPPosterior, Law, from_law
 from bojax.surrogates._sparse_gp import sparse_gp
 from bojax.surrogates._standardize import Scale, is_constant, standardize
@@ -35,7 +35,6 @@ from bojax.surrogates._warping import warped
 __all__ = [
     "Fantasies",
     "FitInfo",
-    "Functions",
     "GPFantasies",
     "GPLaw",
     "GPParams",
@@ -50,6 +49,7 @@ __all__ = [
     "Noise",
     "OutputTransform",
     "Posterior",
+    "SamplePaths",
     "Scale",
     "SuccessModel",
     "Surrogate",
@@ -78,7 +78,7 @@ __all__ = [
     "power",
     "rbf",
     "saas",
-    "sample_functions",
+    "sample_paths",
     "sparse_gp",
     "standardize",
     "to_gpjax",

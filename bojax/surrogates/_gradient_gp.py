@@ -1,8 +1,8 @@
 """A Gaussian process of values and gradients.
 
 Values and derivatives of a Gaussian process are jointly Gaussian, so a gradient is d more observations. Every row of
-the data is a value or a directional derivative (`Jets`); the rest is the exact Gaussian process of `gp`. Gradients have
-a noise variance of their own, learned with the other hyperparameters.
+the data is a value or a directional derivative (`LinearRows`); the rest is the exact Gaussian process of `gp`.
+Gradients have a noise variance of their own, learned with the other hyperparameters.
 
 The likelihood alone does not detect wrong gradients: there are d times as many of them as values, and it may blame the
 values. So the GP is also fitted to the values alone, and gradients are used only if they improve the prediction of each

@@ -1,7 +1,7 @@
 """Observations of values and gradients as the rows of one Gaussian vector.
 
-A row is a value or a directional derivative (`Jets`), packed into one array, so that kernels, means and posteriors take
-rows for points.
+A row is a value or a directional derivative (`LinearRows`), packed into one array, so that kernels, means and
+posteriors take rows for points.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
 from bojax.data import Observations
-from bojax.surrogates._kernels import Jets, Kernel
+from bojax.surrogates._kernels import Kernel, LinearRows
 from bojax.surrogates._means import Mean
 from bojax.surrogates._noise import told_noise
 from bojax.surrogates._standardize import Scale, standardize
@@ -26,7 +26,7 @@ class Rows(NamedTuple):
     """Observations as rows of one Gaussian vector.
 
     Attributes:
-        P: [N, 2 d + 1] packed `Jets`.
+        P: [N, 2 d + 1] packed `LinearRows`.
         y: [N] standardised values and derivatives; 0 outside the mask.
         mask: [N] which rows were observed.
         is_grad: [N] which rows are derivatives.
@@ -66,7 +66,7 @@ def rows_of(observations: Observations, max_rows: int = MAX_ROWS) -> Rows:
         direction = grad / jnp.where(seen, norm, 1.0)[:, None]
         points, slopes = X, jnp.where(seen, norm, 0.0)
     derivatives = (
-        pack(Jets(points, jnp.zeros(len(points), X.dtype), direction)),
+        pack(LinearRows(points, jnp.zeros(len(points), X.dtype), direction)),
         slopes,
         seen,
         jnp.full_like(slopes, jnp.nan),
@@ -75,20 +75,20 @@ def rows_of(observations: Observations, max_rows: int = MAX_ROWS) -> Rows:
     return Rows(P, y, mask, jnp.arange(len(y)) >= n, told, scale)
 
 
-def pack(jets: Jets) -> Float[Array, "r p"]:
-    """Jets as the rows of one array."""
-    return jnp.concatenate([jets.X, jets.value[:, None], jets.direction], axis=-1)
+def pack(linear: LinearRows) -> Float[Array, "r p"]:
+    """Linear rows as the rows of one array."""
+    return jnp.concatenate([linear.X, linear.value[:, None], linear.direction], axis=-1)
 
 
-def unpack(P: Float[Array, "r p"]) -> Jets:
-    """The jets that rows stand for."""
+def unpack(P: Float[Array, "r p"]) -> LinearRows:
+    """The linear rows that packed rows stand for."""
     d = P.shape[-1] // 2
-    return Jets(P[:, :d], P[:, d], P[:, d + 1 :])
+    return LinearRows(P[:, :d], P[:, d], P[:, d + 1 :])
 
 
 def values_at(X: Float[Array, "k d"]) -> Float[Array, "k p"]:
     """The rows that stand for the values at X."""
-    return pack(Jets(X, jnp.ones(X.shape[0], X.dtype), jnp.zeros_like(X)))
+    return pack(LinearRows(X, jnp.ones(X.shape[0], X.dtype), jnp.zeros_like(X)))
 
 
 def packed_kernel(kernel: Kernel) -> Kernel:
@@ -111,7 +111,7 @@ def packed_mean(mean: Mean) -> Mean:
     """The mean of packed rows: that of the value, and 0 for derivatives."""
 
     def value(params, P):
-        jets = unpack(P)
-        return jets.value * mean.value(params, jets.X)
+        linear = unpack(P)
+        return linear.value * mean.value(params, linear.X)
 
     return mean._replace(value=value, to_gpjax=None)

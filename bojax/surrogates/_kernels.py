@@ -52,8 +52,8 @@ class Kernel(NamedTuple):
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
         to_gpjax: `to_gpjax(params) -> GPJax kernel`, or None where there is no equal one.
         features: random features, or None where they are not known.
-        derivatives: `derivatives(params, A: Jets [n], B: Jets [m]) -> [n, m]`, covariances of values and derivatives,
-            or None where they are not known.
+        derivatives: `derivatives(params, A: LinearRows [n], B: LinearRows [m]) -> [n, m]`, covariances of values and
+            derivatives, or None where they are not known.
         bind: `bind(inputs) -> Kernel`, the kernel that knows which columns hold categories (`Inputs`); None refuses
             spaces with categories. `lambda inputs: kernel` says that it treats them well as it is.
     """
@@ -253,7 +253,7 @@ def categorical_factor(
     return jnp.exp(-jnp.sum(jnp.where(differ, inverse[None, None, :], 0.0), axis=-1))
 
 
-class Jets(NamedTuple):
+class LinearRows(NamedTuple):
     """Values and directional derivatives of the objective: row i stands for value_i f(x_i) + direction_i . f'(x_i).
 
     Attributes:
@@ -268,7 +268,7 @@ class Jets(NamedTuple):
 
 
 def derivative_matrix(
-    profile: tuple[Callable, ...], params: KernelParams, A: Jets, B: Jets, categorical_dims: tuple[int, ...]
+    profile: tuple[Callable, ...], params: KernelParams, A: LinearRows, B: LinearRows, categorical_dims: tuple[int, ...]
 ) -> Float[Array, "n m"]:
     """Covariances of values and directional derivatives under k(r^2), by a few matrix products.
 

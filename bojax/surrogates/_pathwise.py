@@ -1,4 +1,4 @@
-"""Whole functions drawn from a Gaussian process: pathwise conditioning.
+"""Sample paths of a Gaussian process, by pathwise conditioning.
 
 A draw from the prior is corrected to a draw from the posterior by what it misses at the observations (Matheron's rule):
 
@@ -24,8 +24,8 @@ NUM_FEATURES = 1024
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Functions:
-    """Functions drawn from a Gaussian process, in the units of y.
+class SamplePaths:
+    """Functions drawn from a Gaussian process: its sample paths, in the units of y.
 
     Attributes:
         posterior: the process.
@@ -40,12 +40,12 @@ class Functions:
     update: Float[Array, "p n"]
 
     def at_all(self, X: Float[Array, "k d"]) -> Float[Array, "p k"]:
-        """Every function at every point."""
+        """Every path at every point."""
         phi, k = self._basis(X)
         return self._rescale(matmul(self.weights, phi.T) + matmul(self.update, k.T), X[None])
 
     def at_own(self, X: Float[Array, "p k d"]) -> Float[Array, "p k"]:
-        """Every function at its own points."""
+        """Every path at its own points."""
         p, k, d = X.shape
         phi, cross = self._basis(X.reshape(p * k, d))
         values = jnp.einsum("pkf,pf->pk", phi.reshape(p, k, -1), self.weights, precision="highest")
@@ -67,21 +67,19 @@ def features_of(kernel):
     """The random features of a kernel. Raises ValueError where they are not known."""
     if kernel.features is None:
         raise ValueError(
-            "`kernel` must have random features to draw functions from; `matern52` and `rbf` have them, alone or "
+            "`kernel` must have random features to draw sample paths from; `matern52` and `rbf` have them, alone or "
             "warped. Give `Kernel.features` for another one."
         )
     return kernel.features
 
 
-def sample_functions(
-    key: Key, posterior: GPPosterior, num_functions: int, *, num_features: int = NUM_FEATURES
-) -> Functions:
-    """Draw functions from the posterior.
+def sample_paths(key: Key, posterior: GPPosterior, num_paths: int, *, num_features: int = NUM_FEATURES) -> SamplePaths:
+    """Draw sample paths of the posterior.
 
     Args:
         key: random key.
         posterior: a `GPPosterior`.
-        num_functions: how many.
+        num_paths: how many.
         num_features: random features of the prior, >= 1; the error falls with the square root of it.
 
     Raises:
@@ -93,17 +91,17 @@ def sample_functions(
     if not isinstance(posterior.law, GPLaw) or posterior.residual is None or posterior.lift is not None:
         raise TypeError("`posterior` must be that of an exact Gaussian process of values, such as gp() gives.")
     law = posterior.law
-    if num_functions < 1 or num_features < 1:
-        raise ValueError(f"`num_functions` and `num_features` must be >= 1, got {num_functions} and {num_features}.")
+    if num_paths < 1 or num_features < 1:
+        raise ValueError(f"`num_paths` and `num_features` must be >= 1, got {num_paths} and {num_features}.")
     features = features_of(law.kernel)
     n, d = posterior.X.shape
     keys = jax.random.split(key, 2)
     draws = features.draw(keys[0], d, num_features, posterior.X.dtype)
     # Rows of observations come last, so that more spare rows change nothing that was drawn for the others.
-    normals = jax.random.normal(keys[1], (num_features + n, num_functions), posterior.X.dtype).T
+    normals = jax.random.normal(keys[1], (num_features + n, num_paths), posterior.X.dtype).T
     weights, noise = normals[:, :num_features], normals[:, num_features:]
     prior = matmul(weights, features.apply(law.kernel_params, draws, posterior.X).T)
     missed = posterior.residual[None, :] - prior - jnp.sqrt(law.noise_var) * noise
     missed = jnp.where(posterior.mask[None, :], missed, 0.0)
     update = matmul(matmul(missed, posterior.L_inv.T), posterior.L_inv)
-    return Functions(posterior, draws, weights, update)
+    return SamplePaths(posterior, draws, weights, update)

@@ -17,7 +17,7 @@ import numpy as np
 from bojax._types import Array, Float
 from bojax.surrogates._features import Features
 from bojax.surrogates._inputs import bound
-from bojax.surrogates._kernels import Jets, Kernel, matern52
+from bojax.surrogates._kernels import Kernel, LinearRows, matern52
 
 LOG_STD = math.sqrt(0.75)
 """Standard deviation of log a and log b under the prior."""
@@ -96,13 +96,13 @@ def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) ->
         edge = jnp.full_like(params.log_a, LOG_BOUND)
         return WarpedParams(low, -edge, -edge), WarpedParams(high, edge, edge)
 
-    def warped_jets(params, jets):
+    def warped_rows(params, linear):
         # A derivative along v is one along w'(x) v of the function of w.
-        X, direction = jax.jvp(lambda X: warp(params, X), (jets.X,), (jets.direction,))
-        return Jets(X, jets.value, direction)
+        X, direction = jax.jvp(lambda X: warp(params, X), (linear.X,), (linear.direction,))
+        return LinearRows(X, linear.value, direction)
 
-    def derivatives_by(of_jets):
-        return lambda params, A, B: of_jets(params.kernel, warped_jets(params, A), warped_jets(params, B))
+    def derivatives_by(of_rows):
+        return lambda params, A, B: of_rows(params.kernel, warped_rows(params, A), warped_rows(params, B))
 
     derivatives = None if inner.derivatives is None else derivatives_by(inner.derivatives)
     features = None

@@ -9,8 +9,8 @@ from bojax.acquisition import (
     Context,
     batch_log_ei,
     batch_ucb,
-    believer,
     gaussian_prior,
+    kriging_believer,
     log_ei,
     per_cost,
     ucb,
@@ -23,7 +23,7 @@ from bojax.surrogates import fit_success
 
 POSTERIOR = testing.MockPosterior(lambda X: jnp.sin(5.0 * X[:, 0]), lambda X: 0.1 + X[:, 0] ** 2)
 X = jnp.asarray(np.random.default_rng(0).random((7, 2)), jnp.float32)
-LOG_EI, UCB = believer(log_ei, in_logs=True), believer(ucb)
+LOG_EI, UCB = kriging_believer(log_ei, in_logs=True), kriging_believer(ucb)
 
 
 def context(num_observed=4, best_f=0.3):

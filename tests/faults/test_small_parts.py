@@ -62,7 +62,7 @@ MISTAKES = {
     "q_log_ei": r"Use batch_log_ei\(\)",
     "q_ucb": r"Use batch_ucb\(\)",
     "max_value_entropy": r"Use mes\(\)",
-    "believer": "must be a BatchAcquisition or a function",
+    "kriging_believer": "must be a BatchAcquisition or a function",
 }
 
 

@@ -10,7 +10,7 @@ from bojax.loop import bayesopt
 from bojax.study._gradients import cube_gradient
 from bojax.surrogates import gp, gradient_gp, half_rank, matern52, rbf, warped
 from bojax.surrogates._gradient_rows import rows_of
-from bojax.surrogates._kernels import Jets, KernelParams
+from bojax.surrogates._kernels import KernelParams, LinearRows
 from bojax.surrogates._warping import WarpedParams
 from tests.helpers import smooth
 
@@ -20,17 +20,17 @@ every_kernel = pytest.mark.parametrize("name", KERNELS)
 PARAMS = KernelParams(np.log(np.array([0.3, 0.7, 1.2])), np.array(0.3))
 
 
-def jets(seed, n, categorical=False):
+def linear_rows(seed, n, categorical=False):
     rng = np.random.default_rng(seed)
     X, direction = rng.random((n, 3)), rng.normal(size=(n, 3))
     if categorical:
         X[:, 1], direction[:, 1] = rng.choice([0.25, 0.75], n), 0.0
-    return Jets(jnp.asarray(X), jnp.asarray(rng.normal(size=n)), jnp.asarray(direction))
+    return LinearRows(jnp.asarray(X), jnp.asarray(rng.normal(size=n)), jnp.asarray(direction))
 
 
 @every_kernel
 def test_covariances_of_derivatives_are_derivatives_of_the_covariance(name, x64):
-    kernel, A, B = KERNELS[name], jets(0, 4, name == "categorical"), jets(1, 5, name == "categorical")
+    kernel, A, B = KERNELS[name], linear_rows(0, 4, name == "categorical"), linear_rows(1, 5, name == "categorical")
 
     def k(x, z):
         return kernel.matrix(PARAMS, x[None], z[None])[0, 0]
@@ -45,12 +45,12 @@ def test_covariances_of_derivatives_are_derivatives_of_the_covariance(name, x64)
 
 @every_kernel
 def test_coincident_points(name, x64):
-    kernel, A = KERNELS[name], jets(2, 6, name == "categorical")
+    kernel, A = KERNELS[name], linear_rows(2, 6, name == "categorical")
     K = kernel.derivatives(PARAMS, A, A)
     np.testing.assert_allclose(K, K.T, atol=1e-12)
     assert np.linalg.eigvalsh(K).min() > 0
     # The variance of a derivative: -2 k'(0) / lengthscale^2.
-    x = Jets(A.X[:1], jnp.zeros(1), jnp.array([[1.0, 0.0, 0.0]]))
+    x = LinearRows(A.X[:1], jnp.zeros(1), jnp.array([[1.0, 0.0, 0.0]]))
     variance = (5 / 3 if name != "rbf" else 1.0) * np.exp(0.3) / 0.3**2
     np.testing.assert_allclose(kernel.derivatives(PARAMS, x, x), [[variance]], rtol=1e-12)
 
@@ -58,7 +58,11 @@ def test_coincident_points(name, x64):
 @every_kernel
 def test_derivatives_of_a_warped_kernel(name, x64):
     fixed = (1,) if name == "categorical" else ()
-    kernel, A, B = warped(KERNELS[name], fixed_dims=fixed), jets(0, 4, bool(fixed)), jets(1, 5, bool(fixed))
+    kernel, A, B = (
+        warped(KERNELS[name], fixed_dims=fixed),
+        linear_rows(0, 4, bool(fixed)),
+        linear_rows(1, 5, bool(fixed)),
+    )
     params = WarpedParams(PARAMS, jnp.array([0.4, -0.2, 0.3]), jnp.array([-0.3, 0.5, 0.1]))
 
     def value(t, s):
@@ -76,7 +80,7 @@ def test_derivatives_of_a_warped_kernel(name, x64):
 
 @every_kernel
 def test_derivatives_by_hyperparameters(name, x64):
-    kernel, A = KERNELS[name], jets(3, 5, name == "categorical")
+    kernel, A = KERNELS[name], linear_rows(3, 5, name == "categorical")
     weights = jnp.asarray(np.random.default_rng(4).normal(size=(5, 5)))
 
     def total(log_lengthscale):

@@ -35,14 +35,12 @@ def test_products_of_features_are_the_kernel_on_average(name):
         assert np.all(np.isfinite(gradient))
 
 
-def draw(num_functions, num_features=2048, scale=1.0):
+def draw(num_paths, num_features=2048, scale=1.0):
     X = np.random.default_rng(0).random((9, 2))
     observations = observe(X, scale * smooth(X) + 3.0, capacity=12, rows=np.arange(1, 10))
     surrogate = surrogates.gp(noise=surrogates.fixed_noise(1e-2))
     posterior = surrogate.posterior(surrogate.init(2, observations.X.dtype), observations, 2)
-    return posterior, surrogates.sample_functions(
-        jax.random.key(1), posterior, num_functions, num_features=num_features
-    )
+    return posterior, surrogates.sample_paths(jax.random.key(1), posterior, num_paths, num_features=num_features)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])
@@ -76,10 +74,10 @@ def test_each_at_its_own_points_is_each_at_all_points():
 def test_what_cannot_be_drawn_is_said():
     posterior, _ = draw(1)
     with pytest.raises(TypeError, match="GPPosterior"):
-        surrogates.sample_functions(jax.random.key(0), MockPosterior(lambda X: X[:, 0]), 1)
+        surrogates.sample_paths(jax.random.key(0), MockPosterior(lambda X: X[:, 0]), 1)
     with pytest.raises(ValueError, match="num_features"):
-        surrogates.sample_functions(jax.random.key(0), posterior, 1, num_features=0)
+        surrogates.sample_paths(jax.random.key(0), posterior, 1, num_features=0)
     bare = surrogates.gp(surrogates.matern52()._replace(features=None))
     observations = observe(np.zeros((2, 2)), np.arange(2.0))
     with pytest.raises(ValueError, match="random features"):
-        surrogates.sample_functions(jax.random.key(0), bare.posterior(bare.init(2, jnp.float32), observations), 1)
+        surrogates.sample_paths(jax.random.key(0), bare.posterior(bare.init(2, jnp.float32), observations), 1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bojax.optim._spread import check_mesh, chunked
+from bojax.optim._chunked import check_mesh, chunked
 
 
 def fn(X):
