@@ -18,9 +18,11 @@ error of a few units in the last place.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from bojax._types import Array, Float
 
@@ -86,6 +88,11 @@ _MILLS_1 = (
     5.9551597630848374539e-17,
     -1.4216719997436312657e-18,
 )
+
+
+def holds(condition: Any) -> bool:
+    """Whether a condition on a numeric setting holds. A traced one, as under `vmap` over settings, is taken to hold."""
+    return isinstance(condition, Tracer) or bool(condition)
 
 
 def normal_pdf(z: Float[Array, "*b"]) -> Float[Array, "*b"]:

@@ -108,7 +108,7 @@ def ucb(
     posterior: Posterior, X: Float[Array, "k d"], best_f: Float[Array, ""] | None = None, *, beta: float = 4.0
 ) -> Float[Array, "k"]: ...
 @overload
-def ucb(posterior: float | None = None, *, beta: float | None = None) -> AcquisitionFn: ...
+def ucb(posterior: Any = None, *, beta: Any = None) -> AcquisitionFn: ...
 def ucb(posterior: Any = None, X: Any = None, best_f: Any = None, *, beta: Any = None) -> Any:
     """Upper confidence bound: the mean plus sqrt(beta) standard deviations.
 
@@ -119,7 +119,7 @@ def ucb(posterior: Any = None, X: Any = None, best_f: Any = None, *, beta: Any =
         posterior: the belief about the objective; or `beta`, where nothing else is given.
         X: [k, d] points of the unit cube.
         best_f: not used; every acquisition has the same signature.
-        beta: weight of the variance, >= 0. The default, 4, looks two standard deviations up.
+        beta: weight of the variance, >= 0, a number or an array []. The default, 4, looks two standard deviations up.
 
     Returns:
         [k] values, or an acquisition.
@@ -136,10 +136,11 @@ def ucb(posterior: Any = None, X: Any = None, best_f: Any = None, *, beta: Any =
         raise TypeError(f"`beta` must be given once, got {posterior!r} and {beta!r}.")
     beta = posterior if beta is None else beta
     beta = 4.0 if beta is None else beta
-    if isinstance(beta, bool) or not isinstance(beta, numbers.Real):
+    if isinstance(beta, numbers.Real) and not isinstance(beta, bool):
+        beta = float(beta)
+    elif getattr(beta, "shape", None) != ():
         raise TypeError(f"`beta` must be a number, got {beta!r}. Write ucb(2.0), or ucb(posterior, X).")
-    beta = float(beta)
-    if not beta >= 0:
+    if not _numerics.holds(beta >= 0):
         raise ValueError(f"`beta` must not be negative, got {beta}.")
     return functools.partial(_ucb, beta=beta)
 
@@ -147,7 +148,7 @@ def ucb(posterior: Any = None, X: Any = None, best_f: Any = None, *, beta: Any =
 def _ucb(posterior, X, best_f=None, *, beta):
     del best_f
     mean, var = posterior.mean_var(X)
-    return mean + jnp.sqrt(beta * var)
+    return mean + jnp.sqrt(jnp.asarray(beta, var.dtype) * var)
 
 
 def posterior_mean(

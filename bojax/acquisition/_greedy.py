@@ -121,17 +121,17 @@ def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
     return BatchAcquisition(begin, value, _add, num_samples=num_samples)
 
 
-def batch_ucb(*, beta: float = 4.0, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
+def batch_ucb(*, beta: Any = 4.0, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
     """Upper confidence bound of a batch: mean_i max over points of mu + sqrt(beta pi / 2) |f_i - mu|.
 
     Args:
-        beta: weight of the variance, >= 0.
+        beta: weight of the variance, >= 0; a number or an array [].
         num_samples: sampled objectives, >= 1; a multiple of the members of a mixture.
 
     Source: Wilson, Moriconi, Hutter, Deisenroth (2017), arXiv:1712.00424.
     """
     _check_samples(num_samples)
-    if not beta >= 0:
+    if not _numerics.holds(beta >= 0):
         raise ValueError(f"`beta` must not be negative, got {beta}.")
 
     def score(samples, mean):

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bojax._numerics import holds
 from bojax._types import Array, Float
 from bojax.acquisition._analytic import AcquisitionFn
 from bojax.acquisition._batch import BatchAcquisition
@@ -28,7 +29,7 @@ def with_prior(
     acquisition: AcquisitionFn | BatchAcquisition,
     log_prior: Callable[..., Any],
     *,
-    beta: float = 10.0,
+    beta: Any = 10.0,
     space: Space | None = None,
 ) -> BatchAcquisition:
     """An acquisition guided by a prior density of where the optimum is.
@@ -51,7 +52,7 @@ def with_prior(
         >>> acquisition = with_prior(batch_log_ei(), lambda p: -0.5 * (p["x"] - 3.0) ** 2, space=space)
         >>> algorithm = bojax.bayesopt(space, acquisition=acquisition)
     """
-    if not beta >= 0:
+    if not holds(beta >= 0):
         raise ValueError(f"`beta` must not be negative, got {beta}.")
 
     def fades(context):

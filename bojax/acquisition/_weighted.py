@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bojax._numerics import holds
 from bojax._types import Array, Float
 from bojax.acquisition._analytic import AcquisitionFn
 from bojax.acquisition._batch import BatchAcquisition, Context, kriging_believer
@@ -102,7 +103,7 @@ def weighted(
 
 
 def with_success(
-    acquisition: AcquisitionFn | BatchAcquisition, model: SuccessModel, *, aversion: float = FAILURE_AVERSION
+    acquisition: AcquisitionFn | BatchAcquisition, model: SuccessModel, *, aversion: Any = FAILURE_AVERSION
 ) -> BatchAcquisition:
     """An acquisition times a power of the probability that the evaluation succeeds; where nothing failed, unchanged.
 
@@ -114,7 +115,7 @@ def with_success(
 
     Source: Gelbart, Snoek, Adams (2014), arXiv:1403.5607, for the power 1.
     """
-    if not aversion >= 0:
+    if not holds(aversion >= 0):
         raise ValueError(f"`aversion` must not be negative, got {aversion}.")
     acquisition = as_batch(acquisition)
     weighed = weighted(acquisition, lambda X: aversion * model.log_probability(X))

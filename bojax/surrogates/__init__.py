@@ -9,7 +9,7 @@ from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._gradient_gp import GradientGPParams, gradient_gp
 from bojax.surrogates._half_rank import half_rank
 from bojax.surrogates._inputs import Inputs, bound
-from bojax.surrogates._kernels import Kernel, matern52, rbf
+from bojax.surrogates._kernels import Kernel, KernelPrior, matern52, rbf
 from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._map_ensemble import map_ensemble
 from bojax.surrogates._means import Mean, constant_mean, zero_mean
@@ -42,6 +42,7 @@ __all__ = [
     "GradientGPParams",
     "Inputs",
     "Kernel",
+    "KernelPrior",
     "Law",
     "Mean",
     "MixtureFantasies",

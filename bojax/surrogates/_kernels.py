@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bojax._linalg import matmul
+from bojax._numerics import holds
 from bojax._types import Array, Float
 from bojax.surrogates._features import Features, stationary_features
 
@@ -81,12 +82,31 @@ class KernelParams(NamedTuple):
     log_outputscale: Float[Array, ""]
 
 
-def matern52(*, categorical_dims: tuple[int, ...] | None = None) -> Kernel:
+class KernelPrior(NamedTuple):
+    """The prior of a stationary kernel's hyperparameters: numbers or arrays [], also traced ones.
+
+    Attributes:
+        lengthscale_loc: mean of each logarithmic lengthscale in one dimension; half the logarithm of the number of
+            dimensions is added to it.
+        lengthscale_std: their standard deviation, > 0.
+        outputscale_std: standard deviation of the logarithmic outputscale, > 0.
+    """
+
+    lengthscale_loc: Any = LENGTHSCALE_LOC
+    lengthscale_std: Any = LENGTHSCALE_STD
+    outputscale_std: Any = LOG_OUTPUTSCALE_STD
+
+
+DEFAULT_PRIOR = KernelPrior()
+
+
+def matern52(*, categorical_dims: tuple[int, ...] | None = None, prior: KernelPrior = DEFAULT_PRIOR) -> Kernel:
     """The Matern kernel with smoothness 5/2, one lengthscale a dimension.
 
     Args:
         categorical_dims: columns that hold categories, compared by equality only. By default there are none until an
             algorithm binds the kernel to its space; what is given here stays.
+        prior: log-normal prior of lengthscales and outputscale.
 
     Example:
         >>> import jax.numpy as jnp
@@ -94,17 +114,18 @@ def matern52(*, categorical_dims: tuple[int, ...] | None = None) -> Kernel:
         >>> kernel.matrix(kernel.init(2, jnp.float32), jnp.zeros((1, 2)), jnp.ones((3, 2))).shape
         (1, 3)
     """
-    return _stationary("Matern52", MATERN52, categorical_dims, degrees=5)
+    return _stationary("Matern52", MATERN52, categorical_dims, prior, degrees=5)
 
 
-def rbf(*, categorical_dims: tuple[int, ...] | None = None) -> Kernel:
+def rbf(*, categorical_dims: tuple[int, ...] | None = None, prior: KernelPrior = DEFAULT_PRIOR) -> Kernel:
     """The squared-exponential kernel, one lengthscale a dimension. Use it in float64 only, or with a noise variance of
     1e-3 or more: its matrices are singular to float32.
 
     Args:
         categorical_dims: columns that hold categories; see `matern52`.
+        prior: log-normal prior of lengthscales and outputscale.
     """
-    return _stationary("RBF", RBF, categorical_dims, degrees=0)
+    return _stationary("RBF", RBF, categorical_dims, prior, degrees=0)
 
 
 @jax.custom_jvp
@@ -173,28 +194,33 @@ def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Ar
     return r2 + jax.lax.stop_gradient(jnp.maximum(r2, 0.0) - r2)
 
 
-def lengthscale_mode(num_dims: int) -> float:
-    """Where the prior of each logarithmic lengthscale of so many dimensions is largest."""
-    return _log_lengthscale_loc(num_dims) - LENGTHSCALE_STD**2
+def lengthscale_mode(num_dims: int, prior: KernelPrior = DEFAULT_PRIOR) -> Any:
+    """Where the prior of each logarithmic lengthscale is largest."""
+    return _log_lengthscale_loc(num_dims, prior) - prior.lengthscale_std**2
 
 
-def log_lengthscale_prior(log_lengthscale: Float[Array, "d"], num_dims: int) -> Float[Array, ""]:
+def log_lengthscale_prior(
+    log_lengthscale: Float[Array, "d"], num_dims: int, prior: KernelPrior = DEFAULT_PRIOR
+) -> Float[Array, ""]:
     """Log density of the lengthscales themselves, not of their logarithms, hence the last term."""
-    z = (log_lengthscale - _log_lengthscale_loc(max(1, num_dims))) / LENGTHSCALE_STD
+    z = (log_lengthscale - _log_lengthscale_loc(max(1, num_dims), prior)) / prior.lengthscale_std
     return -jnp.sum(0.5 * z**2 + log_lengthscale)
 
 
-def _log_lengthscale_loc(num_dims):
-    return LENGTHSCALE_LOC + 0.5 * math.log(num_dims)
+def _log_lengthscale_loc(num_dims, prior):
+    return prior.lengthscale_loc + 0.5 * math.log(num_dims)
 
 
 def _stationary(
-    name: str, profile: tuple[Callable, ...], given_dims: tuple[int, ...] | None, *, degrees: int
+    name: str, profile: tuple[Callable, ...], given_dims: tuple[int, ...] | None, prior: KernelPrior, *, degrees: int
 ) -> Kernel:
+    for setting in ("lengthscale_std", "outputscale_std"):
+        if not holds(getattr(prior, setting) > 0):
+            raise ValueError(f"`prior.{setting}` must be positive, got {getattr(prior, setting)}.")
     of_r2, categorical_dims = profile[0], tuple(sorted(given_dims or ()))
 
     def init(num_dims, dtype):
-        return KernelParams(jnp.full(num_dims, lengthscale_mode(num_dims), dtype), jnp.zeros((), dtype))
+        return KernelParams(jnp.full(num_dims, lengthscale_mode(num_dims, prior), dtype), jnp.zeros((), dtype))
 
     def matrix(params, X, Z):
         inverse = jnp.exp(-params.log_lengthscale)
@@ -212,9 +238,9 @@ def _stationary(
         return jnp.broadcast_to(jnp.exp(params.log_outputscale), X.shape[:1])
 
     def log_prior(params):
-        z_scale = params.log_outputscale / LOG_OUTPUTSCALE_STD
+        z_scale = params.log_outputscale / prior.outputscale_std
         log_l = params.log_lengthscale
-        return log_lengthscale_prior(log_l, log_l.shape[-1]) - 0.5 * z_scale**2
+        return log_lengthscale_prior(log_l, log_l.shape[-1], prior) - 0.5 * z_scale**2
 
     def bounds(params):
         low, high = (
@@ -235,9 +261,9 @@ def _stationary(
         return derivative_matrix(profile, params, A, B, categorical_dims)
 
     def bind(inputs):
-        return (
-            kernel if given_dims is not None else _stationary(name, profile, inputs.categorical_dims, degrees=degrees)
-        )
+        if given_dims is not None:
+            return kernel
+        return _stationary(name, profile, inputs.categorical_dims, prior, degrees=degrees)
 
     features = stationary_features(degrees, categorical_dims)
     kernel = Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax, features, derivatives, bind)

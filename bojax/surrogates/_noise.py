@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from bojax._numerics import holds
 from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._standardize import Scale
@@ -14,6 +15,9 @@ NOISE_FLOOR_64 = 1e-6
 NOISE_FLOOR_32 = 1e-4
 """Smallest relative noise variance. In float32 a Matern matrix loses all digits of small posterior deviations below
 1e-4."""
+
+Number = float | Array
+"""A numeric setting: a number or an array [], also a traced one, so that studies run under `vmap` over settings."""
 
 
 class Noise(NamedTuple):
@@ -50,7 +54,7 @@ def row_noise(told: Float[Array, "n"], own: Float[Array, "..."]) -> Float[Array,
     return jnp.where(jnp.isnan(told), own, jnp.maximum(told, noise_floor(told.dtype)))
 
 
-def learned_noise(*, loc: float = -6.0, std: float = 2.0, upper: float = 1.0) -> Noise:
+def learned_noise(*, loc: Number = -6.0, std: Number = 2.0, upper: Number = 1.0) -> Noise:
     """A learned noise variance with a log-normal prior.
 
     The default allows small or absent noise: deterministic objectives are common, and a prior around exp(-4) costs the
@@ -61,11 +65,11 @@ def learned_noise(*, loc: float = -6.0, std: float = 2.0, upper: float = 1.0) ->
         std: standard deviation of that logarithm, > 0.
         upper: largest variance, relative to the variance of the data.
     """
-    if not std > 0:
+    if not holds(std > 0):
         raise ValueError(f"`std` must be positive, got {std}.")
 
     def init(dtype):
-        return jnp.asarray(max(loc - std**2, math.log(noise_floor(dtype))), dtype)
+        return jnp.maximum(jnp.asarray(loc - std**2, dtype), math.log(noise_floor(dtype)))
 
     def variance(params, scale):
         del scale
@@ -76,12 +80,12 @@ def learned_noise(*, loc: float = -6.0, std: float = 2.0, upper: float = 1.0) ->
 
     def bounds(params):
         low = math.log(noise_floor(params.dtype))
-        return jnp.full_like(params, low), jnp.full_like(params, math.log(upper))
+        return jnp.full_like(params, low), jnp.full_like(params, jnp.log(jnp.asarray(upper, params.dtype)))
 
     return Noise(init=init, variance=variance, log_prior=log_prior, bounds=bounds)
 
 
-def known_noise(noise_var: float) -> Noise:
+def known_noise(noise_var: Number) -> Noise:
     """A noise variance known in the units of y, such as the squared standard error of each evaluation.
 
     Args:
@@ -93,7 +97,7 @@ def known_noise(noise_var: float) -> Noise:
     return _constant_noise(_check_variance(noise_var), lambda scale: scale.scale)
 
 
-def fixed_noise(noise_var: float = NOISE_FLOOR_64) -> Noise:
+def fixed_noise(noise_var: Number = NOISE_FLOOR_64) -> Noise:
     """A noise variance fixed relative to the variance of the observed values.
 
     Args:
@@ -105,7 +109,7 @@ def fixed_noise(noise_var: float = NOISE_FLOOR_64) -> Noise:
     return _constant_noise(_check_variance(noise_var), lambda scale: jnp.ones_like(scale.scale))
 
 
-def _constant_noise(noise_var: float, unit: Callable) -> Noise:
+def _constant_noise(noise_var: Number, unit: Callable) -> Noise:
     def variance(params, scale):
         del params
         # Divided twice, since the square of a large scale may overflow.
@@ -120,7 +124,7 @@ def _constant_noise(noise_var: float, unit: Callable) -> Noise:
     )
 
 
-def _check_variance(noise_var: float) -> float:
-    if not (math.isfinite(noise_var) and noise_var >= 0):
+def _check_variance(noise_var: Number) -> Number:
+    if not holds((noise_var >= 0) & (noise_var < math.inf)):
         raise ValueError(f"`noise_var` must be finite and not negative, got {noise_var}.")
-    return float(noise_var)
+    return noise_var
