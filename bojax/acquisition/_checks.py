@@ -23,7 +23,19 @@ INSTEAD = {
 
 
 def check_acquisition(acquisition: Any) -> None:
-    """Raises TypeError unless it is a `BatchAcquisition` or a function `(posterior, X, best_f) -> [k]`."""
+    """Check what was given as an acquisition, before any work.
+
+    Args:
+        acquisition: should be a `BatchAcquisition` or a function `(posterior, X, best_f) -> [k]`.
+
+    Raises:
+        TypeError: it is neither; the message says what to use in its place.
+
+    Example:
+        >>> from bojax.acquisition import log_ei
+        >>> print(check_acquisition(log_ei))
+        None
+    """
     if isinstance(acquisition, BatchAcquisition):
         return
     name = getattr(acquisition, "__name__", None) or type(acquisition).__name__
@@ -44,7 +56,19 @@ def check_acquisition(acquisition: Any) -> None:
 
 
 def is_log_improvement(acquisition: Any) -> bool:
-    """Whether the values are logarithms of an expected improvement."""
+    """Tell whether the values of an acquisition are logarithms of an expected improvement.
+
+    Args:
+        acquisition: a `BatchAcquisition` or an acquisition function.
+
+    Returns:
+        True for `log_ei`, `batch_log_ei()` and `batch_log_nei()`.
+
+    Example:
+        >>> from bojax.acquisition import batch_log_nei, log_pi
+        >>> is_log_improvement(batch_log_nei()), is_log_improvement(log_pi)
+        (True, False)
+    """
     improvement = batch_log_ei().value
     return acquisition is log_ei or (isinstance(acquisition, BatchAcquisition) and acquisition.value is improvement)
 

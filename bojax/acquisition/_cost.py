@@ -56,5 +56,17 @@ def per_cost(
 
 
 def cooled(spent: Any, budget: float) -> Any:
-    """What is left of a budget, as a share in [0, 1]."""
+    """The share of a budget that is left.
+
+    Args:
+        spent: cost spent so far, >= 0.
+        budget: total cost that may be spent, > 0.
+
+    Returns:
+        1 - spent / budget, in [0, 1].
+
+    Example:
+        >>> float(cooled(25.0, 100.0))
+        0.75
+    """
     return jnp.clip(1.0 - spent / budget, 0.0, 1.0)

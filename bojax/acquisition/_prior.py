@@ -63,7 +63,22 @@ def with_prior(
 
 
 def on_params(space: Space, fn: Callable[[dict[str, Array]], Array]) -> LogWeight:
-    """A function of one decoded point as a function of [k, d] points of the cube."""
+    """A function of one decoded point as a function of points of the cube.
+
+    Args:
+        space: the space of the points.
+        fn: maps a dict of scalars, as `space.decode` gives them, to a scalar.
+
+    Returns:
+        A function of [k, d] points of the cube that returns [k] values.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 10.0))
+        >>> on_params(space, lambda p: 2.0 * p["x"])(jnp.array([[0.5]])).tolist()
+        [10.0]
+    """
 
     def on_cube(X):
         check_choices(space, fn, jax.eval_shape(space.decode, jax.ShapeDtypeStruct((space.num_dims,), X.dtype)))

@@ -138,6 +138,9 @@ def as_batch(acquisition: AcquisitionFn | BatchAcquisition) -> BatchAcquisition:
     Args:
         acquisition: a `BatchAcquisition`, or a function `(posterior, X, best_f) -> [k]`.
 
+    Returns:
+        A `BatchAcquisition`; one that is given comes back as it is.
+
     Raises:
         TypeError: it is neither.
 

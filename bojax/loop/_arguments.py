@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from bojax import data
 from bojax._liveness import live_leaves
 from bojax._runtime import under_own_settings
-from bojax.acquisition._checks import check_acquisition
+from bojax.acquisition import check_acquisition
 from bojax.space import Space
 from bojax.surrogates import Surrogate
 

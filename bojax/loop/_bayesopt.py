@@ -52,13 +52,19 @@ from bojax.loop._defaults import (
 )
 from bojax.loop._design import design, mark_seen, replace_seen, seen_points
 from bojax.loop._predict import predictor
-from bojax.optim import CandidateOptimizer, Lattice, Seen, multistart
-from bojax.optim._lattice import is_seen
+from bojax.optim import CandidateOptimizer, Lattice, Seen, is_seen, multistart
 from bojax.space import Space
-from bojax.surrogates import Surrogate, fit_success, half_rank, log_tail
-from bojax.surrogates._noise import told_noise
-from bojax.surrogates._output import OutputTransform, transformed
-from bojax.surrogates._standardize import is_constant, standardize
+from bojax.surrogates import (
+    OutputTransform,
+    Surrogate,
+    fit_success,
+    half_rank,
+    is_constant,
+    log_tail,
+    standardize,
+    told_noise,
+    transformed,
+)
 
 POLISH_EVALS = 30
 """Evaluations of the joint polish. At n = 100, d = 6, q = 8 it adds 15 ms to 105 and lifts the batch above BoTorch's

@@ -23,9 +23,7 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._types import Array, Bool, Float, Int
-from bojax.acquisition import AcquisitionFn, BatchAcquisition, batch_log_ei, per_cost
-from bojax.acquisition._cost import cooled
-from bojax.acquisition._prior import on_params
+from bojax.acquisition import AcquisitionFn, BatchAcquisition, batch_log_ei, cooled, on_params, per_cost
 from bojax.loop._algorithm import Algorithm, compiled_ask, keyed_init, tell_state
 from bojax.loop._bayesopt import BayesoptState, bayesopt
 from bojax.loop._defaults import surrogate_for

@@ -2,8 +2,18 @@
 
 from bojax.loop._arguments import check_surrogate
 from bojax.space import Space
-from bojax.surrogates import Inputs, Surrogate, bound, gp, gradient_gp, half_rank, learned_noise, matern52, warped
-from bojax.surrogates._output import OutputTransform
+from bojax.surrogates import (
+    Inputs,
+    OutputTransform,
+    Surrogate,
+    bound,
+    gp,
+    gradient_gp,
+    half_rank,
+    learned_noise,
+    matern52,
+    warped,
+)
 
 NOISE = {"loc": -4.0, "std": 1.0}
 """Prior of the logarithm of the noise variance where noise is expected, as in BoTorch. With noise of standard deviation

@@ -7,8 +7,7 @@ from bojax import data
 from bojax._qmc import shifted, sobol_integers
 from bojax._types import Array, Bool, Float, Int
 from bojax.data import next_capacity
-from bojax.optim import Lattice, Seen
-from bojax.optim._lattice import SAME, is_seen, nearby_unseen
+from bojax.optim import SAME, Lattice, Seen, is_seen, nearby_unseen
 
 DESIGN_SIZE = 4096
 """Most points of the sequence that are looked at. They are at least 1 / DESIGN_SIZE apart in every continuous

@@ -28,16 +28,15 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._types import Array, Bool, Float, Int
-from bojax.acquisition._checks import check_acquisition, is_log_improvement
+from bojax.acquisition import check_acquisition, is_log_improvement
 from bojax.data import Observations
 from bojax.loop._algorithm import Algorithm, compiled_ask, lattice_of
 from bojax.loop._bayesopt import bayesopt, incumbent, seen_by_surrogate
 from bojax.loop._defaults import default_gradient_surrogate
 from bojax.loop._design import seen_points
-from bojax.optim._lattice import is_seen
+from bojax.optim import is_seen
 from bojax.space import Space
-from bojax.surrogates import log_tail
-from bojax.surrogates._standardize import standardize
+from bojax.surrogates import log_tail, standardize
 
 NUM_NEIGHBOURS = 10
 """Points around the best one whose gradients the quadratic model is built from."""

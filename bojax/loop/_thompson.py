@@ -28,10 +28,9 @@ from bojax.loop._bayesopt import (
 from bojax.loop._defaults import default_num_initial, surrogate_for
 from bojax.loop._design import replace_seen, seen_points
 from bojax.loop._predict import predictor
-from bojax.optim._multistart import local_search, raw_points
+from bojax.optim import local_search, raw_points
 from bojax.space import Space
-from bojax.surrogates import SamplePaths, Surrogate, half_rank, sample_paths
-from bojax.surrogates._output import OutputTransform
+from bojax.surrogates import OutputTransform, SamplePaths, Surrogate, half_rank, sample_paths
 
 
 def thompson(

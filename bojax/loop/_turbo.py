@@ -25,11 +25,9 @@ from bojax.loop._defaults import default_num_initial, surrogate_for
 from bojax.loop._design import design, replace_seen, seen_points
 from bojax.loop._predict import predictor
 from bojax.loop._regions import Rules, candidates, replay, starting
-from bojax.optim._lattice import is_seen
+from bojax.optim import is_seen
 from bojax.space import Space
-from bojax.surrogates import Surrogate, half_rank, sample_paths
-from bojax.surrogates._output import OutputTransform
-from bojax.surrogates._standardize import is_constant
+from bojax.surrogates import OutputTransform, Surrogate, half_rank, is_constant, sample_paths
 
 
 class TurboState(NamedTuple):

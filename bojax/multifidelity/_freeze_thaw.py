@@ -24,8 +24,7 @@ from bojax import data
 from bojax._qmc import sobol
 from bojax._runtime import as_key, host_scope
 from bojax._types import Array, Bool, Float, Int, Key
-from bojax.acquisition import log_ei
-from bojax.acquisition._weighted import FAILURE_AVERSION
+from bojax.acquisition import FAILURE_AVERSION, log_ei
 from bojax.multifidelity._basket import Basket, Curves, observed_rows
 from bojax.multifidelity._curve_kernel import freeze_thaw_kernel
 from bojax.multifidelity._history import History

@@ -80,7 +80,23 @@ def all_points(lattice: Lattice, dtype) -> Float[Array, "n d"]:
 def is_seen(
     lattice: Lattice, X: Float[Array, "r d"], seen_X: Float[Array, "n d"], seen_mask: Bool[Array, "n"]
 ) -> Bool[Array, "r"]:
-    """Which points stand at the place of a seen one: equal discrete values, the rest closer than `SAME`."""
+    """Tell which points stand at the place of a seen one: equal discrete values, the rest closer than `SAME`.
+
+    Args:
+        lattice: the columns of the cube.
+        X: [r, d] points.
+        seen_X: [n, d] seen points.
+        seen_mask: [n] which of them count.
+
+    Returns:
+        [r] whether each point was seen.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> line = Lattice((0,), (False,), lambda X: jnp.zeros(X.shape, jnp.int32), lambda P, X: X)
+        >>> is_seen(line, jnp.array([[0.5], [0.7]]), jnp.array([[0.5]]), jnp.array([True])).tolist()
+        [True, False]
+    """
     same = jnp.broadcast_to(seen_mask[None, :], (X.shape[0], seen_X.shape[0]))
     if lattice.discrete:
         columns = np.asarray(lattice.discrete)
@@ -100,6 +116,22 @@ def nearby_unseen(
 
     Counts through the lattice from x, the last columns turning fastest. Among n + 1 different points at most n are
     seen, so n + 1 points decide it.
+
+    Args:
+        lattice: the columns of the cube, all of them discrete.
+        x: [d] a point of the lattice.
+        seen_X: [n, d] seen points.
+        seen_mask: [n] which of them count.
+
+    Returns:
+        The point [d], and whether it is unseen.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> two = Lattice((2,), (True,), lambda X: (2 * X).astype(jnp.int32), lambda P, X: (P + 0.5) / 2)
+        >>> point, unseen = nearby_unseen(two, jnp.array([0.25]), jnp.array([[0.25]]), jnp.array([True]))
+        >>> point.tolist(), bool(unseen)
+        ([0.75], True)
     """
     needed = seen_X.shape[0] + 1
     columns, total = [], 1

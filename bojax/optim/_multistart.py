@@ -144,6 +144,17 @@ def raw_points(bits: Array, lattice: Lattice, num_points: int, center: Float[Arr
         num_points: how many points; one in `LOCAL_SHARE` is local.
         center: [d] where local points lie around, at distances from 0.3 down to 0.001 of the cube's side, evenly on the
             log scale.
+
+    Returns:
+        [num_points, d] points.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax.optim import Lattice
+        >>> line = Lattice((0,), (False,), lambda X: jnp.zeros(X.shape, jnp.int32), lambda P, X: X)
+        >>> bits = jax.random.bits(jax.random.key(0), (1 + 2 * 2,), jnp.uint32)
+        >>> raw_points(bits, line, 8, jnp.array([0.5])).shape
+        (8, 1)
     """
     num_local, d, dtype = num_points // LOCAL_SHARE, lattice.num_dims, center.dtype
     spread = shifted(sobol_integers(num_points - num_local, d), bits[:d], dtype)
@@ -182,7 +193,7 @@ def _scale(values):
 
 
 def local_search(key, lattice, fn, starts, scale, max_evals):
-    """Local search from every start; returns the end points [r, d] and their values [r].
+    """Local search from every start.
 
     Args:
         key: random key.
@@ -192,6 +203,19 @@ def local_search(key, lattice, fn, starts, scale, max_evals):
         starts: [r, d] points.
         scale: what values are divided by.
         max_evals: most batched evaluations in one run of the search.
+
+    Returns:
+        The end points [r, d] and their values [r].
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax.optim import Lattice
+        >>> line = Lattice((0,), (False,), lambda X: jnp.zeros(X.shape, jnp.int32), lambda P, X: X)
+        >>> X, values = local_search(
+        ...     jax.random.key(0), line, lambda X: -((X[:, 0] - 0.25) ** 2), jnp.array([[0.9]]), jnp.float32(1.0), 50
+        ... )
+        >>> round(float(X[0, 0]), 2)
+        0.25
     """
     discrete = np.zeros(lattice.num_dims, bool)
     discrete[list(lattice.discrete)] = True

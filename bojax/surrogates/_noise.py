@@ -42,7 +42,22 @@ def noise_floor(dtype) -> float:
 
 
 def told_noise(observations: Observations, scale: Scale) -> Float[Array, "n"]:
-    """The noise variances that were told, standardised; NaN where none was."""
+    """The reported noise variances in standardized units.
+
+    Args:
+        observations: the data.
+        scale: location and scale of y, as `standardize` gives them.
+
+    Returns:
+        [n] variances; NaN where none was reported.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import Scale
+        >>> told_noise(data.empty(1, 2), Scale(jnp.float32(0.0), jnp.float32(1.0))).tolist()
+        [nan, nan]
+    """
     noise_var = observations.columns.get("noise_var")
     if noise_var is None:
         return jnp.full_like(observations.y, jnp.nan)

@@ -142,7 +142,19 @@ def compose(*transforms: OutputTransform) -> OutputTransform:
 def transformed(observations: Observations, transform: OutputTransform) -> Observations:
     """Values transformed, and columns by the slope of the transform at each value (`Column.units`).
 
-    Derivatives where that slope is 0 are unknown.
+    Args:
+        observations: the data.
+        transform: maps values [n] and their mask [n] to values.
+
+    Returns:
+        The same points with the transformed values. Derivatives where the slope is 0 become unknown.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import data
+        >>> seen = data.append(data.empty(1, 2), jnp.array([[0.1], [0.5]]), jnp.array([1.0, 3.0]))
+        >>> transformed(seen, lambda y, mask: 2.0 * y).y.tolist()
+        [2.0, 6.0]
     """
 
     def apply(y):

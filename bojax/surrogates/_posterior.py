@@ -337,6 +337,9 @@ def from_law(law: Law, scale: Scale, num_dims: int, num_spare: int = 0) -> GPPos
         num_dims: columns of the cube.
         num_spare: how many observations `append` may add.
 
+    Returns:
+        A `GPPosterior` without rows.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from bojax.surrogates import Scale

@@ -38,7 +38,13 @@ def standardize(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Arr
         mask: [n] which values count.
 
     Returns:
-        The standardised values, and the location and scale that undo it.
+        The standardized values, and the location and scale that undo it.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> values, scale = standardize(jnp.array([1.0, 2.0, 3.0]), jnp.ones(3, bool))
+        >>> values.tolist(), float(scale.loc), float(scale.scale)
+        ([-1.0, 0.0, 1.0], 2.0, 1.0)
     """
     y = jnp.where(mask, y, 0.0)
     largest = jnp.max(jnp.abs(y), initial=0.0)
@@ -54,7 +60,20 @@ def standardize(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Arr
 
 
 def is_constant(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Bool[Array, ""]:
-    """Whether all values y [n] of the mask are equal but for rounding; fewer than two are."""
+    """Tell whether all values of the mask are equal, except for rounding; fewer than two always are.
+
+    Args:
+        y: [n] values.
+        mask: [n] which values count.
+
+    Returns:
+        A boolean [].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> bool(is_constant(jnp.array([2.0, 2.0, 9.0]), jnp.array([True, True, False])))
+        True
+    """
     largest = jnp.max(jnp.where(mask, y, -jnp.inf), initial=-jnp.inf)
     smallest = jnp.min(jnp.where(mask, y, jnp.inf), initial=jnp.inf)
     tolerance = jnp.maximum(CONSTANT, 4.0 * jnp.finfo(y.dtype).eps)
