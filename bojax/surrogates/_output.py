@@ -12,7 +12,7 @@ estimated comes from the better half of the values (`better_part`): a bad value,
     bilog         sign(z) log(1 + |z|) of z = (y - median) / spread (Eriksson and Poloczek 2021, arXiv:2002.08526)
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +23,20 @@ from bojax.surrogates._base import Surrogate
 from bojax.surrogates._inputs import bound
 from bojax.surrogates._standardize import better_part
 
-OutputTransform = Callable[[Float[Array, "n"], Bool[Array, "n"]], Float[Array, "n"]]
-
 GAP = 1e-3
 """The value that `log_output` sends to infinity lies above the best one by this part of the spread."""
 REACH = 1e6
 """Spreads up to which transforms see the size of a value; beyond they see its logarithm."""
 EXPONENTS = (-2.0, 4.0)
 NUM_EXPONENTS = 61
+
+
+class OutputTransform(Protocol):
+    """A monotone map of the observed values; larger stays better."""
+
+    def __call__(self, y: Float[Array, "n"], mask: Bool[Array, "n"], /) -> Float[Array, "n"]:
+        """The values [n] transformed, finite outside the mask too."""
+        ...
 
 
 def log_output(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:

@@ -43,7 +43,7 @@ def standardize(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Arr
     Example:
         >>> import jax.numpy as jnp
         >>> values, scale = standardize(jnp.array([1.0, 2.0, 3.0]), jnp.ones(3, bool))
-        >>> values.tolist(), float(scale.loc), float(scale.scale)
+        >>> values.round(3).tolist(), round(float(scale.loc), 3), round(float(scale.scale), 3)
         ([-1.0, 0.0, 1.0], 2.0, 1.0)
     """
     y = jnp.where(mask, y, 0.0)
