@@ -109,7 +109,7 @@ def _compare_candidates(seed, X, observations, params, acquired):
 
 
 def _standardised(observations):
-    from bojax.surrogates._standardize import standardize
+    from bojax.surrogates.outputs._standardize import standardize
 
     y, _ = standardize(observations.y, observations.mask)
     return np.asarray(y)[np.asarray(observations.mask)]

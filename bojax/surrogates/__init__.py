@@ -2,20 +2,16 @@
 
 from bojax.surrogates._base import Fantasies, FitInfo, Posterior, Surrogate
 from bojax.surrogates._deep_ensemble import deep_ensemble
-from bojax.surrogates._equality import by_equality
 from bojax.surrogates._fully_bayesian import fully_bayesian_gp, saas
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._gradient_gp import GradientGPParams, gradient_gp
-from bojax.surrogates._half_rank import half_rank
 from bojax.surrogates._inputs import Inputs, bound
-from bojax.surrogates._kernels import Kernel, KernelPrior, matern52, rbf
-from bojax.surrogates._leave_one_out import leave_one_out
 from bojax.surrogates._map_ensemble import map_ensemble
-from bojax.surrogates._means import Mean, constant_mean, zero_mean
-from bojax.surrogates._mixture import MixtureFantasies, MixturePosterior
-from bojax.surrogates._noise import Noise, fixed_noise, known_noise, learned_noise, told_noise
-from bojax.surrogates._output import (
+from bojax.surrogates._sparse_gp import sparse_gp
+from bojax.surrogates._success import SuccessModel, fit_success
+from bojax.surrogates.outputs._half_rank import half_rank
+from bojax.surrogates.outputs._output import (
     OutputTransform,
     bilog,
     compose,
@@ -25,12 +21,16 @@ from bojax.surrogates._output import (
     transformed,
     with_output_transform,
 )
-from bojax.surrogates._pathwise import SamplePaths, sample_paths
-from bojax.surrogates._posterior import GPFantasies, GPLaw, GPPosterior, Law, from_law
-from bojax.surrogates._sparse_gp import sparse_gp
-from bojax.surrogates._standardize import Scale, is_constant, standardize
-from bojax.surrogates._success import SuccessModel, fit_success
-from bojax.surrogates._warping import warped
+from bojax.surrogates.outputs._standardize import Scale, is_constant, standardize
+from bojax.surrogates.parts._equality import by_equality
+from bojax.surrogates.parts._kernels import Kernel, KernelPrior, matern52, rbf
+from bojax.surrogates.parts._means import Mean, constant_mean, zero_mean
+from bojax.surrogates.parts._noise import Noise, fixed_noise, known_noise, learned_noise, told_noise
+from bojax.surrogates.parts._warping import warped
+from bojax.surrogates.posteriors._leave_one_out import leave_one_out
+from bojax.surrogates.posteriors._mixture import MixtureFantasies, MixturePosterior
+from bojax.surrogates.posteriors._pathwise import SamplePaths, sample_paths
+from bojax.surrogates.posteriors._posterior import GPFantasies, GPLaw, GPPosterior, Law, from_law
 
 __all__ = [
     "Fantasies",

@@ -24,9 +24,9 @@ from bojax._runtime import PRNG_IMPL
 from bojax._types import Array, Float
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._inputs import Inputs
-from bojax.surrogates._kernels import rbf_of_r2, squared_distance
-from bojax.surrogates._posterior import from_law
-from bojax.surrogates._standardize import standardize
+from bojax.surrogates.outputs._standardize import standardize
+from bojax.surrogates.parts._kernels import rbf_of_r2, squared_distance
+from bojax.surrogates.posteriors._posterior import from_law
 
 REST_VAR = 1e-3
 """Variance of g, in standardised units."""

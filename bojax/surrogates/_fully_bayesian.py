@@ -17,9 +17,9 @@ from bojax._types import Array, Bool, Float, Int
 from bojax.surrogates._base import Surrogate
 from bojax.surrogates._gp import bound_model, bounds, gp, gp_model, initial_params, log_posterior
 from bojax.surrogates._map_ensemble import first_member, mixture, repeated
-from bojax.surrogates._noise import Noise
 from bojax.surrogates._nuts import nuts
-from bojax.surrogates._saas import saas_kernel
+from bojax.surrogates.parts._noise import Noise
+from bojax.surrogates.parts._saas import saas_kernel
 
 WALL = 0.1
 """Beyond its bounds a hyperparameter has a normal density of this width, in logarithms, and counts as the bound."""

@@ -17,12 +17,12 @@ from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._inputs import Inputs, bound
-from bojax.surrogates._kernels import Kernel, matern52
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
-from bojax.surrogates._means import Mean, constant_mean
-from bojax.surrogates._noise import Noise, learned_noise, row_noise, told_noise
-from bojax.surrogates._posterior import GPLaw, GPPosterior
-from bojax.surrogates._standardize import Scale, standardize
+from bojax.surrogates.outputs._standardize import Scale, standardize
+from bojax.surrogates.parts._kernels import Kernel, matern52
+from bojax.surrogates.parts._means import Mean, constant_mean
+from bojax.surrogates.parts._noise import Noise, learned_noise, row_noise, told_noise
+from bojax.surrogates.posteriors._posterior import GPLaw, GPPosterior
 
 START_SPREAD = 2.0
 """How far the random starts lie from the prior's mode at most, in logarithms."""
@@ -110,11 +110,11 @@ def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -
     if mean is None:
         mean = constant_mean()
     if not isinstance(kernel, Kernel):
-        from bojax.surrogates._gpjax_parts import adapt_kernel
+        from bojax.surrogates.parts._gpjax_parts import adapt_kernel
 
         kernel = adapt_kernel(kernel)
     if not isinstance(mean, Mean):
-        from bojax.surrogates._gpjax_parts import adapt_mean
+        from bojax.surrogates.parts._gpjax_parts import adapt_mean
 
         mean = adapt_mean(mean)
     if noise is not None and not isinstance(noise, Noise):

@@ -11,10 +11,10 @@ import numpy as np
 from bojax.data import Observations
 from bojax.surrogates._base import Surrogate
 from bojax.surrogates._gp import GPParams, condition, gp, gp_model
-from bojax.surrogates._gpjax_parts import adapt_kernel
-from bojax.surrogates._kernels import Kernel
-from bojax.surrogates._noise import Noise, fixed_noise
-from bojax.surrogates._posterior import GPLaw, GPPosterior
+from bojax.surrogates.parts._gpjax_parts import adapt_kernel
+from bojax.surrogates.parts._kernels import Kernel
+from bojax.surrogates.parts._noise import Noise, fixed_noise
+from bojax.surrogates.posteriors._posterior import GPLaw, GPPosterior
 
 
 def from_gpjax(model: Any, *, noise: Noise | None = None, **settings: Any) -> Surrogate | GPPosterior | Kernel:

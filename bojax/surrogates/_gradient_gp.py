@@ -39,13 +39,13 @@ from bojax.surrogates._gp import (
     starts,
 )
 from bojax.surrogates._gradient_rows import MAX_ROWS, Rows, packed_kernel, packed_mean, rows_of, values_at
-from bojax.surrogates._kernels import Kernel
-from bojax.surrogates._leave_one_out import log_densities
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
-from bojax.surrogates._noise import Noise, learned_noise, row_noise
-from bojax.surrogates._output import OutputTransform
-from bojax.surrogates._posterior import GPPosterior
-from bojax.surrogates._warping import warped
+from bojax.surrogates.outputs._output import OutputTransform
+from bojax.surrogates.parts._kernels import Kernel
+from bojax.surrogates.parts._noise import Noise, learned_noise, row_noise
+from bojax.surrogates.parts._warping import warped
+from bojax.surrogates.posteriors._leave_one_out import log_densities
+from bojax.surrogates.posteriors._posterior import GPPosterior
 
 LARGEST_NOISE = 1e4
 """Largest noise variance of a gradient, in squared standardised units of y per side of the cube: it says nothing."""

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
 from bojax.data import Observations
-from bojax.surrogates._kernels import Kernel, LinearRows
-from bojax.surrogates._means import Mean
-from bojax.surrogates._noise import told_noise
-from bojax.surrogates._standardize import Scale, standardize
+from bojax.surrogates.outputs._standardize import Scale, standardize
+from bojax.surrogates.parts._kernels import Kernel, LinearRows
+from bojax.surrogates.parts._means import Mean
+from bojax.surrogates.parts._noise import told_noise
 
 MAX_ROWS = 600
 """Most rows with full gradients: one evaluation of the likelihood takes about 0.1 s at 600 and 0.6 s at 1,050."""

@@ -21,8 +21,8 @@ from bojax._qmc import sobol_normal
 from bojax._types import Array, Float, Key
 from bojax.surrogates._base import Surrogate
 from bojax.surrogates._gp import bound_model, bounds, condition, gp, gp_model, initial_params, log_posterior
-from bojax.surrogates._mixture import MixturePosterior
-from bojax.surrogates._noise import Noise
+from bojax.surrogates.parts._noise import Noise
+from bojax.surrogates.posteriors._mixture import MixturePosterior
 
 NUM_MEMBERS = 8
 SPREAD = 1.5

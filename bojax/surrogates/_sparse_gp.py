@@ -26,9 +26,9 @@ from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._collapsed import collapsed_bound, factorize, inducing_jitter, roots
 from bojax.surrogates._gp import GPModel, GPParams, bound_model, bounds, gp_model, initial_params, law_of, starts
-from bojax.surrogates._noise import Noise, row_noise, told_noise
-from bojax.surrogates._posterior import GPPosterior
-from bojax.surrogates._standardize import standardize
+from bojax.surrogates.outputs._standardize import standardize
+from bojax.surrogates.parts._noise import Noise, row_noise, told_noise
+from bojax.surrogates.posteriors._posterior import GPPosterior
 
 NUM_ROUNDS = 3
 """How often inducing points are chosen in a fit."""

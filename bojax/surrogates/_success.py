@@ -36,7 +36,7 @@ from bojax import _numerics
 from bojax._linalg import factor, matmul
 from bojax._types import Array, Bool, Float
 from bojax.data import Observations
-from bojax.surrogates._kernels import Kernel, KernelParams, matern52
+from bojax.surrogates.parts._kernels import Kernel, KernelParams, matern52
 
 PRIOR_SUCCESS = 0.9
 """Probability of success before anything is told, with the weight of `PRIOR_ROWS` rows."""

@@ -6,7 +6,7 @@ import numpy as np
 from bojax import data, surrogates
 from bojax.surrogates import GPParams
 from bojax.surrogates._gp import condition, gp_model
-from bojax.surrogates._kernels import KernelParams
+from bojax.surrogates.parts._kernels import KernelParams
 
 NUM_SPARE = 8
 

@@ -10,8 +10,8 @@ from bojax.loop import bayesopt
 from bojax.study._gradients import cube_gradient
 from bojax.surrogates import gp, gradient_gp, half_rank, matern52, rbf, warped
 from bojax.surrogates._gradient_rows import rows_of
-from bojax.surrogates._kernels import KernelParams, LinearRows
-from bojax.surrogates._warping import WarpedParams
+from bojax.surrogates.parts._kernels import KernelParams, LinearRows
+from bojax.surrogates.parts._warping import WarpedParams
 from tests.helpers import smooth
 
 KERNELS = {"matern52": matern52(), "rbf": rbf(), "categorical": matern52(categorical_dims=(1,))}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bojax import surrogates
-from bojax.surrogates._kernels import matern52_of_r2, rbf_of_r2, squared_distance
+from bojax.surrogates.parts._kernels import matern52_of_r2, rbf_of_r2, squared_distance
 
 
 def points(n, d, seed=0):

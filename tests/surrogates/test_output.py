@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from bojax import surrogates
-from bojax.surrogates._output import yeo_johnson
+from bojax.surrogates.outputs._output import yeo_johnson
 from tests.helpers import observe, smooth
 
 TRANSFORMS = {name: getattr(surrogates, name) for name in ("log_output", "log_tail", "bilog", "power", "half_rank")}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bojax import surrogates
-from bojax.surrogates._standardize import Scale, standardize
+from bojax.surrogates.outputs._standardize import Scale, standardize
 
 Y = np.array([1.0, -2.0, 0.5, 4.0, 99.0])
 MASK = np.array([True, True, True, True, False])

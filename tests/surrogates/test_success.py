@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from bojax import data, surrogates
 from bojax.surrogates import fit_success
-from bojax.surrogates._kernels import matern52
+from bojax.surrogates.parts._kernels import matern52
 
 FIT = jax.jit(fit_success, static_argnames="categorical_dims")
 SCORE = jax.jit(lambda model, X: model.log_probability(X))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bojax import surrogates
-from bojax.surrogates._warping import kumaraswamy
+from bojax.surrogates.parts._warping import kumaraswamy
 from tests.helpers import observe
 
 

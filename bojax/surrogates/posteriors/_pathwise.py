@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from bojax._linalg import matmul
 from bojax._types import Array, Float, Key
-from bojax.surrogates._posterior import GPLaw, GPPosterior
+from bojax.surrogates.posteriors._posterior import GPLaw, GPPosterior
 
 NUM_FEATURES = 1024
 

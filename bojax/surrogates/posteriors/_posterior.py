@@ -27,9 +27,9 @@ import jax.numpy as jnp
 
 from bojax._linalg import factor_scaled, matmul
 from bojax._types import Array, Bool, Float, Int, Key
-from bojax.surrogates._kernels import Kernel
-from bojax.surrogates._means import Mean
-from bojax.surrogates._standardize import Scale, variance_floor
+from bojax.surrogates.outputs._standardize import Scale, variance_floor
+from bojax.surrogates.parts._kernels import Kernel
+from bojax.surrogates.parts._means import Mean
 
 
 class Law(Protocol):

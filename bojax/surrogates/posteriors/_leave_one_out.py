@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Float
 from bojax.surrogates._marginal_likelihood import HALF_LOG_2PI
-from bojax.surrogates._posterior import GPPosterior
+from bojax.surrogates.posteriors._posterior import GPPosterior
 
 COVERAGE_Z = 1.959963984540054
 """Half width of the central 95 % interval of a normal, in standard deviations."""

@@ -21,7 +21,7 @@ from bojax._types import Array, Bool, Float
 from bojax.data import COLUMNS, Observations
 from bojax.surrogates._base import Surrogate
 from bojax.surrogates._inputs import bound
-from bojax.surrogates._standardize import better_part
+from bojax.surrogates.outputs._standardize import better_part
 
 GAP = 1e-3
 """The value that `log_output` sends to infinity lies above the best one by this part of the spread."""

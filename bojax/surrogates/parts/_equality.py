@@ -13,7 +13,7 @@ import numpy as np
 
 from bojax._types import Array, Float
 from bojax.surrogates._inputs import Inputs
-from bojax.surrogates._kernels import (
+from bojax.surrogates.parts._kernels import (
     LENGTHSCALE_BOUNDS,
     Kernel,
     categorical_factor,
@@ -81,7 +81,7 @@ def by_equality(kernel: Kernel, categorical_dims: tuple[int, ...] | None = None)
 
     def to_gpjax_by(convert):
         def to_gpjax(params):
-            from bojax.surrogates._gpjax_kernels import equality_to_gpjax
+            from bojax.surrogates.parts._gpjax_kernels import equality_to_gpjax
 
             return equality_to_gpjax(convert(params.kernel), dims.tolist(), jnp.exp(params.log_lengthscale))
 

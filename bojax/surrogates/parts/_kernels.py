@@ -30,7 +30,7 @@ import numpy as np
 from bojax._linalg import matmul
 from bojax._numerics import holds
 from bojax._types import Array, Float
-from bojax.surrogates._features import Features, stationary_features
+from bojax.surrogates.parts._features import Features, stationary_features
 
 LENGTHSCALE_LOC = math.sqrt(2.0)
 LENGTHSCALE_STD = math.sqrt(3.0)
@@ -253,7 +253,7 @@ def _stationary(
         return low, high
 
     def to_gpjax(params):
-        from bojax.surrogates._gpjax_kernels import stationary_to_gpjax
+        from bojax.surrogates.parts._gpjax_kernels import stationary_to_gpjax
 
         return stationary_to_gpjax(name, categorical_dims, params)
 

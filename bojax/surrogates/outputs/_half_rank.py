@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
-from bojax.surrogates._standardize import better_part
+from bojax.surrogates.outputs._standardize import better_part
 
 
 def half_rank(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:

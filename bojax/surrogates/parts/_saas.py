@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from bojax._types import Array, Float
-from bojax.surrogates._kernels import (
+from bojax.surrogates.parts._kernels import (
     LOG_OUTPUTSCALE_STD,
     OUTPUTSCALE_BOUNDS,
     Kernel,

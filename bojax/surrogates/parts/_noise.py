@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bojax._numerics import holds
 from bojax._types import Array, Float
 from bojax.data import Observations
-from bojax.surrogates._standardize import Scale
+from bojax.surrogates.outputs._standardize import Scale
 
 NOISE_FLOOR_64 = 1e-6
 NOISE_FLOOR_32 = 1e-4

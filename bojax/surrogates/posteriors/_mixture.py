@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from bojax._linalg import matmul
 from bojax._types import Array, Bool, Float, Key
-from bojax.surrogates._posterior import GPFantasies, GPPosterior
+from bojax.surrogates.posteriors._posterior import GPFantasies, GPPosterior
 
 
 @jax.tree_util.register_dataclass

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bojax._types import Array, Float
-from bojax.surrogates._features import Features
 from bojax.surrogates._inputs import bound
-from bojax.surrogates._kernels import Kernel, LinearRows, matern52
+from bojax.surrogates.parts._features import Features
+from bojax.surrogates.parts._kernels import Kernel, LinearRows, matern52
 
 LOG_STD = math.sqrt(0.75)
 """Standard deviation of log a and log b under the prior."""

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bojax.surrogates._equality import by_equality
-from bojax.surrogates._gpjax_kernels import hiding
-from bojax.surrogates._kernels import Kernel
-from bojax.surrogates._means import Mean
+from bojax.surrogates.parts._equality import by_equality
+from bojax.surrogates.parts._gpjax_kernels import hiding
+from bojax.surrogates.parts._kernels import Kernel
+from bojax.surrogates.parts._means import Mean
 
 PRIOR_STD = 3.0
 """GPJax parameters have no prior: each is held this loosely, on its unconstrained scale, at the value it came with."""

@@ -1,0 +1,1 @@
+"""Values before a surrogate sees them: scales, ranks, monotone maps."""
