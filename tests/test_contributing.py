@@ -18,7 +18,7 @@ def run(title):
 
 
 def test_there_is_a_recipe_for_every_kind_of_piece():
-    assert set(RECIPES) == {"acquisition", "kernel", "model of the zoo"}
+    assert set(RECIPES) == {"acquisition", "kernel", "surrogate", "model of the zoo"}
 
 
 @pytest.mark.parametrize("title", RECIPES)
@@ -33,6 +33,12 @@ def test_skeletons_use_public_names_only(title):
 
 def test_the_acquisition_passes_the_kit():
     assert run("acquisition")["algorithm"].q == 1
+
+
+def test_the_surrogate_passes_the_kit():
+    from bojax import testing
+
+    testing.check_surrogate(run("surrogate")["surrogate"], dtypes=["float64"])
 
 
 def test_the_kernel_makes_a_surrogate():
