@@ -163,7 +163,6 @@ def test_files_do_not_import_each_other_in_a_circle():
 
 
 PRIVATE_IMPORTS_TO_GO = {
-    "acquisition/_prior.py -> space._choices",
     "cli/_app.py -> study._carry",
     "cli/_app.py -> study._storage",
     "cli/_output.py -> study._failures",
@@ -173,7 +172,6 @@ PRIVATE_IMPORTS_TO_GO = {
     "cli/_running.py -> study._tune",
     "cli/_target.py -> study._tune",
     "loop/_run.py -> space._choices",
-    "multifidelity/_reads.py -> space._choices",
     "study/_optimize.py -> space._choices",
     "study/_plots.py -> loop._defaults",
     "study/_tune.py -> multifidelity._reads",

@@ -21,8 +21,7 @@ from bojax._types import Array, Float
 from bojax.acquisition._analytic import AcquisitionFn
 from bojax.acquisition._batch import BatchAcquisition
 from bojax.acquisition._weighted import LogWeight, weighted
-from bojax.space import Space
-from bojax.space._choices import check_choices
+from bojax.space import Space, check_choices
 
 
 def with_prior(

@@ -12,8 +12,7 @@ from bojax._errors import BojaxWarning
 from bojax._liveness import live_leaves
 from bojax._runtime import seed_key
 from bojax.multifidelity._trainable import Program, Trainable
-from bojax.space import Categorical, Ordinal, Space, to_space
-from bojax.space._choices import check_choices, check_choices_on_host
+from bojax.space import Categorical, Ordinal, Space, check_choices, check_choices_on_host, to_space
 
 
 def check_reads(objective: Trainable, hparams: Mapping[str, Any], tuned: Collection[str] | None = None) -> None:

@@ -1,7 +1,19 @@
 """Search spaces: what may be tuned, and the map between native values and the unit cube."""
 
+from bojax.space._choices import check_choices, check_choices_on_host, watched_arrays
 from bojax.space._coerce import to_space
 from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter
 from bojax.space._space import Space
 
-__all__ = ["Categorical", "Float", "Int", "Ordinal", "Parameter", "Space", "to_space"]
+__all__ = [
+    "Categorical",
+    "Float",
+    "Int",
+    "Ordinal",
+    "Parameter",
+    "Space",
+    "check_choices",
+    "check_choices_on_host",
+    "to_space",
+    "watched_arrays",
+]

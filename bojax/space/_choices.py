@@ -28,6 +28,18 @@ def check_choices(space: Space, fn: Callable[[dict[str, Any]], Any], params: Map
         space: which of the parameters are choices.
         fn: a function of params that can be traced.
         params: arrays or their shapes, by name.
+
+    Raises:
+        TypeError: the function makes such a comparison.
+
+    Example:
+        >>> import bojax
+        >>> space = bojax.Space(optimizer=bojax.Categorical(["adam", "sgd"]))
+        >>> try:
+        ...     check_choices(space, lambda params: params["optimizer"] == "sgd", {"optimizer": 0})
+        ... except TypeError as error:
+        ...     print(str(error).split(",")[0])
+        'optimizer' is compared with 'sgd'
     """
     choices = _choices(space)
     if not choices:
@@ -45,7 +57,22 @@ def check_choices(space: Space, fn: Callable[[dict[str, Any]], Any], params: Map
 
 
 def check_choices_on_host(space: Space, fn: Callable[[dict[str, Any]], Any], columns: Mapping[str, np.ndarray]) -> None:
-    """The same for a function of concrete scalars; the first row of each column [n] is taken."""
+    """Raises TypeError where a function of concrete scalars compares a position with the choice itself.
+
+    Args:
+        space: which of the parameters are choices.
+        fn: a function of params that cannot be traced.
+        columns: arrays [n] by name, of which the first row is taken.
+
+    Raises:
+        TypeError: the function makes such a comparison.
+
+    Example:
+        >>> import bojax, numpy as np
+        >>> space = bojax.Space(optimizer=bojax.Categorical(["adam", "sgd"]))
+        >>> check_choices_on_host(space, lambda params: params["optimizer"] == 1, {"optimizer": np.array([0])}) is None
+        True
+    """
     if not _choices(space):
         return
     try:
@@ -57,7 +84,21 @@ def check_choices_on_host(space: Space, fn: Callable[[dict[str, Any]], Any], col
 
 
 def watched_arrays(space: Space, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """NumPy columns [n] whose positions complain of comparisons with choices; else they are plain arrays."""
+    """NumPy columns [n] whose positions complain of comparisons with choices; else they are plain arrays.
+
+    Args:
+        space: which of the parameters are choices.
+        columns: arrays [n] by name.
+
+    Returns:
+        The same numbers by name.
+
+    Example:
+        >>> import bojax, numpy as np
+        >>> space = bojax.Space(optimizer=bojax.Categorical(["adam", "sgd"]))
+        >>> watched_arrays(space, {"optimizer": np.array([0, 1])})["optimizer"].tolist()
+        [0, 1]
+    """
     choices = _choices(space)
     return {name: _marked(column, name, choices.get(name)) for name, column in columns.items()}
 
