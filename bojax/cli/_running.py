@@ -126,7 +126,8 @@ def evaluate(
     if limits.trials is not None and done >= limits.trials:
         return 0
     left = None if limits.trials is None else limits.trials - done
-    with progress_bar(study, limits.trials, True, initial=done) as advance:
+    values = [trial.value for trial in study.trials if trial.value is not None]
+    with progress_bar(study.name, study.direction, values, limits.trials, True, initial=done) as advance:
 
         def after(study: "Study", trial: "Trial") -> None:
             advance(trial)

@@ -7,6 +7,7 @@ from bojax.storage._claims import claim
 from bojax.storage._distributions import to_distributions
 from bojax.storage._errors import is_locked
 from bojax.storage._open import NUM_RETRIES, file_of, hide_password, open_storage, retry
+from bojax.storage._params import set_params
 
 __all__ = [
     "NUM_RETRIES",
@@ -16,5 +17,6 @@ __all__ = [
     "is_locked",
     "open_storage",
     "retry",
+    "set_params",
     "to_distributions",
 ]

@@ -4,7 +4,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Self
 
 import numpy as np
 import optuna
@@ -12,36 +12,32 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
+from bojax.data import COLUMNS
 from bojax.space import Space
 from bojax.study import _storage
 from bojax.study._checks import check_attrs
+from bojax.study._core import Core
 from bojax.study._held import checked_values
-from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
-from bojax.study._telling import checked_outcome
+from bojax.study._outcome import Outcome, checked_outcome
+from bojax.study._replaced import CARRIED_FROM, CORRECTS
+from bojax.study._telling import check_params, frozen_trial
 from bojax.study._travel import check_process
 from bojax.study._trial import Trial
-
-if TYPE_CHECKING:
-    from bojax.study._study import Study
 
 CORRECTED = "bojax:corrected"
 """What a corrected trial said before: its number, state and value."""
 
 
-NOT_KEPT = (CORRECTED, CORRECTS, CARRIED_FROM, _storage.GRAD, _storage.ERROR, _storage.TOLD, _storage.LOST)
+_NOT_KEPT = {CORRECTED, CORRECTS, CARRIED_FROM, _storage.ERROR, _storage.TOLD, _storage.LOST} | {
+    _storage.column_key(name) for name, column in COLUMNS.items() if column.per_dim
+}
 """What a corrected trial does not take over from the old one."""
 
 
 class KnownResults:
     """The part of `Study` that records what was not asked for, and goes on with it in another space."""
 
-    _space: Space
-    _optuna: optuna.Study
-    _lock: Any
-
-    @property
-    def _study(self) -> "Study":
-        return cast("Study", self)
+    _core: Core
 
     def enqueue(
         self,
@@ -64,13 +60,13 @@ class KnownResults:
         Raises:
             ValueError, TypeError: the parameters do not belong to the space. Nothing is put in line.
         """
-        check_process(self._study, computes=False)
-        values = checked_values(self._space, params, "params")
+        check_process(self._core, computes=False)
+        values = checked_values(self._core.space, params, "params")
         attrs = check_attrs(user_attrs)
-        if skip_if_exists and any(_asks_for(trial, values) for trial in _storage.trials_of(self._optuna)):
+        if skip_if_exists and any(_asks_for(trial, values) for trial in self._core.ledger.refresh().counted()):
             return False
         with _storage.quiet():
-            self._optuna.enqueue_trial(values, user_attrs=attrs or None)
+            self._core.optuna.enqueue_trial(values, user_attrs=attrs or None)
         return True
 
     def add(
@@ -96,11 +92,11 @@ class KnownResults:
         Raises:
             ValueError, TypeError: the parameters do not belong to the space, or see `tell`. Nothing is recorded.
         """
-        outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
-        check_process(self._study, computes=False)
-        number, attrs = checked_outcome(self._study, value, **outcome)
-        self._space.from_params(params)
-        return _record(self._study, checked_values(self._space, params, "params"), number, attrs)
+        columns = {"noise_var": noise_var, "cost": cost, "grad": grad}
+        check_process(self._core, computes=False)
+        outcome = checked_outcome(self._core, value, state, columns, user_attrs)
+        self._core.space.from_params(params)
+        return _record(self._core, checked_values(self._core.space, params, "params"), outcome)
 
     def correct(
         self,
@@ -129,21 +125,21 @@ class KnownResults:
             StudyError: the trial is unknown or was not told yet.
             ValueError, TypeError: see `tell`. Nothing is recorded.
         """
-        outcome = {"state": state, "noise_var": noise_var, "cost": cost, "grad": grad, "user_attrs": user_attrs}
-        check_process(self._study, computes=False)
+        columns = {"noise_var": noise_var, "cost": cost, "grad": grad}
+        check_process(self._core, computes=False)
         trial = plain(trial)
         if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
             raise TypeError(f"`trial` must be a Trial or its number, got {trial!r}.")
-        number, attrs = checked_outcome(self._study, value, **outcome)
-        with self._lock:
-            old = _finished(self._study, trial)
-            kept = {key: attr for key, attr in _storage.shown_attrs(old.user_attrs).items() if key not in NOT_KEPT}
+        outcome = checked_outcome(self._core, value, state, columns, user_attrs)
+        with self._core.lock:
+            old = _finished(self._core, trial)
+            kept = {key: attr for key, attr in _storage.shown_attrs(old.user_attrs).items() if key not in _NOT_KEPT}
             said = {"number": old.number, "state": old.state.name.lower(), "value": _value(old)}
             said |= {"before": old.user_attrs[CORRECTED]} if CORRECTED in old.user_attrs else {}
-            attrs = {**kept, **attrs, CORRECTS: old.number, CORRECTED: said}
-            return _record(self._study, old.params, number, attrs, old)
+            attrs = {**kept, **outcome.attrs, CORRECTS: old.number, CORRECTED: said}
+            return _record(self._core, old.params, outcome._replace(attrs=attrs), old)
 
-    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> "Study":
+    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> Self:
         """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
 
         Args:
@@ -164,19 +160,14 @@ class KnownResults:
             >>> wider.best_params
             {'act': 'relu'}
         """
-        settings = {"algorithm": self._study._algorithm, "space_changed": new_params or "carry"}
-        kind = type(self._study)
-        return kind(space, storage=self._optuna._storage, name=self._study.name, **settings)
+        core, kind = self._core, type(self)
+        settings: dict[str, Any] = {"algorithm": core.algorithm, "space_changed": new_params or "carry"}
+        return kind(space, storage=core.storage, name=core.name, **settings)  # type: ignore[call-arg]
 
 
-def _record(
-    study: "Study",
-    params: Mapping[str, Any],
-    value: float | None,
-    attrs: dict[str, Any],
-    old: FrozenTrial | None = None,
-) -> Trial:
+def _record(core: Core, params: Mapping[str, Any], outcome: Outcome, old: FrozenTrial | None = None) -> Trial:
     """Stores a finished trial in one write; times and distributions of a corrected one are those of the old one."""
+    value, attrs = outcome
     told = value
     if value is not None and not math.isfinite(value):
         attrs, value = {**attrs, _storage.TOLD: repr(value)}, None
@@ -184,7 +175,7 @@ def _record(
         state=TrialState.FAIL if value is None else TrialState.COMPLETE,
         value=value,
         params=dict(params),
-        distributions=dict(study._distributions if old is None else old.distributions),
+        distributions=dict(core.distributions if old is None else old.distributions),
         user_attrs=attrs,
         system_attrs=None if old is None else old.system_attrs,
         intermediate_values=None if old is None else old.intermediate_values,
@@ -192,25 +183,19 @@ def _record(
     if old is not None:
         trial.datetime_start, trial.datetime_complete = old.datetime_start, old.datetime_complete
     with _storage.quiet():
-        stored = _storage.add_trial(study._optuna, trial)
+        stored = _storage.add_trial(core.optuna, trial)
     if told is not value:
         text = f"trial {stored.number} was told {told}, which is not finite: it counts as failed."
         warnings.warn(text, BojaxWarning, stacklevel=4)
-    return study._view(stored)
+    return core.view(stored)
 
 
-def _finished(study: "Study", trial: Trial | int | np.integer) -> FrozenTrial:
+def _finished(core: Core, trial: Trial | int | np.integer) -> FrozenTrial:
     """The finished trial of that number, or the one that replaced it."""
     number = trial.number if isinstance(trial, Trial) else int(trial)
-    stored = _storage.retry(lambda: study._optuna.get_trials(deepcopy=False))
-    by_number = {t.number: t for t in stored}
-    if number not in by_number:
-        raise StudyError(f"the study {study.name!r} has no trial {number}; it has {len(by_number)} trials.")
-    found = by_number[number]
-    if isinstance(trial, Trial) and any(found.params.get(name, value) != value for name, value in trial.params.items()):
-        raise StudyError(f"trial {number} of the study {study.name!r} has other parameters: wrong study?")
-    found = by_number[corrections(sorted(stored, key=lambda t: t.number)).get(number, number)]
-    if found.state not in _storage.FINISHED or _storage.is_given_up(found):
+    check_params(core, trial, frozen_trial(core, number))
+    found = core.ledger.trial(core.ledger.correction_of(number))
+    if found is None or found.state not in _storage.FINISHED or _storage.is_given_up(found):
         raise StudyError(f"trial {number} was not told yet, so there is nothing to correct: `tell` it.")
     return found
 

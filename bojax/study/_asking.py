@@ -3,8 +3,8 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -12,16 +12,13 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
 from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
-from bojax.data import COLUMNS
-from bojax.storage import claim
+from bojax.storage import claim, retry, set_params
 from bojax.study import _lost, _storage
-from bojax.study._held import agree, groups_of, held_row, num_points, shown, valid_values, without_repeats
+from bojax.study._core import Core
+from bojax.study._held import groups_of, held_row, num_points, shown, valid_values, without_repeats
 from bojax.study._suggest import may_repeat, suggest, takes_held, unread
 from bojax.study._travel import check_process
 from bojax.study._trial import Trial
-
-if TYPE_CHECKING:
-    from bojax.study._study import Study
 
 _ASK_TIMEOUT = 120.0
 """Seconds to wait for the parameters of earlier trials, which another process may be compiling for."""
@@ -30,97 +27,128 @@ _ATTEMPTS = 3
 """How often a process chooses anew when others waited so long for it that they gave its trials up."""
 
 
-class _TakenAwayError(Exception):
-    """Another process gave up a trial of this one."""
+class Request(NamedTuple):
+    """What is asked for.
 
-
-def ask(
-    study: "Study",
-    q: int,
-    program_q: int,
-    *,
-    fixed: Mapping[str, Any] | None = None,
-    later: bool = False,
-    alone: bool = False,
-) -> list[Trial]:
-    """Asks for q trials with the program for `program_q` >= q points, of which the first are taken.
-
-    Args:
-        study: what is asked.
-        q: how many.
-        program_q: how many points the program chooses.
+    Attributes:
+        q: how many trials.
+        program_q: how many points the program chooses, at least q; the first ones are taken.
         fixed: values that all of them hold; then trials in line stay there.
         later: whether `_lost.begin` will record when an evaluation begins; otherwise it begins with the asking.
         alone: whether what is evaluated a second time is asked for by itself, because all trials are evaluated at once.
     """
-    check_process(study, computes=True)
+
+    q: int
+    program_q: int
+    fixed: Mapping[str, Any] = {}
+    later: bool = False
+    alone: bool = False
+
+
+class _Created(NamedTuple):
+    """A trial that is to get its parameters; `in_line` is Optuna's view of one that came from the line."""
+
+    number: int
+    trial_id: int
+    in_line: OptunaTrial | None
+
+
+class _TakenAwayError(Exception):
+    """Another process gave up a trial of this one."""
+
+
+def ask(core: Core, request: Request) -> list[Trial]:
+    """Asks for trials, fewer only where a finite space is nearly used up."""
+    check_process(core, computes=True)
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(_TakenAwayError):
-            return _ask(study, q, program_q, fixed or {}, later, alone)
+            return _ask(core, request)
     raise StudyError(
         f"choosing took longer than {_ASK_TIMEOUT:g} s, and another process gave these trials up, {_ATTEMPTS} times."
     )
 
 
-def _ask(study: "Study", q: int, program_q: int, fixed: Mapping[str, Any], later: bool, alone: bool) -> list[Trial]:
-    created: list[OptunaTrial] = []
-    with study._lock, _storage.quiet():
-        line = _lost.line(_lost.recover(study))
-        line = [] if fixed else line
-        q = min(q, len(line) + _num_left(study, fixed))
-        if alone:
+def _ask(core: Core, request: Request) -> list[Trial]:
+    ids: list[int] = []
+    with core.lock, _storage.quiet(), _own_sampler(core, request.later):
+        _lost.recover(core)
+        line = [] if request.fixed else core.ledger.line()
+        q = min(request.q, len(line) + _num_left(core, request.fixed))
+        if request.alone:
             retries = [i for i, trial in enumerate(line) if _storage.RETRY_OF in trial.user_attrs]
             q = min(q, max(1, retries[0])) if retries else q
         if q == 0:
-            raise _exhausted(study, fixed)
-        sampler = study._optuna.sampler  # the user may have put in another one for Optuna's own loop
-        study._optuna.sampler, study._sampler.asking, study._sampler.later = study._sampler, True, later
+            raise _exhausted(core, request.fixed)
+        prepared: dict[int, dict[str, Any]] = {}
         try:
-            for _ in range(q):
-                created.append((_next_in_line(study) if line else None) or _new_trial(study))
-            trials, num_dropped = _prepare(study, created, program_q, fixed)
+            created = _create(core, q, bool(line), request.later, ids)
+            trials, num_dropped = _prepare(core, created, request, prepared)
+            core.sampler.prepared |= prepared
             # In reverse: when the first trial of a batch has its parameters, all of the batch have.
-            filled = [_fill(study, trial) for trial in reversed(trials)][::-1]
+            filled = [_fill(core, trial, prepared[trial.number]) for trial in reversed(trials)][::-1]
         except BaseException:
-            _lost.give_up(study, created)
+            _lost.give_up(core, ids)
             raise
         finally:
-            study._optuna.sampler, study._sampler.asking, study._sampler.later = sampler, False, False
-            for trial in created:
-                study._sampler.prepared.pop(trial.number, None)
-        return filled + _ask_instead(study, num_dropped, program_q, later, alone, bool(filled))
+            for number in prepared:
+                core.sampler.prepared.pop(number, None)
+        return filled + _ask_instead(core, request._replace(q=num_dropped, fixed={}), may_be_fewer=bool(filled))
 
 
-def _next_in_line(study: "Study") -> OptunaTrial | None:
+@contextlib.contextmanager
+def _own_sampler(core: Core, later: bool) -> Iterator[None]:
+    """Puts bojax's sampler to work: the user may have put in another one for Optuna's own loop."""
+    sampler = core.optuna.sampler
+    core.optuna.sampler, core.sampler.asking, core.sampler.later = core.sampler, True, later
+    try:
+        yield
+    finally:
+        core.optuna.sampler, core.sampler.asking, core.sampler.later = sampler, False, False
+
+
+def _create(core: Core, q: int, has_line: bool, later: bool, ids: list[int]) -> list[_Created]:
+    """Creates q trials, first those in line, and puts their ids into `ids` one by one; the ledger knows them then."""
+    in_line: dict[int, OptunaTrial] = {}
+    for _ in range(q):
+        trial = _next_in_line(core) if has_line else None
+        has_line = trial is not None
+        if trial is not None:
+            ids.append(trial._trial_id)
+            in_line[trial._trial_id] = trial
+        else:
+            ids.append(_new_trial(core, later))
+    core.optuna._thread_local.cached_all_trials = None  # as Optuna's `ask` does
+    numbers = {trial._trial_id: trial.number for trial in core.ledger.refresh().open_trials()}
+    if not set(ids) <= set(numbers):
+        raise _TakenAwayError
+    return [_Created(numbers[trial_id], trial_id, in_line.get(trial_id)) for trial_id in ids]
+
+
+def _next_in_line(core: Core) -> OptunaTrial | None:
     """The next trial in line that no other worker takes."""
-    storage = study._optuna._storage
-    for waiting in _lost.line(_storage.all_trials(study._optuna)):
+    for waiting in core.ledger.refresh().line():
         claimed = False
         with contextlib.suppress(*_storage.ENDED_ERRORS):
             # Should this process end before the trial's own record is written, this one tells.
-            _storage.set_trial_attr(study._optuna, waiting, _storage.CLAIM, study._lease.worker(asking=True))
-            claimed = _storage.retry(lambda: claim(storage, waiting._trial_id))  # noqa: B023 (called at once)
+            _storage.set_trial_attr(core.optuna, waiting, _storage.CLAIM, core.lease.worker(asking=True))
+            claimed = retry(lambda: claim(core.storage, waiting._trial_id))  # noqa: B023 (called at once)
         if claimed:
-            return _optuna_trial(study, waiting._trial_id)
+            return OptunaTrial(core.optuna, waiting._trial_id)
     return None
 
 
-def _new_trial(study: "Study") -> OptunaTrial:
-    attrs = {_storage.WORKER: study._lease.worker(asking=True, later=study._sampler.later)}
+def _new_trial(core: Core, later: bool) -> int:
+    attrs = {_storage.WORKER: core.lease.worker(asking=True, later=later)}
     template = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=attrs)
-    create = study._optuna._storage.create_new_trial
-    return _optuna_trial(study, _storage.retry(lambda: create(study._optuna._study_id, template_trial=template)))
+    trial_id = retry(lambda: core.storage.create_new_trial(core.optuna._study_id, template_trial=template))
+    core.lease.hold(trial_id)
+    return trial_id
 
 
-def _optuna_trial(study: "Study", trial_id: int) -> OptunaTrial:
-    study._optuna._thread_local.cached_all_trials = None  # as Optuna's `ask` does
-    return OptunaTrial(study._optuna, trial_id)
-
-
-def _ask_instead(study: "Study", q: int, program_q: int, later: bool, alone: bool, may_be_fewer: bool) -> list[Trial]:
+def _ask_instead(core: Core, request: Request, may_be_fewer: bool) -> list[Trial]:
     """Trials in the place of enqueued ones that were dropped."""
     try:
-        return ask(study, q, program_q, later=later, alone=alone) if q else []
+        return ask(core, request) if request.q else []
     except SpaceExhaustedError:
         if may_be_fewer:
             return []
@@ -128,51 +156,51 @@ def _ask_instead(study: "Study", q: int, program_q: int, later: bool, alone: boo
 
 
 def _prepare(
-    study: "Study", created: list[OptunaTrial], program_q: int, fixed: Mapping[str, Any]
-) -> tuple[list[OptunaTrial], int]:
-    """Leaves parameters for new trials with the sampler.
+    core: Core, created: list[_Created], request: Request, prepared: dict[int, dict[str, Any]]
+) -> tuple[list[_Created], int]:
+    """Puts parameters of created trials into `prepared`.
 
     Returns:
         The trials that got some, and how many enqueued ones were dropped, because no point is left that has their
         values.
     """
-    numbers_ = {trial.number for trial in created}
-    _wait_for_earlier(study, min(numbers_))
-    by_number = {t.number: t for t in _storage.trials_of(study._optuna)}
-    held = [dict(fixed) or _enqueued(study, by_number[trial.number]) for trial in created]
+    fixed, own = dict(request.fixed), {trial.number for trial in created}
+    _wait_for_earlier(core, min(own))
+    held = [fixed or _enqueued(core, trial.number) for trial in created]
     chosen: list[np.ndarray] = []  # rows that are about to become pending
     groups = groups_of(created, held)
-    for group in [group for group in groups if len(group.held) == study._space.num_dims]:
-        chosen += [held_row(study._space, group.held)] * len(group.trials)  # type: ignore[list-item]
-        study._sampler.prepared |= {trial.number: group.held for trial in group.trials}
+    for group in [group for group in groups if len(group.held) == core.space.num_dims]:
+        chosen += [held_row(core.space, group.held)] * len(group.trials)  # type: ignore[list-item]
+        prepared |= {trial.number: group.held for trial in group.trials}
     dropped, surplus = 0, []
-    for group in [group for group in groups if len(group.held) < study._space.num_dims]:
+    for group in [group for group in groups if len(group.held) < core.space.num_dims]:
         # Only free points share the program of larger batches: what is held is mostly held by one trial.
-        q = len(group.trials) if group.held else max(program_q, len(group.trials))
-        left = _num_left(study, group.held, chosen) if group.held else q
+        q = len(group.trials) if group.held else max(request.program_q, len(group.trials))
+        left = _num_left(core, group.held, chosen) if group.held else q
         first = min(trial.number for trial in group.trials)
-        suggested = _suggest(study, first, numbers_, chosen, q, group.held)[:left] if left else []
+        suggested = _suggest(core, first, own, chosen, q, group.held)[:left] if left else []
         for trial, params in zip(group.trials, suggested, strict=False):
-            study._sampler.prepared[trial.number] = params
-            chosen += [row for row in [study._to_row(params)] if row is not None]
+            prepared[trial.number] = params
+            chosen += [row for row in [core.ledger.to_row(params)] if row is not None]
         left_over = group.trials[len(suggested) :]
         surplus += left_over
         if left_over and group.held and not fixed:
             dropped += len(left_over)
             _warn_dropped(left_over, group.held)
     for trial in surplus:  # none of them goes back in line: there is no point left that it could have
-        _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
+        _storage.end_trial(core.optuna, trial.trial_id, {_storage.STALE: True})
     if len(surplus) == len(created) and not dropped:
-        raise _exhausted(study, fixed)
+        raise _exhausted(core, fixed)
     return [trial for trial in created if trial not in surplus], dropped
 
 
-def _enqueued(study: "Study", trial: FrozenTrial) -> dict[str, Any]:
+def _enqueued(core: Core, number: int) -> dict[str, Any]:
     """The values that a trial was enqueued with, as far as they belong to the space."""
-    return valid_values(study._space, trial.system_attrs.get("fixed_params", {}))
+    trial = core.ledger.trial(number)
+    return {} if trial is None else valid_values(core.space, trial.system_attrs.get("fixed_params", {}))
 
 
-def _warn_dropped(trials: list[OptunaTrial], held: Mapping[str, Any]) -> None:
+def _warn_dropped(trials: list[_Created], held: Mapping[str, Any]) -> None:
     which = ", ".join(str(trial.number) for trial in trials)
     warnings.warn(
         f"enqueued trial {which} with {shown(held)} is dropped: every point with these values is told or pending.",
@@ -181,120 +209,120 @@ def _warn_dropped(trials: list[OptunaTrial], held: Mapping[str, Any]) -> None:
     )
 
 
-def _exhausted(study: "Study", held: Mapping[str, Any]) -> SpaceExhaustedError:
-    size = num_points(study._space, held)
+def _exhausted(core: Core, held: Mapping[str, Any]) -> SpaceExhaustedError:
+    size = num_points(core.space, held)
     which = "every point" if size is None else f"all {size} points"
     return SpaceExhaustedError(f"{which} {f'with {shown(held)}' if held else 'of the space'} are told or pending.")
 
 
-def _fill(study: "Study", trial: OptunaTrial) -> Trial:
+def _fill(core: Core, trial: _Created, params: dict[str, Any]) -> Trial:
     """Writes the parameters of a trial; enqueued ones go before prepared ones."""
-    params = {}
-    for name, distribution in study._distributions.items():
-        try:
-            value = _suggest_value(trial, name, distribution)
-        except _storage.ENDED_ERRORS as error:
-            if study._optuna._storage.get_trial(trial._trial_id).state not in _storage.FINISHED:
-                raise
-            raise _TakenAwayError from error
-        params[name] = distribution.to_external_repr(distribution.to_internal_repr(value))
-    return Trial(trial.number, params, user_attrs=_storage.shown_attrs(trial.user_attrs))
+    attrs: dict[str, Any] = {}
+    try:
+        if trial.in_line is None:
+            ordered = {name: params[name] for name in core.space.names}
+            set_params(core.storage, trial.trial_id, ordered, core.distributions)
+        else:
+            attrs = _storage.shown_attrs(trial.in_line.user_attrs)
+            params = {name: _suggest_value(trial.in_line, name, d) for name, d in core.distributions.items()}
+    except _storage.ENDED_ERRORS as error:
+        if core.storage.get_trial(trial.trial_id).state not in _storage.FINISHED:
+            raise
+        raise _TakenAwayError from error
+    kinds = core.distributions.items()
+    params = {name: kind.to_external_repr(kind.to_internal_repr(params[name])) for name, kind in kinds}
+    return Trial(trial.number, params, user_attrs=attrs)
 
 
-def suggest_one(study: "Study", number: int) -> dict[str, Any]:
+def suggest_one(core: Core, number: int) -> dict[str, Any]:
     """The parameters of a trial that Optuna code asked for."""
-    check_process(study, computes=True)
-    with study._lock:
-        _lost.recover(study)
-        trial = next((t for t in _storage.trials_of(study._optuna) if t.number == number), None)
-        held = {} if trial is None else _enqueued(study, trial)
-        if len(held) == study._space.num_dims:
+    check_process(core, computes=True)
+    with core.lock:
+        _lost.recover(core)
+        held = _enqueued(core, number)
+        if len(held) == core.space.num_dims:
             return held
-        _wait_for_earlier(study, number)
-        suggested = _suggest(study, number, {number}, [], 1, held) if _num_left(study, held) else []
+        _wait_for_earlier(core, number)
+        suggested = _suggest(core, number, {number}, [], 1, held) if _num_left(core, held) else []
         if not suggested:
-            raise _exhausted(study, held)
+            raise _exhausted(core, held)
         return suggested[0]
 
 
 def _suggest(
-    study: "Study",
+    core: Core,
     first: int,
     own: set[int],
     more_pending: list[np.ndarray],
     q: int,
-    held: Mapping[str, Any] | None = None,
+    held: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Up to q suggestions: the pure function of seed, ordinal, told data, pending points and what is held.
 
     Args:
+        core: the parts of the study.
         first: the number of the first trial to choose for; `own` are those whose points are not pending.
+        own: numbers of trials.
         more_pending: points that are about to become pending.
         q: how many points the algorithm chooses.
         held: values that all of them have.
     """
-    held = held or {}
-    written_over = bool(held) and not takes_held(study._algorithm, study._space, q)
+    written_over = bool(held) and not takes_held(core.algorithm, core.space, q)
     if written_over:
-        study._warn_once(
+        core.warn_once(
             "held", "the `ask` of the algorithm takes no `held`: held values are written over what it suggests"
         )
-    trials = _storage.trials_of(study._optuna)
-    told = study._data(trials, own)
-    fills = {name: COLUMNS[name].fill for name in told.columns}
-    stored = [name for name, v in told.columns.items() if not np.array_equal(v, np.full_like(v, fills[name]), True)]
-    for name in unread(study._algorithm, study._space, stored):
-        study._warn_once(name, f"the study holds `{name}` of trials, from which its algorithm does not learn")
-    pending = np.concatenate([told.pending, np.reshape(more_pending, (-1, study._space.num_dims))])
+    with core.ledger.mutex:
+        told, ordinal, reported = core.ledger.told(own), core.ledger.num_counted(first), sorted(core.ledger.reported)
+    for name in unread(core.algorithm, core.space, reported):
+        core.warn_once(name, f"the study holds `{name}` of trials, from which its algorithm does not learn")
+    pending = np.concatenate([told.pending, np.reshape(more_pending, (-1, core.space.num_dims))])
     suggested, status = suggest(
-        study._algorithm,
-        study._space,
+        core.algorithm,
+        core.space,
         q,
-        seed=study._seed,
-        ordinal=sum(t.number < first for t in trials),
+        seed=core.seed,
+        ordinal=ordinal,
         told=told._replace(pending=pending),
-        held=held_row(study._space, held),
+        held=held_row(core.space, held),
     )
     if status in (Status.FALLBACK, Status.OVERFLOW):
-        study._warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
+        core.warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
     if written_over:
-        return without_repeats(study._space, suggested, held, np.concatenate([told.X, pending]))
+        return without_repeats(core.space, suggested, held, np.concatenate([told.X, pending]))
     return [{**params, **held} for params in suggested]  # exactly the held values, not their way through the cube
 
 
-def _num_left(study: "Study", held: Mapping[str, Any], more_pending: Sequence[np.ndarray] = ()) -> int:
+def _num_left(core: Core, held: Mapping[str, Any], more_pending: Sequence[np.ndarray] = ()) -> int:
     """How many points with the held values are neither told nor pending (a large number if they are not finite)."""
-    size = num_points(study._space, held)
+    size = num_points(core.space, held)
     # A point that is given as a whole may be repeated, and any point of a noisy objective.
-    if size is None or len(held) == study._space.num_dims or may_repeat(study._algorithm, study._space):
+    if size is None or len(held) == core.space.num_dims or may_repeat(core.algorithm, core.space):
         return 2**31
-    held_coordinates = held_row(study._space, held)
-    rows = [study._row(trial) for trial in _storage.trials_of(study._optuna)] + list(more_pending)
-    seen = {row.tobytes() for row in rows if row is not None and agree(row, held_coordinates)}
-    return max(0, size - len(seen))
+    return max(0, size - core.ledger.num_points(held_row(core.space, held), more_pending))
 
 
-def _wait_for_earlier(study: "Study", number: int) -> None:
+def _wait_for_earlier(core: Core, number: int) -> None:
     """Waits for the parameters of earlier trials, where another process is choosing them; in the end it gives them up,
     so that nobody waits for them again."""
     end = time.monotonic() + _ASK_TIMEOUT
     while True:
-        trials = _storage.trials_of(study._optuna)
-        choosing = [t for t in trials if _is_choosing(study, t, number)]
-        dead = {t.number for t in study._watch.dead(trials)} if choosing else set()
+        choosing = [trial for trial in core.ledger.open_trials() if _is_choosing(core, trial, number)]
+        dead = {trial.number for trial in core.ledger.dead()} if choosing else set()
         late = time.monotonic() >= end
-        gone = [t for t in choosing if late or t.number in dead]
+        gone = [trial for trial in choosing if late or trial.number in dead]
         if gone:
-            _lost.give_up(study, gone)
+            _lost.give_up(core, {trial._trial_id for trial in gone})
         if len(gone) == len(choosing):
             return
         time.sleep(0.05)
+        core.ledger.refresh()
 
 
-def _is_choosing(study: "Study", trial: FrozenTrial, number: int) -> bool:
+def _is_choosing(core: Core, trial: FrozenTrial, number: int) -> bool:
     if trial.number >= number or trial.state != TrialState.RUNNING:
         return False
-    if set(study._space.names) <= set(trial.params):
+    if set(core.space.names) <= set(trial.params):
         return False
     worker = trial.user_attrs.get(_storage.WORKER)
     # Between the creation of a trial and the record of its worker lies one write.

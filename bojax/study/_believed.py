@@ -1,20 +1,23 @@
-"""The best point as the surrogate believes it to be: where values are noisy, the largest one is mostly a lucky one."""
+"""What the surrogate of a study believes: anywhere, about the told trials, and how well it predicts them."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bojax._errors import StudyError
 from bojax._runtime import host_scope, seed_key
+from bojax.data import Told, next_capacity
 from bojax.loop import restore
-from bojax.study import _lost, _storage
+from bojax.study._arguments import check_count
+from bojax.study._core import Core
 from bojax.study._suggest import predict_program
 from bojax.study._travel import check_process
 from bojax.study._trial import Trial
 
-if TYPE_CHECKING:
-    from bojax.study._study import Study
+COVERAGE_Z = 1.959963984540054
+"""Half width of the central 95 % interval of a normal, in standard deviations."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,21 +40,166 @@ class Believed:
         return self.trial.params
 
 
-def best_believed(study: "Study") -> Believed:
-    """The body of `Study.best_believed`."""
-    check_process(study, computes=True)
-    trials = _storage.trials_of(study._optuna)
-    told = [t for t in _lost.as_data(trials) if t.state in _storage.FINISHED and study._row(t) is not None]
-    data = study._data(told, set())
-    y = data.y
-    if not np.isfinite(y).any():
-        raise StudyError(f"the study {study.name!r} has no complete trial yet, so it has no best one.")
+class SurrogateQuality(NamedTuple):
+    """How well the surrogate of a study predicts trials that it was not told.
+
+    Attributes:
+        rmse: root mean square error of the predicted means, in units of the value.
+        log_density: mean log density of the values under the predictions; larger is better. It depends on the units.
+        coverage: part of the values inside their central 95 % interval; about 0.95 for a good surrogate.
+        n: how many trials were predicted.
+    """
+
+    rmse: float
+    log_density: float
+    coverage: float
+    n: int
+
+
+class Beliefs:
+    """The part of `Study` that answers for the surrogate of its algorithm."""
+
+    _core: Core
+
+    def predict(self, params: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
+        """What the algorithm's surrogate believes about the noise-free objective.
+
+        The surrogate is fitted to all told trials, which takes about as long as an `ask`. An algorithm without a
+        surrogate is answered for by that of `bojax.bayesopt`. Nothing is asked for or stored.
+
+        Args:
+            params: a value for every parameter, or a list of such dicts.
+
+        Returns:
+            Mean and standard deviation in units of the value: two floats for one dict, two arrays [k] for a list of k.
+
+        Raises:
+            StudyError: fewer than two trials are complete, or the surrogate is not finite.
+            ValueError, TypeError: parameters do not belong to the space, or some are missing.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+            >>> for x in (0.0, 0.25, 0.5, 0.75, 1.0):
+            ...     _ = study.add({"x": x}, 10.0 * x)
+            >>> mean, std = study.predict({"x": 0.5})
+            >>> abs(mean - 5.0) < 0.1, std < 1.0
+            (True, True)
+        """
+        single = isinstance(params, Mapping)
+        points = [self._core.space.from_params(row) for row in ([params] if single else params)]
+        told = _told(self._core, 2)
+        if not points:
+            return np.empty(0), np.empty(0)
+        mean, std = _predict(self._core, told, np.stack(points))
+        _check_finite(self._core, mean)
+        mean = self._core.ledger.sign * mean
+        return (float(mean[0]), float(std[0])) if single else (mean, std)
+
+    def surrogate_quality(self, max_trials: int = 64) -> SurrogateQuality:
+        """How well the algorithm's surrogate predicts each trial from all others.
+
+        For each trial the surrogate is fitted anew to all others, its hyperparameters and output transform included: no
+        prediction knows its own value. So this takes as long as `max_trials` suggestions. The interval of a value is
+        that of `predict`, widened by the `noise_var` told with it. Noise of which nothing was told is not added, so a
+        low coverage may also mean that values are noisier than the surrogate believes the objective to be uncertain.
+
+        Args:
+            max_trials: how many trials are predicted at most, >= 1: of more complete ones, evenly spaced by number.
+
+        Raises:
+            StudyError: fewer than three trials are complete, or the surrogate is not finite.
+            ValueError: `max_trials` is no positive integer.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+            >>> for x in (0.0, 0.25, 0.5, 0.75, 1.0):
+            ...     _ = study.add({"x": x}, 10.0 * x)
+            >>> quality = study.surrogate_quality()
+            >>> quality.n, quality.rmse < 3.0
+            (5, True)
+        """
+        check_count("max_trials", max_trials, 1)
+        core, told = self._core, _told(self._core, 3)
+        complete = np.flatnonzero(np.isfinite(told.y))
+        chosen = complete[
+            np.unique(np.linspace(0, len(complete) - 1, min(max_trials, len(complete))).round().astype(int))
+        ]
+        predicted = [_predict(core, _without(told, row), told.X[row : row + 1]) for row in chosen]
+        mean, std = np.concatenate([m for m, _ in predicted]), np.concatenate([s for _, s in predicted])
+        _check_finite(core, mean)
+        error = told.y[chosen] - mean
+        var = np.maximum(std**2 + np.nan_to_num(told.columns["noise_var"][chosen]), np.finfo(float).tiny)
+        return SurrogateQuality(
+            rmse=float(np.sqrt(np.mean(error**2))),
+            log_density=float(np.mean(-0.5 * error**2 / var - 0.5 * np.log(2.0 * np.pi * var))),
+            coverage=float(np.mean(np.abs(error) <= COVERAGE_Z * np.sqrt(var))),
+            n=len(chosen),
+        )
+
+    @property
+    def best_believed(self) -> Believed:
+        """The told trial that the algorithm's surrogate believes to be the best, with the value it predicts there.
+
+        With noisy values the best observed one is mostly a lucky one; what is believed weighs all values around it.
+        Without noise the two are nearly the same. The surrogate is fitted anew, which takes about as long as
+        an `ask`. An algorithm without a surrogate is answered for by that of `bojax.bayesopt`.
+
+        Raises:
+            StudyError: no trial is complete, or the surrogate is not finite.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+            >>> study.optimize(lambda params: params["x"], num_trials=4, progress=False)
+            >>> believed = study.best_believed
+            >>> abs(believed.mean - believed.trial.value) < 0.1
+            True
+        """
+        return _best(self._core)
+
+
+def _told(core: Core, minimum: int) -> Told:
+    """What the algorithm was told, without what is pending."""
+    check_process(core, computes=True)
+    told = core.ledger.refresh().told()
+    if np.isfinite(told.y).sum() < minimum:
+        raise StudyError(f"the study {core.name!r} has fewer than {minimum} complete trials, too few to predict from.")
+    return told._replace(pending=told.X[:0])
+
+
+def _without(told: Told, row: int) -> Told:
+    columns = {name: np.delete(column, row, axis=0) for name, column in told.columns.items()}
+    return Told(np.delete(told.X, row, axis=0), np.delete(told.y, row), told.pending, columns)
+
+
+def _predict(core: Core, told: Told, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [k] and standard deviation [k] of what is maximized, at points [k, d]."""
+    padded = np.full((next_capacity(len(X)), X.shape[1]), 0.5)  # so that few programs are compiled
+    padded[: len(X)] = X
     with host_scope():
-        init, predict = predict_program(study._algorithm, study._space)
-        key = seed_key(study._seed)
-        state = restore(init(key), data._replace(pending=data.X[:0]), remember=False)
-        mean, std = (np.asarray(values)[: len(y)] for values in predict(key, state, state.observations.X))
+        init, predict = predict_program(core.algorithm, core.space)
+        key = seed_key(core.seed)
+        state = restore(init(key), told, remember=False)
+        mean, std = predict(key, state, padded.astype(state.observations.X.dtype))
+        return np.asarray(mean)[: len(X)], np.asarray(std)[: len(X)]
+
+
+def _check_finite(core: Core, mean: np.ndarray) -> None:
+    if not np.isfinite(mean).all():
+        raise StudyError(f"the surrogate of the study {core.name!r} is not finite, so it predicts nothing.")
+
+
+def _best(core: Core) -> Believed:
+    check_process(core, computes=True)
+    with core.ledger.refresh().mutex:
+        trials, told = core.ledger.told_trials(), core.ledger.told()
+    y = told.y
+    if not np.isfinite(y).any():
+        raise StudyError(f"the study {core.name!r} has no complete trial yet, so it has no best one.")
+    mean, std = _predict(core, told._replace(pending=told.X[:0]), told.X)
     if not np.isfinite(mean[np.isfinite(y)]).all():
-        raise StudyError(f"the surrogate of the study {study.name!r} is not finite, so it believes in no best trial.")
+        raise StudyError(f"the surrogate of the study {core.name!r} is not finite, so it believes in no best trial.")
     best = int(np.argmax(np.where(np.isfinite(y), mean, -np.inf)))
-    return Believed(study._view(told[best]), float(study._sign * mean[best]), float(std[best]))
+    return Believed(core.view(trials[best]), float(core.ledger.sign * mean[best]), float(std[best]))

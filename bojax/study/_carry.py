@@ -21,12 +21,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
+from bojax.data import COLUMNS
 from bojax.space import Space
 from bojax.storage import to_distributions
 from bojax.study import _storage
 from bojax.study._held import checked_values, valid_values
 from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
-from bojax.study._rows import decided
+from bojax.study._view import decided
 
 ROOT, CURRENT = "bojax:root", "bojax:current"
 
@@ -237,9 +238,10 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
     attrs = {key: attr for key, attr in trial.user_attrs.items() if key not in not_kept}
     if _storage.is_lost(trial) and _storage.OWED in trial.user_attrs:
         attrs[_storage.OWED] = "carried"  # its retry stands for it there, too
-    if _storage.GRAD in attrs:
-        floats = [name for name in space.names if not space[name].num_values]
-        attrs[_storage.GRAD] = {name: slope for name, slope in attrs[_storage.GRAD].items() if name in floats}
+    floats = [name for name in space.names if not space[name].num_values]
+    for key in [_storage.column_key(name) for name, column in COLUMNS.items() if column.per_dim]:
+        if key in attrs:
+            attrs[key] = {name: slope for name, slope in attrs[key].items() if name in floats}
     copy = optuna.trial.create_trial(
         state=trial.state,
         values=trial.values,

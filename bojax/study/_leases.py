@@ -123,12 +123,19 @@ class Watch:
 
     def __init__(self):
         self._seen: dict[str, tuple[tuple[int, float], float]] = {}
+        self._finished: dict[str, tuple[int, float]] = {}  # the last signs of life on finished trials, by worker
+
+    def note(self, trial: FrozenTrial) -> None:
+        """Takes in a trial that has finished: a worker writes to one of its trials at a time."""
+        _note_sign(self._finished, trial)
 
     def dead(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """The running ones among all trials of a study whose worker is dead."""
+        """The running ones among the unfinished trials of a study whose worker is dead."""
         running = [(t, worker_of(t)) for t in trials if t.state == TrialState.RUNNING]
         ids = {worker["id"] for _, worker in running if isinstance(worker.get("id"), str)}
-        signs = _last_signs(trials, ids) if ids else {}
+        signs = {id_: self._finished[id_] for id_ in ids & set(self._finished)}
+        for trial in trials:
+            _note_sign(signs, trial)
         self._seen = {id_: seen for id_, seen in self._seen.items() if id_ in ids}
         verdicts: dict[tuple, bool] = {}
         found = []
@@ -161,14 +168,11 @@ def worker_of(trial: FrozenTrial) -> dict[str, Any]:
     return worker if isinstance(worker, dict) else {}
 
 
-def _last_signs(trials: Sequence[FrozenTrial], ids: set[str]) -> dict[str, tuple[int, float]]:
-    """The last sign of life of workers, as (count, wall clock). A worker writes to one of its trials at a time, which
-    may have ended since, so that all of its trials are looked at."""
-    signs: dict[str, tuple[int, float]] = {}
-    for trial in trials:
-        worker = worker_of(trial)
-        if worker.get("id") in ids:
-            written = [(worker.get("beat", 0), worker.get("time", 0.0))]
-            written += [tuple(trial.user_attrs[_storage.LEASE])] if _storage.LEASE in trial.user_attrs else []
-            signs[worker["id"]] = max([signs[worker["id"]], *written] if worker["id"] in signs else written)
-    return signs
+def _note_sign(signs: dict[str, tuple[int, float]], trial: FrozenTrial) -> None:
+    """Keeps the last sign of life of a trial's worker, as (count, wall clock)."""
+    worker = worker_of(trial)
+    if not isinstance(worker.get("id"), str):
+        return
+    written = [(worker.get("beat", 0), worker.get("time", 0.0))]
+    written += [tuple(trial.user_attrs[_storage.LEASE])] if _storage.LEASE in trial.user_attrs else []
+    signs[worker["id"]] = max([signs[worker["id"]], *written] if worker["id"] in signs else written)

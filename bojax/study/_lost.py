@@ -14,136 +14,115 @@ nothing gets lost between the two. Where two processes put the same trial in lin
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from bojax.storage import retry
 from bojax.study import _storage
-from bojax.study._replaced import CORRECTS, without_replaced
+from bojax.study._core import Core
 from bojax.study._trial import Trial
-
-if TYPE_CHECKING:
-    from bojax.study._study import Study
 
 ENDED = "the process that evaluated it ended without a word: it was killed, or ran out of memory"
 
 
-def recover(study: "Study") -> list[FrozenTrial]:
-    """Records what became of the trials of dead workers, and puts in line what is owed a place; all trials after it."""
-    trials = _storage.all_trials(study._optuna)
-    dead = study._watch.dead(trials)
+def recover(core: Core) -> None:
+    """Records what became of the trials of dead workers, and puts in line what is owed a place; the ledger is
+    up to date after it."""
+    dead = core.ledger.refresh().dead()
     for trial in dead:
-        _end(study, trial, ENDED)
-    return put_in_line(study, _storage.all_trials(study._optuna) if dead else trials)
+        _end(core, trial, ENDED)
+    if dead:
+        core.ledger.refresh()
+    put_in_line(core)
 
 
-def end_rest(study: "Study", numbers: Iterable[int], reason: str) -> None:
+def end_rest(core: Core, numbers: Collection[int], reason: str) -> None:
     """Ends those trials of this process that still run, whose evaluations end here.
 
     Args:
+        core: the parts of the study.
         numbers: of the trials.
         reason: for `bojax:error` of those whose evaluation had begun.
     """
-    wanted = set(numbers)
-    running = [t for t in _storage.all_trials(study._optuna) if t.number in wanted and t.state == TrialState.RUNNING]
+    unfinished = core.ledger.refresh().open_trials()
+    running = [t for t in unfinished if t.number in numbers and t.state == TrialState.RUNNING]
     for trial in running:
-        _end(study, trial, reason)
+        _end(core, trial, reason)
     if running:
-        put_in_line(study, _storage.all_trials(study._optuna))
+        core.ledger.refresh()
+        put_in_line(core)
 
 
-def give_up(study: "Study", trials: Iterable[FrozenTrial | optuna.Trial | Trial]) -> None:
+def give_up(core: Core, trial_ids: Collection[int]) -> None:
     """Ends trials whose evaluation did not begin: they count for nothing, those from the line get in line again."""
-    numbers = {trial.number for trial in trials}
-    for trial in _storage.all_trials(study._optuna):
-        if trial.number in numbers and trial.state not in _storage.FINISHED:
-            _storage.end_trial(study._optuna, trial, _given_up(trial))
-    put_in_line(study, _storage.all_trials(study._optuna))
+    for trial in core.ledger.refresh().open_trials():
+        if trial._trial_id in trial_ids:
+            _storage.end_trial(core.optuna, trial, _given_up(trial))
+    core.ledger.refresh()
+    put_in_line(core)
 
 
 @contextlib.contextmanager
-def mistakes(study: "Study", trials: Iterable[Trial]) -> Iterator[None]:
+def mistakes(core: Core, trials: Iterable[Trial]) -> Iterator[None]:
     """Gives trials up where something raises that says nothing about them: a mistake in the caller's arguments."""
     try:
         yield
     except Exception:
-        give_up(study, trials)
+        numbers = {trial.number for trial in trials}
+        give_up(core, {t._trial_id for t in core.ledger.refresh().open_trials() if t.number in numbers})
         raise
 
 
-def begin(study: "Study", number: int) -> bool:
+def begin(core: Core, number: int) -> bool:
     """Records that an evaluation begins; False where the trial was taken away, because this process seemed dead."""
-    trial = next(t for t in _storage.all_trials(study._optuna) if t.number == number)
-    if not (trial.user_attrs.get(_storage.WORKER) or {}).get("later"):
+    trial = core.ledger.refresh().trial(number)
+    if trial is None or not (trial.user_attrs.get(_storage.WORKER) or {}).get("later"):
         return True  # it began with the asking
     try:
-        _storage.set_trial_attr(study._optuna, trial, _storage.STARTED, True)
+        _storage.set_trial_attr(core.optuna, trial, _storage.STARTED, True)
     except _storage.ENDED_ERRORS:
         return False
     return True
 
 
-def as_seen(study: "Study", trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def as_seen(core: Core) -> list[FrozenTrial]:
     """The trials that count, those of dead workers as the next `ask` will record them: reading writes nothing."""
-    dead = {trial.number for trial in study._watch.dead(trials)}
+    with core.ledger.mutex:
+        dead = {trial.number for trial in core.ledger.refresh().dead()}
+        trials = core.ledger.counted()
     seen = []
     for trial in trials:
         if trial.number in dead:
-            attrs = _lost(trial, ENDED) if _has_begun(study, trial) else _given_up(trial)
+            attrs = _lost(trial, ENDED) if _has_begun(core, trial) else _given_up(trial)
             trial = copy.copy(trial)
             trial.state, trial.user_attrs = TrialState.FAIL, trial.user_attrs | attrs
         if not _storage.is_given_up(trial):
             seen.append(trial)
-    return without_replaced(seen)
+    return seen
 
 
-def as_data(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials without lost ones that another one stands for: a retry, or what was told after all."""
-    told = _told_after_all(trials)
-
-    def is_represented(trial: FrozenTrial) -> bool:
-        told_as = {trial.number, trial.user_attrs.get(_storage.RETRY_OF)}
-        return bool(trial.user_attrs.get(_storage.OWED) or told_as & told)
-
-    return [trial for trial in trials if not (_storage.is_lost(trial) and is_represented(trial))]
-
-
-def line(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that wait in line, the next one first."""
-    doubles = {trial.number for trial in _doubles(trials)}
-    waiting = [t for t in trials if t.state == TrialState.WAITING and t.number not in doubles]
-    return sorted(waiting, key=_place)
-
-
-def put_in_line(study: "Study", trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Gives every trial that is owed a place in line its successor, and removes successors that nobody needs.
-
-    Args:
-        study: whose trials.
-        trials: all of them.
-
-    Returns:
-        All of them, after that.
-    """
-    served = {t.user_attrs[_storage.AGAIN]["of"] for t in trials if _storage.AGAIN in t.user_attrs}
-    served |= _told_after_all(trials)
-    owed = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get(_storage.OWED) is True]
-    owed = [t for t in owed if t.number not in served]
+def put_in_line(core: Core) -> None:
+    """Gives every trial of the ledger that is owed a place in line its successor, and removes successors that nobody
+    needs; the ledger is up to date after it."""
+    owed = core.ledger.owed()
     for trial in owed:
-        successor = _successor(study, trial)
-        _storage.retry(lambda: study._optuna.add_trial(successor))  # noqa: B023 (called at once)
-    trials = _storage.all_trials(study._optuna) if owed else trials
-    doubles = _doubles(trials)
+        successor = _successor(core, trial)
+        retry(lambda: core.optuna.add_trial(successor))  # noqa: B023 (called at once)
+    if owed:
+        core.ledger.refresh()
+    doubles = core.ledger.doubles()
     for trial in doubles:
-        _storage.end_trial(study._optuna, trial, {_storage.STALE: True})
-    return _storage.all_trials(study._optuna) if doubles else trials
+        _storage.end_trial(core.optuna, trial, {_storage.STALE: True})
+    if doubles:
+        core.ledger.refresh()
 
 
-def _end(study: "Study", trial: FrozenTrial, reason: str) -> None:
-    attrs = _lost(trial, reason) if _has_begun(study, trial) else _given_up(trial)
-    _storage.end_trial(study._optuna, trial, attrs)
+def _end(core: Core, trial: FrozenTrial, reason: str) -> None:
+    attrs = _lost(trial, reason) if _has_begun(core, trial) else _given_up(trial)
+    _storage.end_trial(core.optuna, trial, attrs)
 
 
 def _lost(trial: FrozenTrial, reason: str) -> dict[str, Any]:
@@ -156,48 +135,23 @@ def _given_up(trial: FrozenTrial) -> dict[str, Any]:
     return {_storage.STALE: True} | owed
 
 
-def _has_begun(study: "Study", trial: FrozenTrial) -> bool:
+def _has_begun(core: Core, trial: FrozenTrial) -> bool:
     """Whether the evaluation of a running trial began: it has all parameters, and nobody still holds it back."""
     worker = trial.user_attrs.get(_storage.WORKER)
     if worker is None or (worker.get("later") and not trial.user_attrs.get(_storage.STARTED)):
         return False
     # An objective of Optuna's may end the process before it has asked for all parameters.
-    return study._to_row(trial.params if worker.get("asking") else _storage.params_of(trial)) is not None
+    return core.ledger.to_row(trial.params if worker.get("asking") else _storage.params_of(trial)) is not None
 
 
-def _successor(study: "Study", trial: FrozenTrial) -> FrozenTrial:
+def _successor(core: Core, trial: FrozenTrial) -> FrozenTrial:
     """The trial that gets in line for one that ended, with its parameters and what its user put in line with it."""
     attrs = {k: v for k, v in trial.user_attrs.items() if k == _storage.RETRY_OF or not k.startswith("bojax:")}
     if _storage.is_lost(trial):
         params = _storage.params_of(trial)
-        fixed = {name: params[name] for name in study._space.names}
+        fixed = {name: params[name] for name in core.space.names}
         attrs |= {_storage.RETRY_OF: trial.number, _storage.AGAIN: {"of": trial.number}}
     else:
         fixed = trial.system_attrs["fixed_params"]
-        attrs |= {_storage.AGAIN: {"of": trial.number, "place": _place(trial)}}
+        attrs |= {_storage.AGAIN: {"of": trial.number, "place": _storage.place_of(trial)}}
     return optuna.trial.create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": fixed}, user_attrs=attrs)
-
-
-def _place(trial: FrozenTrial) -> int:
-    """Where in line a trial stands: at its number, or at that of the trial which it succeeds without an evaluation."""
-    return trial.user_attrs.get(_storage.AGAIN, {}).get("place", trial.number)
-
-
-def _told_after_all(trials: Sequence[FrozenTrial]) -> set[int]:
-    """The numbers of trials that were given up or lost, and told or corrected under another number."""
-    told = [t for t in trials if t.state in _storage.FINISHED and not _storage.is_lost(t)]
-    return {t.user_attrs[key] for t in told for key in (_storage.INSTEAD_OF, CORRECTS) if key in t.user_attrs}
-
-
-def _doubles(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Waiting successors of trials that have an earlier one, or that were told after all."""
-    served, found = _told_after_all(trials), []
-    told = set(served)
-    for trial in trials:
-        of = trial.user_attrs.get(_storage.AGAIN, {}).get("of")
-        if of is None:
-            continue
-        if trial.state == TrialState.WAITING and (of in served or trial.user_attrs.get(_storage.RETRY_OF) in told):
-            found.append(trial)
-        served.add(of)
-    return found

@@ -16,9 +16,9 @@ import optuna
 
 from bojax._errors import HypergradientError, StudyError
 from bojax.space import Space
+from bojax.study._arguments import check_count, check_loop
 from bojax.study._failures import MAX_FIRST_FAILURES
-from bojax.study._loop_arguments import check_count, check_loop
-from bojax.study._optimize import Callback, Result, run_study
+from bojax.study._minimize import Callback, Result, run_study
 from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
 

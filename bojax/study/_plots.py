@@ -8,8 +8,7 @@ import numpy as np
 
 from bojax._errors import StudyError
 from bojax.space import Categorical, Float, Int, Ordinal
-from bojax.study import _storage
-from bojax.study._study import Study
+from bojax.study._study import Study, core_of
 
 _MAX_POINTS = 101
 """Points of a slice along one parameter."""
@@ -106,7 +105,8 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
     from bojax._runtime import host_scope, seed_key
     from bojax.loop._defaults import surrogate_for
 
-    told = study._data(_storage.trials_of(study.optuna), set())
+    core = core_of(study)
+    told = core.ledger.refresh().told()
     X, y = told.X, told.y
     if np.isfinite(y).sum() < 2:
         raise StudyError(f"the study {study.name!r} has fewer than two complete trials: nothing to fit.")
@@ -123,7 +123,7 @@ def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarr
         observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var=told.columns["noise_var"])
         key = seed_key(study.seed)
         mean, var = mean_var(key, observations, points.astype(dtype))
-        return study._sign * np.asarray(mean), np.sqrt(np.maximum(np.asarray(var), 0.0))
+        return core.ledger.sign * np.asarray(mean), np.sqrt(np.maximum(np.asarray(var), 0.0))
 
 
 def _slice_points(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:

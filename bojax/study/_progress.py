@@ -4,10 +4,9 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bojax.study._study import Study
 from bojax.study._trial import Trial
 
 _FIRST_INTERVAL, _LAST_INTERVAL = 1.0, 60.0
@@ -22,11 +21,15 @@ Show = Callable[[int, float | None, bool], None]
 
 
 @contextlib.contextmanager
-def progress_bar(study: Study, total: int | None, show: bool, initial: int = 0) -> Iterator[Callable[[Trial], None]]:
+def progress_bar(
+    name: str, direction: str, values: Sequence[float], total: int | None, show: bool, initial: int = 0
+) -> Iterator[Callable[[Trial], None]]:
     """Shows how far a loop is, with the best value so far.
 
     Args:
-        study: whose trials are shown.
+        name: of the study.
+        direction: "minimize" or "maximize".
+        values: of the trials before.
         total: how many trials there will be, None where nobody knows.
         show: whether to show anything.
         initial: how many there are.
@@ -34,15 +37,14 @@ def progress_bar(study: Study, total: int | None, show: bool, initial: int = 0) 
     Returns:
         A context that gives a function to call after each told trial.
     """
-    choose = max if study.direction == "maximize" else min
-    values = [t.value for t in study.trials if t.state == "complete" and t.value is not None]
+    choose = max if direction == "maximize" else min
     count, best = initial, choose(values) if values else None
     if not show or sys.stderr is None:
         display = contextlib.nullcontext(lambda count, best, complete: None)
     elif getattr(sys.stderr, "isatty", bool)():
-        display = _bar(study.name, total, initial, best)
+        display = _bar(name, total, initial, best)
     else:
-        display = _lines(study.name, total)
+        display = _lines(name, total)
     with display as show_state:
 
         def advance(trial: Trial) -> None:

@@ -25,18 +25,3 @@ def corrections(trials: Sequence[FrozenTrial]) -> dict[int, int]:
             latest[origin[trial.number]] = trial.number
     chains = {**{number: number for number in latest}, **origin}
     return {number: latest[first] for number, first in chains.items() if latest[first] != number}
-
-
-def without_replaced(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count: neither corrected by another one, nor the second copy of a carried one."""
-    replaced = corrections(trials)
-    carried: set[tuple] = set()
-    counted = []
-    for trial in trials:
-        source = trial.user_attrs.get(CARRIED_FROM)
-        if trial.number in replaced or (source is not None and tuple(source) in carried):
-            continue
-        if source is not None:
-            carried.add(tuple(source))
-        counted.append(trial)
-    return counted

@@ -22,11 +22,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
 from bojax.storage import NUM_RETRIES, retry
-from bojax.study._replaced import without_replaced
 
 SPACE, SEED, VERSION = "bojax:space", "bojax:seed", "bojax:version"
 WORKER, STALE, ERROR, TOLD = "bojax:worker", "bojax:stale", "bojax:error", "bojax:told"
-NOISE_VAR, COST, GRAD = "bojax:noise_var", "bojax:cost", "bojax:grad"
 INSTEAD_OF = "bojax:instead_of"
 """Number of the trial that was given up or lost and told after all, under this trial's number."""
 LOST, RETRY_OF = "bojax:lost", "bojax:retry_of"
@@ -122,15 +120,20 @@ def all_trials(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(retry(lambda: study.get_trials(deepcopy=False)), key=lambda t: t.number)
 
 
-def trials_of(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials that count (those given up and corrected ones do not), by number; not to be changed."""
-    return without_replaced([trial for trial in all_trials(study) if not is_given_up(trial)])
-
-
 def add_trial(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial:
     """Stores a trial that nobody asked for, in one write, and gives it as it is stored."""
     trial_id = retry(lambda: study._storage.create_new_trial(study._study_id, template_trial=trial))
     return retry(lambda: study._storage.get_trial(trial_id))
+
+
+def column_key(name: str) -> str:
+    """The attribute of a trial that holds a column of `bojax.data.COLUMNS`."""
+    return f"bojax:{name}"
+
+
+def place_of(trial: FrozenTrial) -> int:
+    """Where in line a trial stands: at its number, or at that of the trial which it succeeds without an evaluation."""
+    return trial.user_attrs.get(AGAIN, {}).get("place", trial.number)
 
 
 def shown_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,17 +156,19 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
     return trial.system_attrs.get("fixed_params", {}) | trial.user_attrs.get(SUGGESTED, {}) | trial.params
 
 
-def set_trial_attr(study: optuna.Study, trial: FrozenTrial | optuna.Trial, key: str, value: Any) -> None:
-    """Records an attribute of a trial that is not finished."""
-    retry(lambda: study._storage.set_trial_user_attr(trial._trial_id, key, value))
+def set_trial_attr(study: optuna.Study, trial: FrozenTrial | optuna.Trial | int, key: str, value: Any) -> None:
+    """Records an attribute of a trial, given itself or by its id, that is not finished."""
+    trial_id = trial if isinstance(trial, int) else trial._trial_id
+    retry(lambda: study._storage.set_trial_user_attr(trial_id, key, value))
 
 
-def end_trial(study: optuna.Study, trial: FrozenTrial | optuna.Trial, attrs: Mapping[str, Any]) -> bool:
+def end_trial(study: optuna.Study, trial: FrozenTrial | int, attrs: Mapping[str, Any]) -> bool:
     """Fails an unfinished trial and says why in its attributes; False when somebody else has finished it."""
+    trial_id = trial if isinstance(trial, int) else trial._trial_id
     try:
         for key, value in attrs.items():  # first, for a finished trial cannot be changed
             set_trial_attr(study, trial, key, value)
-        return retry(lambda: study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL))
+        return retry(lambda: study._storage.set_trial_state_values(trial_id, TrialState.FAIL))
     except ENDED_ERRORS:
         return False
 
@@ -171,7 +176,7 @@ def end_trial(study: optuna.Study, trial: FrozenTrial | optuna.Trial, attrs: Map
 def worker(asking: bool = False) -> dict[str, Any]:
     """Who this process is; `asking` while it chooses the parameters of the trial."""
     pid = os.getpid()
-    return {"host": _host(), "pid": pid, "start": _start_time(pid), "asking": asking}
+    return {"host": _host(), "pid": pid, "start": _own_start_time(pid), "asking": asking}
 
 
 def lives(recorded: Any) -> bool | None:
@@ -180,7 +185,7 @@ def lives(recorded: Any) -> bool | None:
         return None
     pid, start = recorded.get("pid"), recorded.get("start")
     if pid == os.getpid():
-        return start == _start_time(os.getpid())
+        return start == _own_start_time(pid)
     if not isinstance(pid, int) or os.name != "posix":
         return None  # os.kill(pid, 0) would end the process on Windows
     try:
@@ -217,6 +222,12 @@ def _host() -> str:
     with contextlib.suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
     return "/".join(parts)
+
+
+@functools.cache
+def _own_start_time(pid: int) -> int | None:
+    """Start of this process, which does not change."""
+    return _start_time(pid)
 
 
 def _start_time(pid: int) -> int | None:

@@ -13,34 +13,29 @@ data.
 import functools
 import math
 import numbers
-import os
-import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from optuna.storages import BaseStorage
 from optuna.study import Study as OptunaStudy
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
 
-from bojax._errors import BojaxWarning, StudyError
+from bojax._errors import StudyError
 from bojax._plain import plain
-from bojax.data import Told
 from bojax.space import Space, to_space
-from bojax.storage import open_storage, to_distributions
+from bojax.storage import open_storage
 from bojax.study import _lost, _storage
 from bojax.study._adding import KnownResults
-from bojax.study._asking import ask, suggest_one
-from bojax.study._believed import Believed, best_believed
+from bojax.study._arguments import LoopArguments, check_loop
+from bojax.study._asking import Request, ask, suggest_one
+from bojax.study._believed import Beliefs
 from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
-from bojax.study._failures import MAX_FIRST_FAILURES
+from bojax.study._core import Core
+from bojax.study._failures import MAX_FIRST_FAILURES, FirstFailures
 from bojax.study._held import checked_values
-from bojax.study._leases import Lease, Watch
+from bojax.study._loop import optimize
 from bojax.study._open import open_study
-from bojax.study._rows import row_of, told_data, view
 from bojax.study._sampler import StudySampler
 from bojax.study._suggest import AlgorithmFactory, bayesopt
 from bojax.study._telling import tell
@@ -50,7 +45,7 @@ from bojax.study._trial import Trial
 DEFAULT_NAME = "bojax"
 
 
-class Study(KnownResults):
+class Study(KnownResults, Beliefs):
     """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
 
     An evaluation that began and was not told is *lost*: its process was killed, or an exception that is not caught or
@@ -114,52 +109,47 @@ class Study(KnownResults):
         check_arguments(direction, name, seed, algorithm)
         check_space_changed(space_changed, space)
         backend = open_storage(storage, create=space is not None)
-        self._optuna, attrs = open_study(backend, name, space, direction, seed, space_changed)
-        self._name = str(attrs.get(ROOT, self._optuna.study_name))
-        self._space = Space.from_spec(attrs[_storage.SPACE])
-        self._seed = int(attrs[_storage.SEED])
-        self._algorithm = bayesopt if algorithm is None else algorithm
-        self._rows: dict[int, np.ndarray | None] = {}
-        self._lock = threading.RLock()
-        self._warned: set[str] = set()
-        self._stopping = False
-        self._process = os.getpid()
-        self._distributions = to_distributions(self._space)
-        self._lease = Lease(self._optuna._storage, self._optuna._study_id)
-        self._watch = Watch()
-        suggest = functools.partial(suggest_one, self)
-        self._sampler = StudySampler(self._distributions, suggest, self._seed, self._lease)
-        self._optuna.sampler = self._sampler
+        optuna_study, attrs = open_study(backend, name, space, direction, seed, space_changed)
+        self._core = core = Core(
+            name=str(attrs.get(ROOT, optuna_study.study_name)),
+            optuna=optuna_study,
+            space=Space.from_spec(attrs[_storage.SPACE]),
+            seed=int(attrs[_storage.SEED]),
+            algorithm=bayesopt if algorithm is None else algorithm,
+        )
+        suggest = functools.partial(suggest_one, core)
+        core.sampler = StudySampler(core.distributions, suggest, core.seed, core.lease)
+        optuna_study.sampler = core.sampler
 
     @property
     def space(self) -> Space:
         """What is tuned."""
-        return self._space
+        return self._core.space
 
     @property
     def direction(self) -> str:
         """ "minimize" or "maximize"."""
-        return self._optuna.direction.name.lower()
+        return self._core.direction
 
     @property
     def name(self) -> str:
         """The name by which the study is opened. After a change of the space `study.optuna` has another one."""
-        return self._name
+        return self._core.name
 
     @property
     def seed(self) -> int:
         """The seed of the study."""
-        return self._seed
+        return self._core.seed
 
     @property
     def optuna(self) -> OptunaStudy:
         """The Optuna study that this study is; its sampler gives bojax's suggestions."""
-        return self._optuna
+        return self._core.optuna
 
     @property
     def trials(self) -> list[Trial]:
         """All trials by number, but for those that were given up before their evaluation began."""
-        return [self._view(trial) for trial in _lost.as_seen(self, _storage.all_trials(self._optuna))]
+        return [self._core.view(trial) for trial in _lost.as_seen(self._core)]
 
     @property
     def best_trial(self) -> Trial:
@@ -172,7 +162,7 @@ class Study(KnownResults):
         complete = [t for t in complete if math.isfinite(t.value)]  # type: ignore[arg-type]
         if not complete:
             raise StudyError(f"the study {self.name!r} has no complete trial yet, so it has no best one.")
-        return min(complete, key=lambda t: (-self._sign * t.value, t.number))  # type: ignore[operator]
+        return min(complete, key=lambda t: (-self._core.ledger.sign * t.value, t.number))  # type: ignore[operator]
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -186,32 +176,11 @@ class Study(KnownResults):
         assert value is not None
         return value
 
-    @property
-    def best_believed(self) -> Believed:
-        """The told trial that the algorithm's surrogate believes to be the best, with the value it predicts there.
-
-        With noisy values the best observed one is mostly a lucky one; what is believed weighs all values around it.
-        Without noise the two are nearly the same. The surrogate is fitted anew, which takes about as long as
-        an `ask`. An algorithm without a surrogate is answered for by that of `bojax.bayesopt`.
-
-        Raises:
-            StudyError: no trial is complete, or the surrogate is not finite.
-
-        Example:
-            >>> import bojax
-            >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
-            >>> study.optimize(lambda params: params["x"], num_trials=4, progress=False)
-            >>> believed = study.best_believed
-            >>> abs(believed.mean - believed.trial.value) < 0.1
-            True
-        """
-        return best_believed(self)
-
     def __repr__(self) -> str:
-        return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self._space!r})"
+        return f"Study(name={self.name!r}, direction={self.direction!r}, seed={self.seed}, {self.space!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reduced(self)
+        return reduced(type(self), self._core)
 
     def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
@@ -239,8 +208,8 @@ class Study(KnownResults):
         q = plain(q)
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
-        fixed = None if fixed is None else checked_values(self._space, fixed, "fixed")
-        return ask(self, int(q), int(q), fixed=fixed)
+        held = {} if fixed is None else checked_values(self.space, fixed, "fixed")
+        return ask(self._core, Request(int(q), int(q), held))
 
     def tell(
         self,
@@ -280,16 +249,8 @@ class Study(KnownResults):
                 algorithm of the study does not learn. Nothing is recorded.
             StudyError: the trial is unknown or was told before.
         """
-        return tell(
-            self,
-            trial,
-            value,
-            state=state,
-            noise_var=noise_var,
-            cost=cost,
-            grad=grad,
-            user_attrs=user_attrs,
-        )
+        columns = {"noise_var": noise_var, "cost": cost, "grad": grad}
+        return tell(self._core, trial, value, state, columns, user_attrs)
 
     def optimize(
         self,
@@ -330,9 +291,6 @@ class Study(KnownResults):
                 recorded as failed.
             ValueError: an argument is wrong.
         """
-        from bojax.study._loop_arguments import check_loop
-        from bojax.study._optimize import optimize
-
         loop = check_loop(
             num_trials=num_trials,
             batch_size=batch_size,
@@ -343,41 +301,25 @@ class Study(KnownResults):
             timeout=timeout,
             max_first_failures=max_first_failures,
         )
-        optimize(self, objective, loop)
+        run_loop(self, objective, loop)
 
     def stop(self) -> None:
         """Ends a running `optimize` after the present trial; for callbacks."""
-        self._stopping = True
+        self._core.stopping = True
 
     def to_dataframe(self) -> Any:
         """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`, times."""
         from bojax.study._dataframe import to_dataframe
 
-        return to_dataframe(self.trials, self._space)
+        return to_dataframe(self.trials, self.space)
 
-    @property
-    def _sign(self) -> float:
-        return 1.0 if self._optuna.direction == StudyDirection.MAXIMIZE else -1.0
 
-    def _data(self, trials: list[FrozenTrial], own: set[int]) -> Told:
-        """What these trials say, but for the points of `own`, which are not pending."""
-        return told_data(self, trials, own)
+def core_of(study: Study) -> Core:
+    """The parts of a study, for the functions of this package."""
+    return study._core
 
-    def _row(self, trial: FrozenTrial) -> np.ndarray | None:
-        """The point of a trial, None while it has no parameters or when they do not belong to the space."""
-        return row_of(self, trial)
 
-    def _to_row(self, params: Mapping[str, Any]) -> np.ndarray | None:
-        try:
-            return self._space.from_params({name: params[name] for name in self._space.names})
-        except (ValueError, TypeError, KeyError):
-            return None
-
-    def _view(self, trial: FrozenTrial) -> Trial:
-        """An Optuna trial as the user sees it, with the parameters in the order of the space."""
-        return view(trial, self._space.names)
-
-    def _warn_once(self, kind: str, text: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            warnings.warn(f"{text}. Further warnings of this kind are left out.", BojaxWarning, stacklevel=2)
+def run_loop(study: Study, objective: Callable[..., Any], loop: LoopArguments) -> FirstFailures:
+    """The body of `Study.optimize`; gives what there is to know of failures."""
+    callbacks = tuple(functools.partial(callback, study) for callback in loop.callbacks)
+    return optimize(study._core, objective, loop._replace(callbacks=callbacks))

@@ -11,7 +11,7 @@ import numpy as np
 from bojax._alike import Alike
 from bojax._errors import Status
 from bojax._runtime import host_scope, seed_key
-from bojax.data import Told
+from bojax.data import Told, unread_column
 from bojax.loop import restore
 from bojax.space import Space
 
@@ -48,12 +48,13 @@ def suggest(
         ValueError: the algorithm gives points of another shape.
     """
     with host_scope():
-        init, ask = _program(algorithm, space, q)
-        key = seed_key(seed)
-        state = restore(init(key), told, remember=False)
+        made = _made(algorithm, space, q)
+        _, ask = _compiled(made)
+        key, state = _start(made, seed)
+        state = restore(state, told, remember=False)
         # Without `held` the argument is left out, so that the ordinary program does not depend on it.
         extra = {} if held is None or not _takes_held(ask) else {"held": held.astype(state.observations.X.dtype)}
-        rows, _, info = ask(jax.random.fold_in(key, ordinal), state, **extra)
+        rows, _, info = ask(_fold_in(key, np.uint32(ordinal)), state, **extra)
         rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
     if rows.shape != (q, space.num_dims):
         raise ValueError(
@@ -68,7 +69,7 @@ def suggest(
 def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
     """Whether the algorithm chooses in the light of parameters that are held."""
     with host_scope():
-        return _takes_held(_program(algorithm, space, q)[1])
+        return _takes_held(_made(algorithm, space, q).value.ask)
 
 
 def may_repeat(algorithm: AlgorithmFactory, space: Space) -> bool:
@@ -104,6 +105,14 @@ def unread(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> li
     return [] if kept is None else [name for name in told if name not in kept]
 
 
+def check_read(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> None:
+    """Raises ValueError for a column that the algorithm does not keep."""
+    for name in unread(algorithm, space, told):
+        raise ValueError(
+            f"{unread_column(name)} Give it to the study by `algorithm`, or record it as a user attribute."
+        )
+
+
 NUM_PROGRAMS = 16
 """Programs that are kept; the compiled ones of one algorithm and q take about 50 MB."""
 
@@ -112,11 +121,6 @@ NUM_PROGRAMS = 16
 def _made(algorithm: AlgorithmFactory, space: Space, q: int) -> Alike:
     """The algorithm for q points. Factories that are written anew each time make algorithms that are alike."""
     return Alike(algorithm(space, q))
-
-
-def _program(algorithm: AlgorithmFactory, space: Space, q: int) -> tuple[Callable, Callable]:
-    """The compiled `init` and `ask` for q points, shared by all studies of this process."""
-    return _compiled(_made(algorithm, space, q))
 
 
 def predict_program(algorithm: AlgorithmFactory, space: Space) -> tuple[Callable, Callable]:
@@ -133,3 +137,14 @@ def _compiled_predict(made: Alike) -> tuple[Callable, Callable]:
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
 def _compiled(made: Alike) -> tuple[Callable, Callable]:
     return jax.jit(made.value.init), jax.jit(made.value.ask)
+
+
+@functools.lru_cache(maxsize=NUM_PROGRAMS)
+def _start(made: Alike, seed: int) -> tuple[Any, Any]:
+    """The key of a seed, and the state with which an algorithm starts."""
+    key = seed_key(seed)
+    return key, _compiled(made)[0](key)
+
+
+_fold_in = jax.jit(jax.random.fold_in)
+"""Compiled, for it is called before every `ask`, and takes ten times as long otherwise."""

@@ -6,30 +6,28 @@ A study in memory travels with its trials, as a copy. Any other is opened again 
 import os
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 
 from bojax._errors import StudyError
 from bojax._runtime import check_not_forked
-
-if TYPE_CHECKING:
-    from bojax.study._study import Study
+from bojax.study._core import Core
 
 
-def reduced(study: "Study") -> tuple[Any, ...]:
-    """What pickle keeps of a study.
+def reduced(kind: type, core: Core) -> tuple[Any, ...]:
+    """What pickle keeps of a study of that class.
 
     Raises:
         StudyError: the algorithm is a function that pickle cannot find by its name.
     """
-    algorithm = study._algorithm
+    algorithm = core.algorithm
     if isinstance(algorithm, types.FunctionType) and not _importable(algorithm) and not _pickles_by_value():
         raise StudyError(
             f"a study with the algorithm {algorithm.__qualname__!r} cannot be pickled: pickle finds functions by name. "
             "Define it at the top level of a module."
         )
-    return reopened, (type(study), study._optuna._storage, study.name, algorithm)
+    return reopened, (kind, core.storage, core.name, algorithm)
 
 
 def reopened(kind: type, storage: optuna.storages.BaseStorage, name: str, algorithm: Any) -> Any:
@@ -37,17 +35,17 @@ def reopened(kind: type, storage: optuna.storages.BaseStorage, name: str, algori
     return kind(storage=storage, name=name, algorithm=algorithm)
 
 
-def check_process(study: "Study", *, computes: bool) -> None:
+def check_process(core: Core, *, computes: bool) -> None:
     """Raises StudyError in a forked process where a study would hang, or where what it is told would be lost.
 
     Args:
-        study: the study.
+        core: the parts of the study.
         computes: whether JAX is about to be used.
     """
-    is_elsewhere = study._process != os.getpid()
-    if is_elsewhere and isinstance(study._optuna._storage, optuna.storages.InMemoryStorage):
+    is_elsewhere = core.process != os.getpid()
+    if is_elsewhere and isinstance(core.storage, optuna.storages.InMemoryStorage):
         raise StudyError(
-            f"the study {study.name!r} is in the memory of another process, from which this one was forked: what it is "
+            f"the study {core.name!r} is in the memory of another process, from which this one was forked: what it is "
             "asked or told here would be lost. Ask and tell in that process, or give the study a `storage`, such as "
             '"sqlite:///study.db", and open it by that URL in each worker.'
         )

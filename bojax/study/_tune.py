@@ -19,11 +19,12 @@ from bojax.multifidelity import Population
 from bojax.multifidelity._reads import warn_of_unread
 from bojax.space import Space, to_space
 from bojax.space._choices import check_choices
-from bojax.study import _lost, _storage
-from bojax.study._loop_arguments import check_count, check_end, check_loop, checked_direction
-from bojax.study._optimize import Callback, Result, ask_batches, giving_up_rest
+from bojax.study import _lost
+from bojax.study._arguments import check_count, check_end, check_loop, checked_direction
+from bojax.study._loop import ask_batches, giving_up_rest
+from bojax.study._minimize import Callback, Result
 from bojax.study._progress import progress_bar
-from bojax.study._study import Study
+from bojax.study._study import Study, core_of
 from bojax.study._suggest import AlgorithmFactory, gradient_bayesopt, unread
 from bojax.study._trial import Trial
 
@@ -137,7 +138,8 @@ def tune(
         algorithm = gradient_bayesopt
     study = Study(tuned, training.direction, storage, name, seed, algorithm=algorithm)
     end = time.monotonic() + loop.timeout
-    with progress_bar(study, loop.num_trials, loop.progress) as advance:
+    values = core_of(study).ledger.refresh().values()
+    with progress_bar(study.name, study.direction, values, loop.num_trials, loop.progress) as advance:
         after = (lambda _, trial: advance(trial), *loop.callbacks)
         run_batches(study, training, loop.num_trials, loop.batch_size, num_seeds, after, end)
     return Result(study, len(training.programs))
@@ -300,14 +302,14 @@ def run_batches(
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(study.seed), i))(np.arange(num_seeds))
     unchecked = training.gradients and not any(trial.state == "complete" for trial in study.trials)
     seen: list[dict[str, np.ndarray]] = []
-    for batch in ask_batches(study, num_trials, batch_size, end, together=True):
-        with giving_up_rest(study, batch):
+    for batch in ask_batches(core_of(study), num_trials, batch_size, end, together=True):
+        with giving_up_rest(core_of(study), batch):
             params = [trial.params for trial in batch for _ in range(num_seeds)]
             missing = (batch_size - len(batch)) * num_seeds if training.fixed_size else 0
             hparams = study.space.to_arrays(params + [params[-1]] * missing)
             order = np.arange(len(params) + missing) % num_seeds
             metrics, grads = training.train_batch(keys[order], hparams)
-            with _lost.mistakes(study, batch):
+            with _lost.mistakes(core_of(study), batch):
                 _check_metric(metrics, training.metric)
                 runs = _by_trial("metric", metrics, len(batch), num_seeds)
                 slopes = _by_trial("derivative", grads, len(batch), num_seeds)
@@ -364,9 +366,10 @@ def _noise_variances(study: Study, values: np.ndarray) -> list[float | None]:
     if num_seeds == 1:
         return [None] * len(values)
     spread = np.where(np.isfinite(values.mean(axis=1)), values.var(axis=1, ddof=1), np.nan)
-    told = [trial.user_attrs.get(_storage.NOISE_VAR) for trial in study.trials if trial.state == "complete"]
-    known = [num_seeds * noise_var for noise_var in told if noise_var is not None]
-    pooled = np.median([*known, *spread[np.isfinite(spread)]]) if known or np.isfinite(spread).any() else 0.0
+    told = core_of(study).ledger.refresh().told()
+    known = num_seeds * told.columns["noise_var"][np.isfinite(told.y)]
+    known = np.concatenate([known, spread])
+    pooled = np.median(known[np.isfinite(known)]) if np.isfinite(known).any() else 0.0
     shrunk = ((num_seeds - 1) * spread + POOLED_RUNS * pooled) / (num_seeds - 1 + POOLED_RUNS)
     return [float(v) for v in shrunk / num_seeds]
 

@@ -13,6 +13,7 @@ import pytest
 import bojax
 from bojax.storage import claim
 from bojax.study import Study, _asking, _leases, _lost, _storage
+from bojax.study._study import core_of
 from tests.faults.forks import run_forked
 
 SPACE = bojax.Space(x=bojax.Int(0, 9), y=bojax.Int(0, 9))
@@ -77,9 +78,9 @@ def test_a_zombie_is_dead_and_its_trial_is_recorded_as_lost(zombie):
 def test_a_worker_that_died_while_asking_holds_nobody_up(zombie):
     study = make()
     study.tell(study.ask()[0], 1.0)  # compiles
-    study._sampler.asking = True
+    core_of(study).sampler.asking = True
     study.optuna.ask()
-    study._sampler.asking = False
+    core_of(study).sampler.asking = False
     set_worker(study, 1, **zombie)
     begin = time.monotonic()
     study.ask()
@@ -91,8 +92,8 @@ def test_a_worker_that_died_while_asking_holds_nobody_up(zombie):
 def test_points_that_a_dead_worker_did_not_begin_are_free_again(zombie):
     """Four points, three of them asked for by a worker that died in the first evaluation."""
     study, seen = make(space=SMALL), []
-    trials = _asking.ask(study, 3, 3, later=True)
-    assert _lost.begin(study, trials[0].number)
+    trials = _asking.ask(core_of(study), _asking.Request(3, 3, later=True))
+    assert _lost.begin(core_of(study), trials[0].number)
     for trial in trials:
         set_worker(study, trial.number, **zombie)
     with pytest.warns(bojax.BojaxWarning, match="stops early"):
@@ -199,7 +200,7 @@ def test_signs_of_life_are_given_while_trials_run(tmp_path, monkeypatch, scheme)
     wait_until(lambda: beat(1) > beat(0))  # they move on to the next
     assert "bojax:lease" not in study.trials[1].user_attrs
     study.tell(second, 1.0)
-    wait_until(lambda: study._lease._thread is None)  # nothing runs any more
+    wait_until(lambda: core_of(study).lease._thread is None)  # nothing runs any more
     study.ask()
     wait_until(lambda: beat(2) > beat(1))
 
@@ -214,7 +215,7 @@ def test_a_wait_for_parameters_changes_what_it_waited_for(tmp_path, monkeypatch)
     """A worker that lives and hangs while it asks is waited for once."""
     first, second = make(url(tmp_path)), make(url(tmp_path))
     second.tell(second.ask()[0], 1.0)  # compiles
-    first._sampler.asking = True
+    core_of(first).sampler.asking = True
     hanging = first.optuna.ask()
     first.optuna.sampler = optuna.samplers.RandomSampler()
     monkeypatch.setattr(_asking, "_ASK_TIMEOUT", 0.5)
@@ -230,10 +231,10 @@ def test_who_was_given_up_while_asking_chooses_anew(monkeypatch):
     slow.enqueue({"x": 3, "y": 4})
     prepare, calls = _asking._prepare, []
 
-    def interrupted(study, created, *args):
-        prepared = prepare(study, created, *args)
+    def interrupted(core, created, *args):
+        prepared = prepare(core, created, *args)
         if not calls:
-            _lost.give_up(other, created)
+            _lost.give_up(core_of(other), {trial.trial_id for trial in created})
         calls.append(len(created))
         return prepared
 
@@ -255,8 +256,8 @@ def test_a_worker_taken_for_dead_may_tell_and_begins_nothing_that_others_have(tm
         if not seen:  # another process takes this one for dead
             running = [t for t in other.optuna.trials if t.state == optuna.trial.TrialState.RUNNING]
             for trial in running:
-                _lost._end(other, trial, _lost.ENDED)
-            _lost.recover(other)
+                _lost._end(core_of(other), trial, _lost.ENDED)
+            _lost.recover(core_of(other))
         seen.append(tuple(params.values()))
         return float(params["x"])
 

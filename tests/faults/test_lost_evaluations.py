@@ -8,7 +8,9 @@ import optuna
 import pytest
 
 import bojax
-from bojax.study import Study, _lost, _storage
+from bojax.study import Study, _lost
+from bojax.study._ledger import Ledger
+from bojax.study._study import core_of
 from tests.faults.forks import run_forked
 
 SPACE = bojax.Space(x=bojax.Int(0, 9), y=bojax.Int(0, 9))
@@ -82,14 +84,14 @@ def test_a_retry_that_succeeds_is_the_only_datum_and_one_that_fails_is_a_failure
         study, objective = make(), Ending(KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             optimize(study, objective)
-        X, y, pending, _ = study._data(_storage.trials_of(study.optuna), set())
+        X, y, pending, _ = core_of(study).ledger.refresh().told()
         assert len(X) == 0 and len(pending) == 1  # it will be evaluated again: neither a failure nor free
         if is_cured:
             optimize(study, value_of, 1)
         else:
             with pytest.raises(KeyboardInterrupt):
                 optimize(study, objective, 1)
-        X, y, pending, _ = study._data(_storage.trials_of(study.optuna), set())
+        X, y, pending, _ = core_of(study).ledger.refresh().told()
         np.testing.assert_array_equal(X, [SPACE.from_params(study.trials[0].params)])
         assert np.isfinite(y).tolist() == [is_cured] and len(pending) == 0
 
@@ -236,7 +238,7 @@ def test_a_lost_trial_may_be_told_after_all():
     assert told.params == study.trials[0].params and states(study) == ["fail", "complete"]  # the retry is not needed
     with pytest.raises(bojax.StudyError, match="told before"):
         study.tell(0, 4.0)
-    assert study._data(_storage.trials_of(study.optuna), set())[1].tolist() == [-3.0]
+    assert core_of(study).ledger.refresh().told().y.tolist() == [-3.0]
     assert points(study.ask()) != points(study.trials)[:1]
 
 
@@ -261,7 +263,7 @@ def test_losses_and_retries_are_carried_over_to_a_changed_space():
         optimize(wider, objective)
     optimize(wider, objective)
     assert objective.calls.count(objective.deadly) == 2
-    assert wider._data(_storage.trials_of(wider.optuna), set())[0].shape == (4, 2)
+    assert core_of(wider).ledger.refresh().told().X.shape == (4, 2)
 
 
 def test_the_best_believed_trial_is_none_that_a_retry_stands_for():
@@ -276,15 +278,16 @@ def test_the_best_believed_trial_is_none_that_a_retry_stands_for():
 def test_two_processes_that_notice_the_same_loss_repeat_it_once(monkeypatch):
     storage = optuna.storages.InMemoryStorage()
     first, second = make(storage), make(storage)
-    before = []
+    cores = [core_of(first), core_of(second)]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(_lost, "put_in_line", lambda study, trials: before.append(trials) or trials)
+        patch.setattr(_lost, "put_in_line", lambda core: None)
         optimize(first, Ending(KeyboardInterrupt))
+    for core in cores:
+        core.ledger.refresh()
     with monkeypatch.context() as patch:  # both look before one of them writes
-        patch.setattr(_lost, "_doubles", lambda trials: [])
-        patch.setattr(_storage, "all_trials", lambda study: before[-1])
-        _lost.put_in_line(first, before[-1])
-        _lost.put_in_line(second, before[-1])
+        patch.setattr(Ledger, "refresh", lambda self: self)
+        for core in cores:
+            _lost.put_in_line(core)
     assert len(first.optuna.trials) == 3
     one, other = first.ask()[0], second.ask()[0]
     assert one.params == first.trials[0].params != other.params
@@ -358,7 +361,7 @@ def test_a_killed_configuration_is_not_suggested_for_ever(tmp_path, loop):
 def study_data(storage):
     """Whether each told evaluation gave a value."""
     study = make(storage)
-    return np.isfinite(study._data(_storage.trials_of(study.optuna), set())[1]).tolist()
+    return np.isfinite(core_of(study).ledger.refresh().told().y).tolist()
 
 
 QUEUED = """

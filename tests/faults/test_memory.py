@@ -191,7 +191,7 @@ def test_a_failed_trial_keeps_its_traceback_as_text():
         study.optimize(lambda params: params["y"], 1, progress=False)
     text = study.trials[1].user_attrs["bojax:traceback"]
     assert text.splitlines()[0].startswith("Traceback") and text.splitlines()[-1] == "KeyError: 'y'"
-    assert "test_memory.py" in text and "_optimize.py" not in text
+    assert "test_memory.py" in text and "_loop.py" not in text
 
 
 class Unspeakable(Exception):

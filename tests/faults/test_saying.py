@@ -13,7 +13,7 @@ import pytest
 import bojax
 from bojax import BojaxWarning, Categorical, Float, Int, Ordinal, Space, Study, StudyError, surrogates
 from bojax.study import Believed
-from bojax.study import _storage as storage_module
+from bojax.study._study import core_of
 
 SPACE = Space({"x": Float(0.0, 1.0), "act": Categorical(["relu", "tanh"]), "n": Int(1, 8, log=True)})
 POINTS = [
@@ -64,7 +64,7 @@ def filled(storage=None, **kwargs):
 
 def told(study):
     """The surrogate's view: values by point."""
-    X, y, *_ = study._data(storage_module.trials_of(study.optuna), set())
+    X, y, *_ = core_of(study).ledger.refresh().told()
     return {tuple(x): value for x, value in zip(X.round(12).tolist(), y.tolist(), strict=True)}
 
 
@@ -89,7 +89,7 @@ def test_known_results_are_added_without_asking(kind, tmp_path):
     again = study if kind == "memory" else make(storage)
     assert again.trials == study.trials and again.best_trial == trial
     assert again.to_dataframe()["user_attrs_source"].tolist()[1] == "paper"
-    X, y, pending, columns = again._data(storage_module.trials_of(again.optuna), set())
+    X, y, pending, columns = core_of(again).ledger.refresh().told()
     noise_var, cost, grad = (columns[name] for name in ("noise_var", "cost", "grad"))
     np.testing.assert_array_equal(y, [-1.5, np.nan, np.nan])
     assert (noise_var[0], cost[0], grad[0, 0], len(pending)) == (0.25, 3.0, -2.0, 1)
@@ -356,12 +356,12 @@ def test_a_study_in_memory_is_carried_with_its_algorithm_and_other_attributes():
     study.optuna.set_user_attr("owner", "me")
     study.tell(study.ask()[0], 9.0, noise_var=0.5, cost=2.0, grad={"x": 1.0})
     new = study.carry(OLD | {"act": Categorical(["relu", "tanh", "gelu"])})
-    assert new.optuna.user_attrs["owner"] == "me" and new._algorithm is attentive
-    pairs = zip(storage_module.trials_of(study.optuna), storage_module.trials_of(new.optuna), strict=True)
+    assert new.optuna.user_attrs["owner"] == "me" and core_of(new).algorithm is attentive
+    pairs = zip(core_of(study).ledger.refresh().counted(), core_of(new).ledger.refresh().counted(), strict=True)
     for before, after in pairs:
         assert (before.params, before.values) == (after.params, after.values)
         assert (before.datetime_start, before.datetime_complete) == (after.datetime_start, after.datetime_complete)
-    before, after = (s._data(storage_module.trials_of(s.optuna), set()) for s in (study, new))
+    before, after = (core_of(s).ledger.refresh().told() for s in (study, new))
     for name in ("noise_var", "cost"):
         np.testing.assert_array_equal(before.columns[name], after.columns[name])
     np.testing.assert_array_equal(before.y, after.y)

@@ -257,6 +257,10 @@ def _study(factory):
     return [trial.params for trial in study.trials]
 
 
+def program(factory, space, q):
+    return _suggest._compiled(_suggest._made(factory, space, q))
+
+
 def test_an_algorithm_that_is_written_anew_compiles_nothing(compiled):
     def fresh(num_restarts=2):
         return lambda space, q: small_bayesopt(space, q=q, num_initial=2, num_restarts=num_restarts)
@@ -265,8 +269,8 @@ def test_an_algorithm_that_is_written_anew_compiles_nothing(compiled):
     compiled.clear()
     assert _study(fresh()) == first
     assert not compiled
-    assert _suggest._program(fresh(), SPACE, 1) is _suggest._program(fresh(), SPACE, 1)
-    assert _suggest._program(fresh(3), SPACE, 1) is not _suggest._program(fresh(), SPACE, 1)
+    assert program(fresh(), SPACE, 1) is program(fresh(), SPACE, 1)
+    assert program(fresh(3), SPACE, 1) is not program(fresh(), SPACE, 1)
 
 
 def test_an_algorithm_whose_settings_changed_is_another_one():
@@ -275,14 +279,14 @@ def test_an_algorithm_whose_settings_changed_is_another_one():
     def factory():
         return lambda space, q: bojax.random_search(space, q=q, **settings)
 
-    before = _suggest._program(factory(), SPACE, 1)
+    before = program(factory(), SPACE, 1)
     settings["capacity"] = 16
-    assert _suggest._program(factory(), SPACE, 1) is not before
+    assert program(factory(), SPACE, 1) is not before
 
 
 def test_programs_are_not_kept_for_ever():
     for capacity in range(1, _suggest.NUM_PROGRAMS + 10):
-        _suggest._program(functools.partial(_with_capacity, capacity), SPACE, 1)
+        program(functools.partial(_with_capacity, capacity), SPACE, 1)
     assert _suggest._compiled.cache_info().currsize == _suggest.NUM_PROGRAMS
 
 

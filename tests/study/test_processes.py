@@ -14,6 +14,7 @@ from study_probe import SPACE, probe, value_of
 from bojax._errors import StudyError
 from bojax.storage import open_storage
 from bojax.study import Study, _asking, _storage
+from bojax.study._study import core_of
 
 HERE = pathlib.Path(__file__).parent
 TIMEOUT = 100
@@ -142,15 +143,17 @@ def test_asking_waits_for_the_parameters_of_earlier_trials(tmp_path):
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     first, second = make(storage), make(storage)
     second.tell(second.ask()[0], 1.0)  # compiles
-    first._sampler.asking = True
+    core = core_of(first)
+    core.sampler.asking = True
     earlier = first.optuna.ask()  # created, parameters not chosen yet
     done = []
     thread = threading.Thread(target=lambda: done.append(second.ask()[0]))
     thread.start()
     time.sleep(0.5)
     assert not done
-    first._sampler.prepared[earlier.number] = _asking._suggest(first, earlier.number, {earlier.number}, [], 1)[0]
-    params = _asking._fill(first, earlier).params
+    core.ledger.refresh()
+    suggested = _asking._suggest(core, earlier.number, {earlier.number}, [], 1, {})[0]
+    params = _asking._fill(core, _asking._Created(earlier.number, earlier._trial_id, None), suggested).params
     thread.join(TIMEOUT)
     assert done and done[0].params != params
 

@@ -14,7 +14,7 @@ from bojax._errors import BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 from bojax.storage import hide_password
 from bojax.study import Study
-from bojax.study import _storage as storage_module
+from bojax.study._study import core_of
 
 
 def make(space=SPACE, **kwargs):
@@ -156,7 +156,7 @@ def test_the_surrogate_sees_values_to_be_maximised_and_failures_as_nan():
         study.tell(trials[2], 2.0)
         study.tell(trials[0], 5.0)
         study.tell(trials[1], state="fail")
-        X, y, pending, _ = study._data(storage_module.trials_of(study.optuna), set())
+        X, y, pending, _ = core_of(study).ledger.refresh().told()
         np.testing.assert_array_equal(y, [sign * 5.0, np.nan, sign * 2.0])
         rows = [SPACE.from_params(trial.params) for trial in trials]
         np.testing.assert_array_equal(X, rows[:3])

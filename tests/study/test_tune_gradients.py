@@ -13,6 +13,7 @@ from bojax import Categorical, Float, Int, Space
 from bojax._errors import BojaxWarning, Status
 from bojax.loop import Algorithm, Info
 from bojax.models import cancer_logistic
+from bojax.study._study import core_of
 from bojax.study._suggest import bayesopt, gradient_bayesopt
 
 SPACE = Space(x=Float(0.0, 1.0), rate=Float(1e-3, 1.0, log=True), width=Int(1, 4), kind=Categorical(["a", "b"]))
@@ -124,7 +125,7 @@ def test_the_surrogate_sees_derivatives_of_what_is_maximised(sign):
             X = jnp.where(seen.count > 0, row, 0.25)[None]
             return X, state, Info(jnp.int32(Status.OK), jnp.ones(q, bool))
 
-        return Algorithm(cold.init, ask, cold.tell, space, q)
+        return Algorithm(cold.init, ask, cold.tell, space, q, columns=cold.columns)
 
     direction = "minimize" if sign > 0 else "maximize"
     result = tune(
@@ -158,7 +159,7 @@ def test_the_surrogate_sees_derivatives_of_what_is_maximised(sign):
 )
 def test_the_default_algorithm_learns_from_gradients(objective, options, expected):
     result = bojax.tune(objective, SPACE, num_trials=0, progress=False, **options)
-    assert result.study._algorithm is expected
+    assert core_of(result.study).algorithm is expected
 
 
 def test_a_mixed_space_is_searched_with_gradients():

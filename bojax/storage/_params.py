@@ -1,0 +1,49 @@
+"""Writing the parameters of a trial."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+
+from bojax.storage._open import retry
+
+
+def set_params(
+    storage: BaseStorage, trial_id: int, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
+) -> None:
+    """Writes parameters of a running trial: in a database at once, elsewhere one by one.
+
+    Args:
+        storage: where the trial is.
+        trial_id: of the trial.
+        params: values by name, in the order in which they are written.
+        distributions: theirs, by name; a database does not compare them with those of other trials.
+
+    Raises:
+        UpdateFinishedTrialError, RuntimeError: the trial has finished.
+    """
+    internal = {name: distributions[name].to_internal_repr(value) for name, value in params.items()}
+    backend = storage._backend if isinstance(storage, _CachedStorage) else storage
+    if isinstance(backend, RDBStorage):
+        retry(lambda: _set_at_once(backend, trial_id, internal, distributions))
+        return
+    for name, value in internal.items():
+        retry(lambda: storage.set_trial_param(trial_id, name, value, distributions[name]))  # noqa: B023 (called at once)
+
+
+def _set_at_once(
+    storage: RDBStorage, trial_id: int, internal: Mapping[str, float], distributions: Mapping[str, BaseDistribution]
+) -> None:
+    from optuna.distributions import distribution_to_json
+    from optuna.storages._rdb.models import TrialModel, TrialParamModel
+    from sqlalchemy.orm import Session
+
+    with Session(storage.engine) as session, session.begin():
+        trial = session.get(TrialModel, trial_id)
+        assert trial is not None
+        storage.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
+        for name, value in internal.items():
+            text = distribution_to_json(distributions[name])
+            session.add(TrialParamModel(trial_id=trial_id, param_name=name, param_value=value, distribution_json=text))

@@ -1,0 +1,171 @@
+"""The loop over an objective: ask for a batch, evaluate it, tell it."""
+
+import contextlib
+import functools
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bojax._errors import BojaxWarning, SpaceExhaustedError
+from bojax.space._choices import watched_arrays
+from bojax.study import _lost, _storage
+from bojax.study._arguments import LoopArguments
+from bojax.study._asking import Request, ask
+from bojax.study._checks import fitting_attrs, to_floats
+from bojax.study._core import Core
+from bojax.study._failures import TRACEBACK, Failure, FirstFailures, describe_error
+from bojax.study._progress import progress_bar
+from bojax.study._telling import tell, warn_left_out
+from bojax.study._trial import Trial
+
+NO_VALUE = "the objective returned None"
+
+
+def check_objective(objective: Any) -> None:
+    """Raises TypeError unless it can be called."""
+    if not callable(objective):
+        raise TypeError(f"`objective` must be callable, got {objective!r}.")
+
+
+def optimize(core: Core, objective: Callable[..., Any], loop: LoopArguments) -> FirstFailures:
+    """The body of `Study.optimize`; gives what there is to know of failures."""
+    check_objective(objective)
+    evaluate = _evaluate_batch if loop.vectorized else _evaluate_singly
+    end = time.monotonic() + loop.timeout
+    failures = FirstFailures(loop.max_first_failures)
+    values = core.ledger.refresh().values()
+    with progress_bar(core.name, core.direction, values, loop.num_trials, loop.progress) as advance:
+        for trials in ask_batches(core, loop.num_trials, loop.batch_size, end, together=loop.vectorized):
+            with giving_up_rest(core, trials):
+                # A vectorized batch is evaluated by now: all of it is told before anything may end the loop.
+                told: list[Trial] = []
+                for trial, returned in evaluate(core, objective, trials, loop.catch):
+                    outcome, attrs = _split(returned)
+                    failures.count(outcome)
+                    told.append(_tell(core, trial, outcome, attrs))
+                    del returned, outcome, attrs  # they may hold much memory, which the next evaluation may need
+                    advance(told[-1])
+                    if not loop.vectorized:
+                        failures.check()
+                        _call(loop.callbacks, told.pop())
+                        if core.stopping or time.monotonic() >= end:
+                            break
+                failures.check()
+                for trial in told:
+                    _call(loop.callbacks, trial)
+    return failures
+
+
+def _call(callbacks: Sequence[Callable[[Trial], Any]], trial: Trial) -> None:
+    for callback in callbacks:
+        callback(trial)
+
+
+def ask_batches(
+    core: Core, num_trials: int | None, batch_size: int, end: float = math.inf, *, together: bool
+) -> Iterator[list[Trial]]:
+    """Batches until so many trials were asked for, the space is used up, the study stops, or its time has ended.
+
+    Args:
+        core: what is asked; `Study.stop` ends the loop.
+        num_trials: how many trials altogether, None for no limit.
+        batch_size: how many are chosen jointly; the last batch may be smaller.
+        end: when to end, by `time.monotonic`.
+        together: whether a batch is evaluated at once. Otherwise `_lost.begin` is called before each evaluation.
+    """
+    core.stopping = False
+    left = math.inf if num_trials is None else num_trials
+    while left > 0 and not core.stopping and time.monotonic() < end:
+        try:
+            later = batch_size > 1 and not together
+            request = Request(int(min(batch_size, left)), batch_size, later=later, alone=together)
+            trials = ask(core, request)
+        except SpaceExhaustedError as error:
+            warnings.warn(f"the study {core.name!r} stops early: {error}", BojaxWarning, stacklevel=4)
+            return
+        left -= len(trials)
+        yield trials
+
+
+@contextlib.contextmanager
+def giving_up_rest(core: Core, trials: Sequence[Trial]) -> Iterator[None]:
+    """On leaving, for whatever reason, ends the trials that were not told: lost where their evaluation had begun, and
+    otherwise given up (see `_lost`)."""
+    reason = "it was not told"
+    try:
+        yield
+    except BaseException as error:
+        reason = describe_error(error)
+        raise
+    finally:
+        _lost.end_rest(core, {trial.number for trial in trials}, reason)
+
+
+def _split(returned: Any) -> tuple[Any, Mapping[str, Any]]:
+    """What an objective returned, as a value or a `Failure`, and what else is to be recorded."""
+    outcome, attrs = returned if _is_pair(returned) else (returned, {})
+    return Failure(TypeError(NO_VALUE)) if outcome is None else outcome, attrs
+
+
+def _tell(core: Core, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) -> Trial:
+    attrs = fitting_attrs(attrs, functools.partial(warn_left_out, core, trial.number))  # a bad one loses no value
+    if isinstance(outcome, Failure):
+        told = _fail(core, trial, outcome, attrs)
+        warnings.warn(f"trial {trial.number} failed: {outcome}", BojaxWarning, stacklevel=4)
+        return told
+    try:
+        return tell(core, trial, outcome, user_attrs=attrs)
+    except TypeError as error:
+        _fail(core, trial, Failure(error))
+        raise TypeError(
+            f"the objective returned something that is no value of trial {trial.number}: {error}"
+        ) from error
+
+
+def _fail(core: Core, trial: Trial, failure: Failure, attrs: Mapping[str, Any] | None = None) -> Trial:
+    """A failed trial is data, so that the same is not evaluated again."""
+    why = {_storage.ERROR: failure.text} | ({TRACEBACK: failure.traceback} if failure.traceback else {})
+    return tell(core, trial, state="fail", user_attrs={**(attrs or {}), **why})
+
+
+def _is_pair(outcome: Any) -> bool:
+    """Whether an objective returned a value and a dict of what else is to be recorded."""
+    return isinstance(outcome, tuple) and len(outcome) == 2 and isinstance(outcome[1], Mapping)
+
+
+def _evaluate_singly(
+    core: Core, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
+) -> Iterator[tuple[Trial, Any]]:
+    for trial in trials:
+        if not _lost.begin(core, trial.number):
+            continue  # another process gave it up
+        # No name for the outcome: this frame would keep it alive during the next evaluation.
+        yield trial, _outcome(objective, dict(trial.params), catch)
+
+
+def _evaluate_batch(
+    core: Core, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
+) -> Iterator[tuple[Trial, Any]]:
+    columns = watched_arrays(core.space, core.space.to_arrays([trial.params for trial in trials]))
+    values = _outcome(objective, columns, catch)
+    values = Failure(TypeError(NO_VALUE)) if values is None else values
+    if isinstance(values, Failure):
+        yield from ((trial, values) for trial in trials)
+        return
+    try:
+        outcomes = to_floats(values, len(trials))
+    except TypeError as error:
+        for trial in trials:
+            _fail(core, trial, Failure(error))
+        raise
+    yield from zip(trials, outcomes, strict=True)
+
+
+def _outcome(objective: Callable, params: dict[str, Any], catch: tuple[type[BaseException], ...]) -> Any:
+    """What the objective returns, or how it failed."""
+    try:
+        return objective(params)
+    except catch as error:
+        return Failure(error)
