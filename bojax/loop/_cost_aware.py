@@ -23,32 +23,21 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._types import Array, Bool, Float, Int
-from bojax.acquisition import AcquisitionFn, BatchAcquisition, batch_log_ei, cooled, on_params, per_cost
-from bojax.loop._algorithm import Algorithm, compiled_ask, keyed_init, tell_state
-from bojax.loop._bayesopt import BayesoptState, bayesopt
+from bojax.acquisition import (
+    AcquisitionFn,
+    BatchAcquisition,
+    batch_log_ei,
+    check_acquisition,
+    cooled,
+    on_params,
+    per_cost,
+)
+from bojax.loop._algorithm import Algorithm
+from bojax.loop._bayesopt import assemble, greedy, no_details
 from bojax.loop._defaults import surrogate_for
+from bojax.loop._model_based import Rule, model_based
 from bojax.space import Space
 from bojax.surrogates import Surrogate
-
-
-class CostAwareState(NamedTuple):
-    """What the next `ask` needs; the first five fields as in `BayesoptState`.
-
-    Attributes:
-        observations: what was seen, with its costs.
-        pending: what was asked for and not yet told.
-        params: the surrogate's hyperparameters.
-        shift: [d] the random shift of the initial design.
-        failures: whether told rows may have failed.
-        cost_params: hyperparameters of the surrogate of costs; () where the cost is a known function.
-    """
-
-    observations: data.Observations
-    pending: data.Pending
-    params: Any
-    shift: Int[Array, "d"]
-    failures: tuple | None = ()
-    cost_params: Any = ()
 
 
 class CostAwareInfo(NamedTuple):
@@ -117,42 +106,51 @@ def cost_aware(
     if cost is not None and cost_surrogate is not None:
         raise ValueError("`cost_surrogate` must be left out where `cost` is given: a known cost is not learned.")
     acquisition = batch_log_ei() if acquisition is None else acquisition
-    plain = bayesopt(space, acquisition=acquisition, capacity=capacity, **settings)  # complains about bad settings now
+    check_acquisition(acquisition)
+    same = per_cost(acquisition, lambda X: jnp.zeros(X.shape[:-1], X.dtype), exponent=1.0)
+    parts, frame = assemble(space, acquisition=same, capacity=capacity, **settings)
     known = None if cost is None else on_params(space, lambda params: jnp.log(cost(params)))
     model = surrogate_for(space, cost_surrogate, "cost_surrogate")
+    q = frame["q"]
 
-    @keyed_init
-    def init(key):
-        state = plain.init(key)
-        if known is not None:
-            return CostAwareState(*state)
-        observations = state.observations.with_columns(cost=jnp.zeros_like(state.observations.y))
-        params = model.init(space.num_dims, observations.X.dtype)
-        return CostAwareState(*state._replace(observations=observations), cost_params=params)
+    def init_params(dtype):
+        costs = () if known is not None else model.init(space.num_dims, dtype)
+        return parts.surrogate.init(space.num_dims, dtype), costs
 
-    @compiled_ask
-    def ask(key, state, held=None):
-        fit_key, key = jax.random.split(key)
+    def prepare(key, state):
         observations = state.observations
         if known is not None:
-            log_cost, params = known, state.cost_params
+            log_cost, params = known, ()
             paid = jnp.where(observations.told, jnp.exp(known(observations.X)), 0.0)
         else:
-            log_cost, params = _learned(model, fit_key, observations, state.cost_params)
+            log_cost, params = _learned(model, jax.random.split(key)[0], observations, state.params[1])
             paid = observations.columns["cost"]
         spent = jnp.sum(jnp.where(observations.told, paid, 0.0))
-        exponent = 1.0 if budget is None else cooled(spent, budget)
-        weighed = per_cost(acquisition, log_cost, exponent=exponent)
-        inner = bayesopt(space, acquisition=weighed, capacity=capacity, **settings)
-        X, new, info = inner.ask(key, BayesoptState(*state[:5]), held)
-        state = CostAwareState(*new, cost_params=params)
-        return X, state, CostAwareInfo(*info, cost=jnp.exp(log_cost(X)), spent=spent)
+        return Costs(log_cost, params, spent)
 
-    def tell(state, X, y, **columns):
-        return tell_state(space, state, X, y, **columns)
+    def propose(key, asked):
+        costs = asked.prepared
+        exponent = 1.0 if budget is None else cooled(costs.spent, budget)
+        weighed = per_cost(acquisition, costs.log_cost, exponent=exponent)
+        params = asked.state.params[0]
+        proposal, _ = greedy(jax.random.split(key)[1], asked, parts, params=params, acquisition=weighed)
+        return proposal._replace(params=(proposal.params, costs.params))
 
-    columns = plain.columns if known is not None else (*plain.columns, "cost")
-    return plain._replace(init=init, ask=ask, tell=tell, columns=columns)
+    def describe(asked, X, status, valid, details):
+        costs = asked.prepared
+        return CostAwareInfo(status, valid, *details, cost=jnp.exp(costs.log_cost(X)), spent=costs.spent)
+
+    rule = Rule(propose, describe, lambda dtype: no_details(q, dtype), init_params, prepare)
+    frame["columns"] += () if known is not None else ("cost",)
+    return model_based(space, rule, **frame)
+
+
+class Costs(NamedTuple):
+    """What is known of costs: log cost as a function of X, its hyperparameters, and the sum of the known costs."""
+
+    log_cost: Callable[[Array], Array]
+    params: Any
+    spent: Array
 
 
 def _learned(model, key, observations, params):

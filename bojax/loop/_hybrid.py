@@ -26,17 +26,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bojax import data
+from bojax._errors import Status
 from bojax._types import Array, Bool, Float, Int
 from bojax.acquisition import check_acquisition, is_log_improvement
 from bojax.data import Observations
-from bojax.loop._algorithm import Algorithm, compiled_ask, lattice_of
-from bojax.loop._bayesopt import bayesopt, incumbent, seen_by_surrogate
-from bojax.loop._defaults import default_gradient_surrogate
+from bojax.loop._algorithm import Algorithm
+from bojax.loop._bayesopt import assemble, greedy, incumbent
 from bojax.loop._design import seen_points
+from bojax.loop._model_based import Rule, model_based
 from bojax.optim import is_seen
 from bojax.space import Space
-from bojax.surrogates import log_tail, standardize
+from bojax.surrogates import standardize
 
 NUM_NEIGHBOURS = 10
 """Points around the best one whose gradients the quadratic model is built from."""
@@ -107,37 +107,41 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
                 "`acquisition` must be batch_log_ei(), batch_log_nei() or log_ei: a local step competes with the "
                 f"improvement that it expects, got {getattr(acquisition, '__name__', type(acquisition).__name__)}."
             )
-    surrogate = default_gradient_surrogate(space, noisy=noisy)
-    base = bayesopt(space, gradients=True, noisy=noisy, surrogate=surrogate, output_transform=log_tail, **arguments)
-    lattice = lattice_of(space)
+    parts, frame = assemble(space, noisy=noisy, gradients=True, **arguments)
     moves = ~(jnp.asarray(space.is_categorical) | (jnp.asarray(space.num_values) > 0))
+    q = frame["q"]
 
-    @compiled_ask
-    def ask(key, state, held=None):
-        X, after, info = base.ask(key, state, held)
-        modelled = jnp.isfinite(info.acquisition[0]) & after.params.believed  # not the initial design
-        seen = seen_by_surrogate(state.observations, log_tail)
-        x, gain = local_step(seen, moves if held is None else moves & jnp.isnan(held))
-        x = lattice.hold(held).snap(x)
-        posterior = surrogate.posterior(after.params, seen).standardized()
-        mean, var = posterior.mean_var(x[None])
-        best, _ = incumbent(posterior, seen)
+    def propose(key, asked):
+        proposal, model = greedy(key, asked, parts)
+        X, values, here = proposal.X, proposal.details[0], asked.lattice
+        modelled = jnp.isfinite(values[0]) & model.params.believed
+        seen = parts.seen(asked.state.observations)
+        x, gain = local_step(seen, moves if here.held is None else moves & jnp.isnan(here.held))
+        x = here.snap(x)
+        mean, var = model.posterior.mean_var(x[None])
+        best, _ = incumbent(model.posterior, seen)
         local_gain = jnp.minimum(
             gain / standardize(seen.y, seen.mask)[1].scale, mean[0] - best + OPTIMISM * jnp.sqrt(var[0])
         )
-        global_gain = jnp.exp(info.acquisition[0])
-        before = seen_points(state.observations, state.pending, 0)
+        global_gain = jnp.exp(values[0])
+        before = seen_points(asked.state.observations, asked.state.pending, 0)
         is_new = (
-            ~is_seen(lattice, x[None], before.X, before.mask)[0] & ~is_seen(lattice, x[None], X[1:], info.valid[1:])[0]
+            ~is_seen(here, x[None], before.X, before.mask)[0] & ~is_seen(here, x[None], X[1:], proposal.valid[1:])[0]
         )
-        is_local = modelled & info.valid[0] & is_new & (local_gain > global_gain)
+        is_local = modelled & proposal.valid[0] & is_new & (local_gain > global_gain)
         X = X.at[0].set(jnp.where(is_local, x, X[0]))
-        pending = data.add_pending(state.pending, X, info.valid)
-        gains = {"is_local": is_local, "local_gain": local_gain, "global_gain": global_gain}
-        told = HybridInfo(status=info.status, valid=info.valid, acquisition=info.acquisition, **gains)
-        return X, after._replace(pending=pending), told
+        return proposal._replace(X=X, details=(values, is_local, local_gain, global_gain))
 
-    return base._replace(ask=ask)
+    def describe(asked, X, status, valid, details):
+        del asked, X
+        values, is_local, local_gain, global_gain = details
+        return HybridInfo(status, valid, values, is_local & (status == Status.OK), local_gain, global_gain)
+
+    def no_details(dtype):
+        nan = jnp.full(q, jnp.nan, dtype)
+        return nan, jnp.bool_(False), jnp.full((), -jnp.inf, dtype), nan[0]
+
+    return model_based(space, Rule(propose, describe, no_details), **frame)
 
 
 def local_step(observations: Observations, moves: Bool[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, ""]]:

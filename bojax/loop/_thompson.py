@@ -14,20 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bojax import data
-from bojax._errors import Status
-from bojax._qmc import random_shift
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
-from bojax.loop._bayesopt import (
-    BYTE_BUDGET,
-    BayesoptInfo,
-    BayesoptState,
-    observed,
-    space_filling,
-)
-from bojax.loop._defaults import default_num_initial, surrogate_for
+from bojax.loop._algorithm import Algorithm, lattice_of
+from bojax.loop._bayesopt import BYTE_BUDGET, BayesoptInfo, no_details, seeing
+from bojax.loop._defaults import surrogate_for
 from bojax.loop._design import replace_seen, seen_points
-from bojax.loop._predict import predictor
+from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based
 from bojax.optim import local_search, raw_points
 from bojax.space import Space
 from bojax.surrogates import OutputTransform, SamplePaths, Surrogate, half_rank, sample_paths
@@ -78,34 +69,16 @@ def thompson(
         >>> X.shape
         (16, 1)
     """
-    lattice = lattice_of(space)
-    num_initial = default_num_initial(space.num_dims) if num_initial is None else num_initial
-    max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
-    numbers = {"q": q, "capacity": capacity, "num_initial": num_initial, "num_features": num_features}
-    numbers |= {"num_restarts": num_restarts, "byte_budget": byte_budget}
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    check_counts(num_features=num_features, num_restarts=num_restarts, byte_budget=byte_budget)
     if raw_samples < num_restarts:
         raise ValueError(f"`raw_samples` must be at least `num_restarts` = {num_restarts}, got {raw_samples}.")
-    if max_pending < q:
-        raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
+    lattice_of(space)
     model = surrogate_for(space, surrogate)
+    seen = seeing(failures_as_worst, output_transform)
 
-    @keyed_init
-    def init(key):
-        observations = data.empty(space.num_dims, capacity)
-        dtype = observations.X.dtype
-        return BayesoptState(
-            observations=observations,
-            pending=data.empty_pending(space.num_dims, max_pending, dtype),
-            params=model.init(space.num_dims, dtype),
-            shift=random_shift(key, space.num_dims),
-        )
-
-    def suggest(key, state, design, held):
-        keys, here = jax.random.split(key, 4), lattice.hold(held)
-        seen_data = observed(state.observations, output_transform)
+    def propose(key, asked):
+        keys, here, state = jax.random.split(key, 4), asked.lattice, asked.state
+        seen_data = seen(state.observations)
         params, fit = model.fit(keys[0], seen_data, state.params)
         posterior = model.posterior(params, seen_data).standardized()
         means = jnp.where(seen_data.mask, posterior.mean(seen_data.X), -jnp.inf)
@@ -117,33 +90,17 @@ def thompson(
         function_bytes = num_restarts * lane_bytes + raw_samples * jnp.finfo(dtype).bits // 8
         size = max(1, min(q, byte_budget // function_bytes))
         X, values = maximize_each(keys[3], here, paths, raw, num_restarts=num_restarts, chunk=size)
-        seen = seen_points(state.observations, state.pending, q)
-        X, valid = replace_seen(here, X, seen, design[0])
-        ok = fit.ok & jnp.all(jnp.isfinite(X)) & jnp.all(jnp.isfinite(values))
-        info = BayesoptInfo(
-            status=jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32),
-            valid=jnp.where(ok, valid, design[1]),
-            acquisition=values,
-            fit_loss=fit.loss,
-            fit_evals=fit.num_evals,
-        )
-        return jnp.where(ok, X, design[0]), params, info
+        X, valid = replace_seen(here, X, seen_points(state.observations, state.pending, q), asked.design[0])
+        ok = fit.ok & jnp.all(jnp.isfinite(values))
+        return Proposal(X, valid, ok, params, (values, fit.loss, fit.num_evals))
 
-    @compiled_ask
-    def ask(key, state, held=None):
-        def model_based(design):
-            return suggest(key, state, design, held)
+    def describe(asked, X, status, valid, details):
+        del asked, X
+        return BayesoptInfo(status, valid, *details)
 
-        X, params, info = space_filling(lattice.hold(held), state, q, num_initial, model_based)
-        status = status_of(info.status, state, info.valid)
-        pending = data.add_pending(state.pending, X, info.valid)
-        return X, state._replace(params=params, pending=pending), info._replace(status=status)
-
-    def tell(state, X, y, **columns):
-        return tell_state(space, state, X, y, **columns)
-
-    predict = predictor(model, lambda told: observed(told, output_transform))
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)
+    rule = Rule(propose, describe, no_details=lambda dtype: no_details(q, dtype))
+    frame = {"q": q, "capacity": capacity, "num_initial": num_initial, "max_pending": max_pending}
+    return model_based(space, rule, surrogate=model, seen=seen, **frame)
 
 
 def maximize_each(key, lattice, paths: SamplePaths, raw, *, num_restarts: int, chunk: int) -> tuple[Any, Any]:

@@ -17,31 +17,16 @@ import jax.numpy as jnp
 
 from bojax import data
 from bojax._errors import Status
-from bojax._qmc import random_shift
 from bojax._types import Array, Bool, Float, Int
-from bojax.loop._algorithm import MIN_PENDING, Algorithm, compiled_ask, keyed_init, lattice_of, status_of, tell_state
-from bojax.loop._bayesopt import observed
+from bojax.loop._algorithm import Algorithm, lattice_of
+from bojax.loop._bayesopt import seeing
 from bojax.loop._defaults import default_num_initial, surrogate_for
-from bojax.loop._design import design, replace_seen, seen_points
-from bojax.loop._predict import predictor
+from bojax.loop._design import replace_seen, seen_points
+from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based
 from bojax.loop._regions import Rules, candidates, replay, starting
 from bojax.optim import is_seen
 from bojax.space import Space
-from bojax.surrogates import OutputTransform, Surrogate, half_rank, is_constant, sample_paths
-
-
-class TurboState(NamedTuple):
-    """What the next `ask` needs; regions follow from it.
-
-    Attributes:
-        observations: what was seen.
-        pending: what was asked for and not yet told.
-        shift: [d] the random shift of the designs.
-    """
-
-    observations: data.Observations
-    pending: data.Pending
-    shift: Int[Array, "d"]
+from bojax.surrogates import OutputTransform, Surrogate, half_rank, sample_paths
 
 
 class TurboInfo(NamedTuple):
@@ -115,88 +100,67 @@ def turbo(
         >>> X.shape
         (4, 30)
     """
-    lattice = lattice_of(space)
-    d = space.num_dims
+    d, lattice = space.num_dims, lattice_of(space)
     num_initial = default_num_initial(d) if num_initial is None else num_initial
     num_candidates = min(5000, max(2000, 200 * d)) if num_candidates is None else num_candidates
     failure_tolerance = max(4, d) if failure_tolerance is None else failure_tolerance
-    max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
-    for name, value, least in (
-        ("q", q, 1),
-        ("num_regions", num_regions, 1),
-        ("capacity", capacity, 1),
-        ("num_initial", num_initial, 1),
-        ("num_candidates", num_candidates, q),
-        ("num_features", num_features, 1),
-        ("max_local", max_local, 2),
-        ("success_tolerance", success_tolerance, 1),
-        ("failure_tolerance", failure_tolerance, 1),
-        ("max_pending", max_pending, q),
-    ):
+    check_counts(q=q, num_regions=num_regions, num_initial=num_initial, num_features=num_features)
+    check_counts(success_tolerance=success_tolerance, failure_tolerance=failure_tolerance)
+    for name, value, least in (("num_candidates", num_candidates, q), ("max_local", max_local, 2)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     rules = Rules(num_regions, num_initial, q, success_tolerance, failure_tolerance)
     model = surrogate_for(space, surrogate)
+    seen = seeing(failures_as_worst, output_transform)
 
-    @keyed_init
-    def init(key):
-        observations = data.empty(d, capacity)
-        pending = data.empty_pending(d, max_pending, observations.X.dtype)
-        return TurboState(observations, pending, random_shift(key, d))
+    def prepare(key, state):
+        del key
+        return replay(rules, state.observations, state.pending)
 
-    def scored(key, state, regions, member, index, here):
+    def in_design(state, prepared):
+        del state
+        return jnp.any(starting(rules, prepared[0]))
+
+    def scored(key, asked, index):
         """Candidates of a region, a drawn function of each of the q points at all of them, and the fit's success."""
         keys = jax.random.split(key, 3)
+        regions, member = asked.prepared
         center = regions.center[index]
-        seen = observed(local_data(state.observations, member == index, center, max_local), output_transform)
-        params, fit = model.fit(keys[0], seen, model.init(d, center.dtype))
-        posterior = model.posterior(params, seen)
-        X = candidates(keys[1], here, center, regions.length[index], lengthscales(posterior), num_candidates)
+        local = seen(local_data(asked.state.observations, member == index, center, max_local))
+        params, fit = model.fit(keys[0], local, model.init(d, center.dtype))
+        posterior = model.posterior(params, local)
+        scales = lengthscales(posterior)
+        X = candidates(keys[1], asked.lattice, center, regions.length[index], scales, num_candidates)
         values = sample_paths(keys[2], posterior, q, num_features=num_features).at_all(X)
         return X, values, fit.loss, fit.ok
 
-    def suggest(key, state, regions, member, filling, here):
+    def propose(key, asked):
         keys = jax.random.split(key, num_regions)
         X, values, loss, fit_ok = jax.lax.map(
-            lambda item: scored(item[0], state, regions, member, item[1], here), (keys, jnp.arange(num_regions))
+            lambda item: scored(item[0], asked, item[1]), (keys, jnp.arange(num_regions))
         )
         X, values = X.reshape(-1, d), jnp.moveaxis(values, 0, 1).reshape(q, -1)
-        seen = seen_points(state.observations, state.pending, q)
-        old = jnp.any(jnp.all(X[:, None] == regions.center[None], -1), axis=1)
+        before = seen_points(asked.state.observations, asked.state.pending, q)
+        old = jnp.any(jnp.all(X[:, None] == asked.prepared[0].center[None], -1), axis=1)
         if lattice.cardinality is not None:
-            old |= is_seen(lattice, X, seen.X, seen.mask)
+            old |= is_seen(lattice, X, before.X, before.mask)
         rows = largest_of_each(jnp.where(old[None, :] | jnp.isnan(values), -jnp.inf, values))
-        points, valid = replace_seen(here, X[rows], seen, filling[0])
-        ok = jnp.all(fit_ok) & jnp.all(jnp.isfinite(points)) & jnp.all(jnp.isfinite(values))
-        status = jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32)
-        region = jnp.where(ok, rows // num_candidates, -1).astype(jnp.int32)
-        valid = jnp.where(ok, valid, filling[1])
-        return jnp.where(ok, points, filling[0]), status, valid, region, loss
+        points, valid = replace_seen(asked.lattice, X[rows], before, asked.design[0])
+        ok = jnp.all(fit_ok) & jnp.all(jnp.isfinite(values))
+        return Proposal(points, valid, ok, (), ((rows // num_candidates).astype(jnp.int32), loss))
 
-    @compiled_ask
-    def ask(key, state, held=None):
-        observations, here = state.observations, lattice.hold(held)
-        regions, member = replay(rules, observations, state.pending)
-        seen = seen_points(observations, state.pending, q)
-        filling = design(here, state.shift, seen, q, num_initial * num_regions, observations.X.dtype)
+    def describe(asked, X, status, valid, details):
+        del X
+        regions, (region, loss) = asked.prepared[0], details
+        region = jnp.where(status == Status.OK, region, -1)
+        return TurboInfo(status, valid, region, regions.length, regions.restarts, loss)
 
-        def initial(_):
-            region, loss = jnp.full(q, -1, jnp.int32), jnp.full(num_regions, jnp.nan, observations.X.dtype)
-            return filling[0], jnp.int32(Status.INITIAL), filling[1], region, loss
+    def no_details(dtype):
+        return jnp.full(q, -1, jnp.int32), jnp.full(num_regions, jnp.nan, dtype)
 
-        def model_based(_):
-            return suggest(key, state, regions, member, filling, here)
-
-        young = jnp.any(starting(rules, regions)) | is_constant(observations.y, observations.mask)
-        X, status, valid, region, loss = jax.lax.cond(young, initial, model_based, None)
-        info = TurboInfo(status_of(status, state, valid), valid, region, regions.length, regions.restarts, loss)
-        return X, state._replace(pending=data.add_pending(state.pending, X, valid)), info
-
-    def tell(state, X, y, **columns):
-        return tell_state(space, state, X, y, **columns)
-
-    predict = predictor(model, lambda told: observed(told, output_transform))
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, predict=predict)
+    rule = Rule(propose, describe, no_details, lambda dtype: (), prepare, in_design)
+    frame = {"q": q, "capacity": capacity, "num_initial": num_initial * num_regions, "max_pending": max_pending}
+    return model_based(space, rule, surrogate=model, seen=seen, **frame)
 
 
 def local_data(

@@ -1,0 +1,228 @@
+"""The frame of every model-based algorithm.
+
+    told rows --prepare--> what the algorithm derives from them --design, or propose--> q points --> pending
+
+An algorithm is a `Rule`: how it proposes q points once there are data. The frame does the rest, once: the
+quasi-random initial design (the first `num_initial` points, and the next ones as long as all values are equal, since a
+surrogate fitted to equal values is most uncertain in the corners), the fallback to that design where a proposal is not
+finite, pending points, held coordinates, the status, `tell` and `predict`.
+
+Failed evaluations follow one of two policies, each a function from what was told to what the surrogate sees:
+
+    without_failures     failed rows stay masked. The algorithm weighs its acquisition by a model of success.
+    failures_as_worst    a failed row counts as the worst value seen, so that its neighborhood is left. For algorithms
+                         that draw functions, which have no acquisition to weigh.
+
+Both are compared in benchmarks/results/failures.md.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax import data
+from bojax._errors import Status
+from bojax._qmc import random_shift
+from bojax._types import Array, Bool, Float, Int
+from bojax.loop._algorithm import (
+    MIN_PENDING,
+    Algorithm,
+    compiled_ask,
+    keyed_init,
+    lattice_of,
+    status_of,
+    tell_state,
+)
+from bojax.loop._defaults import default_num_initial
+from bojax.loop._design import design, seen_points
+from bojax.loop._predict import predictor
+from bojax.optim import Lattice
+from bojax.space import Space
+from bojax.surrogates import Surrogate, is_constant
+
+
+class ModelState(NamedTuple):
+    """What the next `ask` of a model-based algorithm needs.
+
+    Attributes:
+        observations: what was seen.
+        pending: what was asked for and not yet told.
+        params: hyperparameters, where the next fit starts; () for an algorithm that starts each fit anew.
+        shift: [d] the random shift of the initial design.
+        failures: () where told rows may have failed. None, which only `restore` writes, says that none did: an `ask`
+            then compiles in about four fifths of the time, without the model of success.
+    """
+
+    observations: data.Observations
+    pending: data.Pending
+    params: Any
+    shift: Int[Array, "d"]
+    failures: tuple | None = ()
+
+
+class Asked(NamedTuple):
+    """What a rule is asked on.
+
+    Attributes:
+        lattice: the columns of the cube, with the coordinates that are held.
+        state: the state before the new points.
+        prepared: what the rule's `prepare` gave.
+        design: the next q points [q, d] of the initial design and which of them are new [q], to fall back on.
+    """
+
+    lattice: Lattice
+    state: ModelState
+    prepared: Any
+    design: tuple[Float[Array, "q d"], Bool[Array, "q"]]
+
+
+class Proposal(NamedTuple):
+    """What a rule proposes.
+
+    Attributes:
+        X: [q, d] points, on the lattice.
+        valid: [q] which of them are suggestions; all, unless a finite space is exhausted.
+        ok: whether they are to be trusted. Where not, or where X is not finite, the design's points are taken.
+        params: hyperparameters for the next state.
+        details: diagnostics of the algorithm's own, a tree of arrays.
+    """
+
+    X: Float[Array, "q d"]
+    valid: Bool[Array, "q"]
+    ok: Bool[Array, ""]
+    params: Any
+    details: Any
+
+
+class Rule(NamedTuple):
+    """What makes an algorithm.
+
+    Attributes:
+        propose: `propose(key, asked) -> Proposal`.
+        describe: `describe(asked, X, status, valid, details) -> info`, a NamedTuple with at least `status` and
+            `valid`.
+        no_details: `no_details(dtype) -> details`, what stands in their place in the initial design.
+        init_params: `init_params(dtype) -> params`; by default those of the surrogate.
+        prepare: `prepare(key, state) -> Any`, what is needed in the initial design too; may hold functions.
+        in_design: `in_design(state, prepared) -> bool`; by default, fewer than `num_initial` points are told or
+            pending.
+    """
+
+    propose: Callable[..., Proposal]
+    describe: Callable[..., Any]
+    no_details: Callable[..., Any]
+    init_params: Callable[..., Any] | None = None
+    prepare: Callable[..., Any] | None = None
+    in_design: Callable[..., Any] | None = None
+
+
+def model_based(
+    space: Space,
+    rule: Rule,
+    *,
+    surrogate: Surrogate,
+    seen: Callable[[data.Observations], data.Observations],
+    q: int = 1,
+    capacity: int = 64,
+    num_initial: int | None = None,
+    max_pending: int | None = None,
+    repeats: bool = False,
+    columns: tuple[str, ...] = ("noise_var",),
+) -> Algorithm:
+    """An algorithm from a rule.
+
+    Args:
+        space: what to search.
+        rule: how points are proposed.
+        surrogate: the model behind `predict`, bound to the space.
+        seen: what it sees of what was told: a policy for failures, and a transform of the values.
+        q: how many points each `ask` gives, >= 1.
+        capacity: room for this many observations, >= 1.
+        num_initial: points of the initial design, >= 1; by default d + 1, between 3 and 16.
+        max_pending: room for this many points asked for and not yet told, >= q; 8, or q if that is more, by default.
+        repeats: whether points may be asked for again.
+        columns: the columns that states keep.
+
+    Raises:
+        ValueError: when a number is out of range.
+    """
+    lattice = lattice_of(space)
+    num_initial = default_num_initial(space.num_dims) if num_initial is None else num_initial
+    max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
+    check_counts(q=q, capacity=capacity, num_initial=num_initial)
+    if max_pending < q:
+        raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
+    init_params = rule.init_params or (lambda dtype: surrogate.init(space.num_dims, dtype))
+
+    @keyed_init
+    def init(key):
+        observations = data.empty(space.num_dims, capacity, columns=columns)
+        dtype = observations.X.dtype
+        return ModelState(
+            observations=observations,
+            pending=data.empty_pending(space.num_dims, max_pending, dtype),
+            params=init_params(dtype),
+            shift=random_shift(key, space.num_dims),
+        )
+
+    @compiled_ask
+    def ask(key, state, held=None):
+        here = lattice.hold(held)
+        prepared = None if rule.prepare is None else rule.prepare(key, state)
+        dtype = state.observations.X.dtype
+        points = seen_points(state.observations, state.pending, q)
+        filling = design(here, state.shift, points, q, num_initial, dtype)
+        asked = Asked(here, state, prepared, filling)
+        if rule.in_design is None:
+            young = state.observations.count + jnp.sum(state.pending.mask, dtype=jnp.int32) < num_initial
+        else:
+            young = rule.in_design(state, prepared)
+        says_nothing = is_constant(state.observations.y, state.observations.mask)
+
+        def initial():
+            return *filling, jnp.int32(Status.INITIAL), state.params, rule.no_details(dtype)
+
+        outcome = jax.lax.cond(young | says_nothing, initial, lambda: _proposed(rule, key, asked))
+        X, valid, status, params, details = outcome
+        valid = jnp.ones(q, bool) if repeats else valid
+        info = rule.describe(asked, X, status, valid, details)
+        info = info._replace(status=status_of(status, state, valid))
+        return X, state._replace(params=params, pending=data.add_pending(state.pending, X, valid)), info
+
+    def tell(state, X, y, **columns):
+        return tell_state(space, state, X, y, **columns)
+
+    predict = predictor(surrogate, seen)
+    return Algorithm(init, ask, tell, space, q, repeats=repeats, predict=predict, columns=columns)
+
+
+def _proposed(rule, key, asked):
+    """The proposal; the design where that is not finite."""
+    X, valid, ok, params, details = rule.propose(key, asked)
+    ok = ok & jnp.all(jnp.isfinite(X))
+    status = jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32)
+    return jnp.where(ok, X, asked.design[0]), jnp.where(ok, valid, asked.design[1]), status, params, details
+
+
+def without_failures(observations: data.Observations) -> data.Observations:
+    """The observations with failed rows masked, and finite padding."""
+    X = jnp.where(jnp.all(jnp.isfinite(observations.X), axis=-1)[:, None], observations.X, 0.5)
+    return observations._replace(X=X, y=jnp.where(observations.mask, observations.y, 0.0))
+
+
+def failures_as_worst(observations: data.Observations) -> data.Observations:
+    """The observations with each failed row as if it had given the worst value seen."""
+    finite_X = jnp.all(jnp.isfinite(observations.X), axis=-1)
+    failed = observations.told & ~observations.mask & finite_X
+    worst = jnp.min(jnp.where(observations.mask, observations.y, jnp.inf))
+    X = jnp.where(finite_X[:, None], observations.X, 0.5)
+    return observations._replace(X=X, y=jnp.where(failed, worst, observations.y), mask=observations.mask | failed)
+
+
+def check_counts(**counts: int) -> None:
+    """Raises ValueError for the first count that is below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
