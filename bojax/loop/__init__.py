@@ -1,31 +1,52 @@
 """Algorithms: whole studies as pure functions."""
 
-from bojax.loop._algorithm import Algorithm, Info, grow, restore
+from bojax.loop._algorithm import Algorithm, Info, grow, lattice_of, restore, status_of, tell_state
 from bojax.loop._bayesopt import BayesoptInfo, bayesopt
 from bojax.loop._cost_aware import CostAwareInfo, cost_aware
+from bojax.loop._design import replace_seen, seen_points
 from bojax.loop._hybrid import HybridInfo, hybrid
-from bojax.loop._model_based import ModelState
+from bojax.loop._model_based import (
+    Asked,
+    ModelState,
+    Proposal,
+    Rule,
+    failures_as_worst,
+    model_based,
+    without_failures,
+)
 from bojax.loop._random_search import RandomSearchState, random_search
 from bojax.loop._run import run, run_many
 from bojax.loop._thompson import thompson
-from bojax.loop._turbo import turbo
+from bojax.loop._turbo import TurboInfo, turbo
 
 __all__ = [
     "Algorithm",
+    "Asked",
     "BayesoptInfo",
     "CostAwareInfo",
     "HybridInfo",
     "Info",
     "ModelState",
+    "Proposal",
     "RandomSearchState",
+    "Rule",
+    "TurboInfo",
     "bayesopt",
     "cost_aware",
+    "failures_as_worst",
     "grow",
     "hybrid",
+    "lattice_of",
+    "model_based",
     "random_search",
+    "replace_seen",
     "restore",
     "run",
     "run_many",
+    "seen_points",
+    "status_of",
+    "tell_state",
     "thompson",
     "turbo",
+    "without_failures",
 ]

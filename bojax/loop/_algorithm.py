@@ -74,7 +74,22 @@ class Info(NamedTuple):
 
 
 def lattice_of(space: Space) -> Lattice:
-    """The discrete columns of a space, as candidate optimizers want them. Raises TypeError for what is no `Space`."""
+    """The discrete columns of a space, as candidate optimizers want them.
+
+    Args:
+        space: what is searched.
+
+    Returns:
+        The lattice of its representable points.
+
+    Raises:
+        TypeError: for what is no `Space`.
+
+    Example:
+        >>> import bojax
+        >>> bojax.loop.lattice_of(bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 4))).discrete
+        (1,)
+    """
     if not isinstance(space, Space):
         raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
     return Lattice(space.num_values, space.is_categorical, space.positions, space.coordinates)
@@ -115,6 +130,15 @@ def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""
         status: how the suggestion came about.
         state: the state before the points are added to the pending ones.
         valid: [q] which points are suggestions.
+
+    Returns:
+        A `Status` code, int32.
+
+    Example:
+        >>> import jax, bojax
+        >>> state = bojax.random_search(bojax.Space(x=bojax.Float(0.0, 1.0))).init(jax.random.key(0))
+        >>> bojax.Status(int(bojax.loop.status_of(bojax.Status.OK, state, jax.numpy.ones(1, bool)))).name
+        'OK'
     """
     slots = state.pending.X.shape[-2]
     crowded = (jnp.sum(state.pending.mask) + valid.shape[0] > slots) & (slots > 0)
@@ -136,11 +160,21 @@ def tell_state(space: Space, state: StateT, X: Any, y: Any, **columns: Any) -> S
         y: [k] values, non-finite where the evaluation failed.
         **columns: columns that the state keeps, see `bojax.data.COLUMNS`; None says that nothing is known.
 
+    Returns:
+        The state with these observations, and without the points among the pending ones.
+
     Raises:
         ValueError: when the shapes of X, y or a column do not fit the space or each other, the values of a column are
             not allowed, or the state does not keep it.
         TypeError: when there is no such column.
         BojaxError: when the buffer is full (outside of compiled code; inside, `Info.status` says so).
+
+    Example:
+        >>> import jax, bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
+        >>> state = bojax.random_search(space).init(jax.random.key(0))
+        >>> int(bojax.loop.tell_state(space, state, [[0.3]], [1.0], noise_var=[0.1]).observations.count)
+        1
     """
     dtype = state.observations.X.dtype
     X, y = jnp.asarray(X, dtype), jnp.asarray(y, dtype)

@@ -52,9 +52,7 @@ from bojax.surrogates import (
 )
 
 POLISH_EVALS = 30
-"""Evaluations of the joint polish. At n = 100, d = 6, q = 8 it adds 15 ms to 105 and lifts the batch above BoTorch's
-sequential greedy one on 10 of 10 Gaussian processes (by 0.007 in log joint expected improvement), where the greedy
-batch alone was above on 4."""
+"""Evaluations of the joint polish (benchmarks/results/algorithms.md)."""
 BYTE_BUDGET = 2**28
 """256 MiB: nothing is divided at ordinary sizes (a row of n = 1,000 with 64 samples takes 54 kB)."""
 

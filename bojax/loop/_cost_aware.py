@@ -3,14 +3,9 @@
     costs --known function, or a second surrogate of their logarithm--> cost(x)
     x = argmax  log expected improvement(x) - a log cost(x)
 
-The price is a function the user knows, such as epochs times width squared, or it is told with each value and learned
-by a Gaussian process of log cost. With a budget the exponent a falls from 1 to 0 as the budget is spent, see
-`acquisition/_cost.py`.
-
-Over 32 studies each, geometric means of the regret at equal expense, plain / known costs / known with a budget / told
-costs: Branin with costs from 1 to 10 (80 spent) 3.4e-3 / 1.0e-4 / 8e-4 / 1.0e-3, from 1 to 100 (150 spent) 1.7e-2 /
-1.1e-3 / 4.3e-3 / 8.9e-3; Hartmann-6 from 1 to 10 (60 spent) 0.37 / 0.070 / 0.050 / 0.084, from 1 to 100 (150 spent)
-0.57 / 0.017 / 0.027 / 0.026. So a budget is worth stating only where cheap points are known to be bad ones.
+The price is a known function, such as epochs times width squared, or it is told with each value and learned by a
+Gaussian process of log cost. With a budget the exponent a falls from 1 to 0 as the budget is spent
+(`acquisition/_cost.py`). Regrets at equal expense are in benchmarks/results/algorithms.md.
 
 Snoek, Larochelle, Adams (2012), arXiv:1206.2944; Lee, Perrone, Archambeau, Seeger (2020), arXiv:2003.10870.
 """

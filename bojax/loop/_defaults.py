@@ -16,21 +16,15 @@ from bojax.surrogates import (
 )
 
 NOISE = {"loc": -4.0, "std": 1.0}
-"""Prior of the logarithm of the noise variance where noise is expected, as in BoTorch. With noise of standard deviation
-0.1 on Hartmann-6 (50 evaluations) and 5 on Branin (30), 32 studies each, the median regret of the point with the best
-mean was 0.15 and 0.74 with this prior and noisy expected improvement, against 0.27 and 1.2 with the defaults for
-objectives without noise; each of the two alone gained less."""
+"""Prior of the logarithm of the noise variance where noise is expected, as in BoTorch
+(benchmarks/results/algorithms.md)."""
 NUM_INITIAL_GRADIENTS = 3
-"""Size of the initial design with gradients, each of which says as much as d values: with six dimensions, 3 points
-instead of 7 lowered the median of 12 evaluations from -2.89 to -2.91 (logarithm of a cross entropy, 8 seeds)."""
+"""Size of the initial design with gradients, each of which says as much as d values
+(benchmarks/results/algorithms.md)."""
 
 
 def default_num_initial(num_dims: int) -> int:
-    """Size of the initial design when none is given: d + 1, between 3 and 16.
-
-    Over 192 studies of Branin (25 evaluations), 2, 3 and 4 first points ended at median regrets of about 0.009, 0.008
-    and 0.010, and 12 at 0.04; Hartmann-6 (40 evaluations) did not care between 2 and 16.
-    """
+    """Size of the initial design when none is given: d + 1, between 3 and 16 (benchmarks/results/algorithms.md)."""
     return min(max(3, num_dims + 1), 16)
 
 

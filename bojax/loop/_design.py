@@ -49,7 +49,21 @@ def design(
 
 
 def seen_points(observations: data.Observations, pending: data.Pending, num_spare: int) -> Seen:
-    """Everything told (failed evaluations too) or pending, with spare rows at the end."""
+    """Everything told (failed evaluations too) or pending, with spare rows at the end.
+
+    Args:
+        observations: what was told.
+        pending: what was asked for and not yet told.
+        num_spare: rows to add, for points that are about to be chosen.
+
+    Returns:
+        Points [n + p + num_spare, d], and which of them count.
+
+    Example:
+        >>> from bojax import data, loop
+        >>> loop.seen_points(data.empty(2, 4), data.empty_pending(2, 8), 1).X.shape
+        (13, 2)
+    """
     num_dims = observations.X.shape[-1]
     return Seen(
         X=jnp.concatenate([observations.X, pending.X, jnp.full((num_spare, num_dims), 0.5, observations.X.dtype)]),
@@ -76,6 +90,15 @@ def replace_seen(
 
     Returns:
         The points, and which of them are new; all are, unless a finite space is exhausted.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import Float, Space, data, loop
+        >>> lattice = loop.lattice_of(Space(x=Float(0.0, 1.0)))
+        >>> told = data.append(data.empty(1, 2), jnp.array([[0.5]]), jnp.ones(1))
+        >>> seen = loop.seen_points(told, data.empty_pending(1, 0), num_spare=1)
+        >>> loop.replace_seen(lattice, jnp.array([[0.5]]), seen, jnp.array([[0.5], [0.25]]))[0].tolist()
+        [[0.25]]
     """
     q = X.shape[0]
     first_spare = seen.X.shape[0] - q

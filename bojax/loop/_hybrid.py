@@ -1,24 +1,18 @@
 """Bayesian optimization and local gradient steps that compete for evaluations.
 
-A Gaussian process looks everywhere; a quasi-Newton step looks at one place and needs no model of the rest. Here both
-make a proposal, each says how much it expects to gain, and the larger gain is evaluated:
+A Gaussian process looks everywhere. A quasi-Newton step looks at one place and needs no model of the rest. Both make a
+proposal, each with the gain that it expects, and the larger gain is evaluated:
 
-* the process with gradients (`bayesopt(gradients=True)`): the expected improvement at its candidate;
-* from the best point told, a step of the quadratic model that BFGS builds from the gradients of the points around it,
-  no longer than a trust radius. It gains g.s (t - t^2 / 2) when the full step s is cut to the share t. The process has
-  a say in it: no step counts for more than `OPTIMISM` standard deviations above the mean there.
+* the GP with gradients: the expected improvement at its candidate;
+* a trust-region step from the best point, of the quadratic model that BFGS builds from the gradients around it. With
+  the full step s cut to the share t its predicted gain is g.s (t - t^2 / 2), capped at the GP's mean plus `OPTIMISM`
+  standard deviations.
 
-The radius follows from what was told: twice the distance from the best point to its nearest neighbour where that came
-before (the last step was good), half of it where the neighbour came later (it was not). So nothing but told data is
-needed to resume. Where gradients are not believed, there is no local proposal.
-
-The process alone is strong where it can take whole gradients: on 30 penalties of a logistic regression (28 trainings, 3
-seeds) and a quadratic in 20 variables it always won, and the result is that of `bayesopt`. In 60 variables, where
-after eight points one directional derivative each is left, a tenth of 24 evaluations were local: on an ill-conditioned
-quadratic the median of the logarithmic gain (6 seeds) rose from 1.40 to 2.05 (L-BFGS-B from a random point 1.74), on
-Rosenbrock's function it stayed at -2.7 (L-BFGS-B -1.9).
-
-The idea of competition on predicted improvement is that of LAGO (2026, arXiv:2603.02970).
+The radius follows from the data: twice the distance from the best point to its nearest neighbor if that was evaluated
+before it (the last step was good), half of it otherwise. So a study resumes from its data alone. Where the GP does not
+believe the gradients, there is no local proposal. Local steps win in many dimensions only
+(benchmarks/results/algorithms.md). The idea of competing on predicted improvement is that of LAGO (2026,
+arXiv:2603.02970).
 """
 
 from typing import Any, NamedTuple
@@ -43,8 +37,8 @@ NUM_NEIGHBOURS = 10
 RADIUS_BOUNDS = (1e-3, 0.25)
 """Of the trust radius, times the square root of the number of dimensions."""
 OPTIMISM = 1.0
-"""With 0 the expected improvement always wins, being no less at its own maximum. Without any bound the steps' own
-estimates are too high, and on 12 penalties of a logistic regression the median fell from 3.09 to 3.02 (6 seeds)."""
+"""Standard deviations above the mean to which a step's own estimate of its gain is capped
+(benchmarks/results/algorithms.md)."""
 
 
 class HybridInfo(NamedTuple):

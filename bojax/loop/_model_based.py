@@ -145,8 +145,30 @@ def model_based(
         repeats: whether points may be asked for again.
         columns: the columns that states keep.
 
+    Returns:
+        An `Algorithm` whose state is a `ModelState`.
+
     Raises:
         ValueError: when a number is out of range.
+
+    Example:
+        The point, of 64 random ones, where the mean plus two standard deviations is largest:
+
+        >>> import jax, jax.numpy as jnp, bojax
+        >>> from bojax.loop import Info, Proposal, Rule, model_based, without_failures
+        >>> space, gp = bojax.Space(x=bojax.Float(0.0, 1.0)), bojax.surrogates.gp()
+        >>> def propose(key, asked):
+        ...     seen = without_failures(asked.state.observations)
+        ...     params, fit = gp.fit(key, seen, asked.state.params)
+        ...     X = asked.lattice.snap(jax.random.uniform(key, (64, 1), seen.X.dtype))
+        ...     mean, var = gp.posterior(params, seen).mean_var(X)
+        ...     best = jnp.argmax(mean + 2.0 * jnp.sqrt(var))
+        ...     return Proposal(X[best][None], jnp.ones(1, bool), fit.ok, params, details=())
+        >>> rule = Rule(propose, lambda asked, X, status, valid, details: Info(status, valid), lambda dtype: ())
+        >>> algorithm = model_based(space, rule, surrogate=gp, seen=without_failures)
+        >>> X, state, info = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0)))
+        >>> bojax.Status(int(info.status)).name
+        'INITIAL'
     """
     lattice = lattice_of(space)
     num_initial = default_num_initial(space.num_dims) if num_initial is None else num_initial
@@ -207,13 +229,41 @@ def _proposed(rule, key, asked):
 
 
 def without_failures(observations: data.Observations) -> data.Observations:
-    """The observations with failed rows masked, and finite padding."""
+    """The observations with failed rows masked, and finite padding.
+
+    Args:
+        observations: what was told.
+
+    Returns:
+        What the surrogate sees.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import data, loop
+        >>> told = data.append(data.empty(1, 2), jnp.array([[0.2], [0.7]]), jnp.array([3.0, jnp.nan]))
+        >>> loop.without_failures(told).y.tolist()
+        [3.0, 0.0]
+    """
     X = jnp.where(jnp.all(jnp.isfinite(observations.X), axis=-1)[:, None], observations.X, 0.5)
     return observations._replace(X=X, y=jnp.where(observations.mask, observations.y, 0.0))
 
 
 def failures_as_worst(observations: data.Observations) -> data.Observations:
-    """The observations with each failed row as if it had given the worst value seen."""
+    """The observations with each failed row as if it had given the worst value seen.
+
+    Args:
+        observations: what was told.
+
+    Returns:
+        What the surrogate sees.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import data, loop
+        >>> told = data.append(data.empty(1, 2), jnp.array([[0.2], [0.7]]), jnp.array([3.0, jnp.nan]))
+        >>> loop.failures_as_worst(told).y.tolist()
+        [3.0, 3.0]
+    """
     finite_X = jnp.all(jnp.isfinite(observations.X), axis=-1)
     failed = observations.told & ~observations.mask & finite_X
     worst = jnp.min(jnp.where(observations.mask, observations.y, jnp.inf))

@@ -95,6 +95,11 @@ def _check_init(algorithm, state, key, dtype):
     checks.expect_fields(state, ("observations", "pending"), "the State")
     checks.expect_fields(state.observations, ("X", "y", "mask", "count"), "`State.observations`")
     checks.expect_fields(state.pending, ("X", "mask"), "`State.pending`")
+    kept = sorted(state.observations.columns)
+    expect(
+        kept == sorted(algorithm.columns),
+        f"`Algorithm.columns` must name the columns that a State keeps, {kept}, got {sorted(algorithm.columns)}.",
+    )
     expect(int(state.observations.count) == 0, "`init` must give a State without observations.")
     expect(not np.any(state.observations.mask), "`init` must give a State whose observation mask is off.")
     expect(not np.any(state.pending.mask), "`init` must give a State with nothing pending.")

@@ -145,3 +145,13 @@ def test_a_study_stores_costs_and_goes_on_with_them(tmp_path):
     known = bojax.Study(SPACE, storage=url, name="known", seed=0, algorithm=lambda space, q: small(cost=price, q=q))
     known.optimize(lambda params: params["a"], num_trials=4, progress=False)
     assert len(known.trials) == 4
+
+
+def test_costs_and_gradients_are_learned_together(x64):
+    algorithm = loop.cost_aware(SPACE, gradients=True, capacity=4)
+    assert set(algorithm.columns) == {"noise_var", "cost", "grad"}
+    state = algorithm.init(jax.random.key(0))
+    state = algorithm.tell(state, X[:2], Y[:2], cost=[2.0, 3.0], grad=np.ones((2, 2)))
+    kept = state.observations.columns
+    np.testing.assert_array_equal(kept["cost"][:3], [2.0, 3.0, 0.0])
+    np.testing.assert_array_equal(kept["grad"][:2], np.ones((2, 2)))
