@@ -100,7 +100,8 @@ def turbo(
         >>> X.shape
         (4, 30)
     """
-    d, lattice = space.num_dims, lattice_of(space)
+    lattice = lattice_of(space)
+    d = space.num_dims
     num_initial = default_num_initial(d) if num_initial is None else num_initial
     num_candidates = min(5000, max(2000, 200 * d)) if num_candidates is None else num_candidates
     failure_tolerance = max(4, d) if failure_tolerance is None else failure_tolerance
