@@ -23,6 +23,16 @@ def set_params(
 
     Raises:
         UpdateFinishedTrialError, RuntimeError: the trial has finished.
+
+    Example:
+        >>> import optuna
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study()
+        >>> trial = study.ask()
+        >>> distributions = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
+        >>> set_params(study._storage, trial._trial_id, {"x": 0.5}, distributions)
+        >>> study.trials[0].params
+        {'x': 0.5}
     """
     internal = {name: distributions[name].to_internal_repr(value) for name, value in params.items()}
     backend = storage._backend if isinstance(storage, _CachedStorage) else storage
