@@ -119,7 +119,8 @@ def cost_aware(
             paid = jnp.where(observations.told, jnp.exp(known(observations.X)), 0.0)
         else:
             log_cost, params = _learned(model, jax.random.split(key)[0], observations, state.params[1])
-            paid = observations.columns["cost"]
+            told = observations.columns["cost"]
+            paid = jnp.where(told > 0.0, told, 0.0)  # `Told` may hold NaN
         spent = jnp.sum(jnp.where(observations.told, paid, 0.0))
         return Costs(log_cost, params, spent)
 
