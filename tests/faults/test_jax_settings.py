@@ -61,7 +61,7 @@ def suggested():
 def _suggested():
     study = bojax.Study(SPACE, seed=3, algorithm=algorithm)
     study.enqueue({"x": 0.5, "c": "w"})
-    with contextlib.suppress(UserWarning), pytest.warns(bojax.study._study.BojaxWarning, match="failed"):
+    with contextlib.suppress(UserWarning), pytest.warns(bojax.BojaxWarning, match="failed"):
         study.optimize(objective, num_trials=5, progress=False)
     return [trial.params for trial in study.trials]
 
@@ -72,7 +72,7 @@ def test_a_study_suggests_the_same_under_every_setting(name, suggested):
         assert _suggested() == suggested
 
 
-@pytest.mark.filterwarnings("ignore::bojax.study._study.BojaxWarning")
+@pytest.mark.filterwarnings("ignore::bojax.BojaxWarning")
 @pytest.mark.parametrize("name", ["numpy_dtype_promotion", "debug_nans", "default_prng_impl", "disable_jit"])
 def test_minimize_works_with_a_global_setting_too(name, suggested):
     before = getattr(jax.config, f"jax_{name}")
