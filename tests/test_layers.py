@@ -171,12 +171,8 @@ PRIVATE_IMPORTS_TO_GO = {
     "cli/_running.py -> study._suggest",
     "cli/_running.py -> study._tune",
     "cli/_target.py -> study._tune",
-    "loop/_run.py -> space._choices",
-    "study/_loop.py -> space._choices",
     "study/_plots.py -> loop._defaults",
     "study/_tune.py -> multifidelity._reads",
-    "study/_tune.py -> space._choices",
-    "testing/_optimizer.py -> loop._algorithm",
 }
 """Imports of another package's private modules, `who -> whom`. May only shrink."""
 

@@ -14,7 +14,7 @@ from bojax._runtime import UserSettings, as_key, as_user, host_scope, own_settin
 from bojax._types import Array, Float, Key, Shaped
 from bojax.data import empty_pending, resize
 from bojax.loop._algorithm import Algorithm
-from bojax.space._choices import check_choices
+from bojax.space import check_choices
 
 Objective = Callable[[dict[str, Array]], Any]
 PARALLEL = ("auto", "vmap", "map", "shard")

@@ -19,7 +19,7 @@ from bojax.loop._bayesopt import BYTE_BUDGET, BayesoptInfo, no_details, seeing
 from bojax.loop._defaults import surrogate_for
 from bojax.loop._design import replace_seen, seen_points
 from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based
-from bojax.optim import local_search, raw_points
+from bojax.optim import local_search, num_raw_bits, raw_points
 from bojax.space import Space
 from bojax.surrogates import OutputTransform, SamplePaths, Surrogate, half_rank, sample_paths
 
@@ -84,7 +84,7 @@ def thompson(
         means = jnp.where(seen_data.mask, posterior.mean(seen_data.X), -jnp.inf)
         paths = sample_paths(keys[1], posterior, q, num_features=num_features)
         d, dtype = space.num_dims, seen_data.X.dtype
-        bits = jax.random.bits(keys[2], (d + (raw_samples // 4) * (1 + d),), jnp.uint32)
+        bits = jax.random.bits(keys[2], (num_raw_bits(raw_samples, d),), jnp.uint32)
         raw = raw_points(bits, here, raw_samples, seen_data.X[jnp.argmax(means)])
         lane_bytes = jnp.finfo(dtype).bits // 8 * (3 * (num_features + posterior.X.shape[0]) + 4 * d * d)
         function_bytes = num_restarts * lane_bytes + raw_samples * jnp.finfo(dtype).bits // 8

@@ -3,7 +3,15 @@
 from bojax._bfgs import BfgsResult, minimize_lanes
 from bojax._qmc import sobol
 from bojax.optim._lattice import SAME, Lattice, is_seen, nearby_unseen
-from bojax.optim._multistart import CandidateInfo, CandidateOptimizer, Seen, local_search, multistart, raw_points
+from bojax.optim._multistart import (
+    CandidateInfo,
+    CandidateOptimizer,
+    Seen,
+    local_search,
+    multistart,
+    num_raw_bits,
+    raw_points,
+)
 
 __all__ = [
     "SAME",
@@ -17,6 +25,7 @@ __all__ = [
     "minimize_lanes",
     "multistart",
     "nearby_unseen",
+    "num_raw_bits",
     "raw_points",
     "sobol",
 ]

@@ -121,10 +121,9 @@ def multistart(
         if lattice.cardinality is not None and lattice.cardinality <= ENUMERATE:
             return _enumerate(lattice, sharded(safe, mesh), seen, center.dtype)
         # One draw for everything: each separate draw would cost a third of a second of compilation.
-        num_local = raw_samples // LOCAL_SHARE
-        d = lattice.num_dims
-        bits = jax.random.bits(key, (d + num_local * (1 + d) + raw_samples,), jnp.uint32)
-        raw = raw_points(bits[: d + num_local * (1 + d)], lattice, raw_samples, center)
+        num_bits = num_raw_bits(raw_samples, lattice.num_dims)
+        bits = jax.random.bits(key, (num_bits + raw_samples,), jnp.uint32)
+        raw = raw_points(bits[:num_bits], lattice, raw_samples, center)
         values = sharded(safe, mesh)(raw)
         starts = raw[choose_starts(bits[-raw_samples:], values, num_restarts)]
         scale = _scale(values)
@@ -135,11 +134,28 @@ def multistart(
     return maximize
 
 
+def num_raw_bits(num_points: int, num_dims: int) -> int:
+    """How many random integers `raw_points` takes.
+
+    Args:
+        num_points: how many points.
+        num_dims: dimension of the cube.
+
+    Returns:
+        `num_dims` for the shift, and 1 + `num_dims` for every local point.
+
+    Example:
+        >>> num_raw_bits(8, 1)
+        5
+    """
+    return num_dims + num_points // LOCAL_SHARE * (1 + num_dims)
+
+
 def raw_points(bits: Array, lattice: Lattice, num_points: int, center: Float[Array, "d"]) -> Float[Array, "n d"]:
     """Quasi-random points of the whole cube, and some around a centre, snapped to the lattice.
 
     Args:
-        bits: random 32-bit integers: d of them for the shift, then 1 + d for every local point.
+        bits: [num_raw_bits(num_points, d)] random 32-bit integers.
         lattice: the columns of the cube.
         num_points: how many points; one in `LOCAL_SHARE` is local.
         center: [d] where local points lie around, at distances from 0.3 down to 0.001 of the cube's side, evenly on the
@@ -152,7 +168,7 @@ def raw_points(bits: Array, lattice: Lattice, num_points: int, center: Float[Arr
         >>> import jax, jax.numpy as jnp
         >>> from bojax.optim import Lattice
         >>> line = Lattice((0,), (False,), lambda X: jnp.zeros(X.shape, jnp.int32), lambda P, X: X)
-        >>> bits = jax.random.bits(jax.random.key(0), (1 + 2 * 2,), jnp.uint32)
+        >>> bits = jax.random.bits(jax.random.key(0), (num_raw_bits(8, 1),), jnp.uint32)
         >>> raw_points(bits, line, 8, jnp.array([0.5])).shape
         (8, 1)
     """

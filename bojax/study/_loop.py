@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bojax._errors import BojaxWarning, SpaceExhaustedError
-from bojax.space._choices import watched_arrays
+from bojax.space import watched_arrays
 from bojax.study import _lost, _storage
 from bojax.study._arguments import LoopArguments
 from bojax.study._asking import Request, ask

@@ -17,8 +17,7 @@ from bojax._liveness import live_inputs
 from bojax.data import unread_column
 from bojax.multifidelity import Population
 from bojax.multifidelity._reads import warn_of_unread
-from bojax.space import Space, to_space
-from bojax.space._choices import check_choices
+from bojax.space import Space, check_choices, to_space
 from bojax.study import _lost
 from bojax.study._arguments import check_count, check_end, check_loop, checked_direction
 from bojax.study._loop import ask_batches, giving_up_rest

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bojax.loop._algorithm import lattice_of
+from bojax.loop import lattice_of
 from bojax.optim import CandidateOptimizer, Lattice, Seen
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 from bojax.testing import _checks as checks
