@@ -26,7 +26,6 @@ def set_params(
 
     Example:
         >>> import optuna
-        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
         >>> study = optuna.create_study()
         >>> trial = study.ask()
         >>> distributions = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
