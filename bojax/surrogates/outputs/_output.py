@@ -12,7 +12,7 @@ estimated comes from the better half of the values (`better_part`): a bad value,
     bilog         sign(z) log(1 + |z|) of z = (y - median) / spread (Eriksson and Poloczek 2021, arXiv:2002.08526)
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ EXPONENTS = (-2.0, 4.0)
 NUM_EXPONENTS = 61
 
 
+@runtime_checkable
 class OutputTransform(Protocol):
     """A monotone map of the observed values; larger stays better."""
 

@@ -20,7 +20,7 @@ and alpha grows by that row times (y - mean(x)) / s. Samples fixed at points (`G
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ from bojax.surrogates.parts._kernels import Kernel
 from bojax.surrogates.parts._means import Mean
 
 
+@runtime_checkable
 class Law(Protocol):
     """A Gaussian belief about the objective in standardized units: what the author of a surrogate writes.
 
