@@ -4,7 +4,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import optuna
@@ -32,6 +32,9 @@ _NOT_KEPT = {CORRECTED, CORRECTS, CARRIED_FROM, _storage.ERROR, _storage.TOLD, _
     _storage.column_key(name) for name, column in COLUMNS.items() if column.per_dim
 }
 """What a corrected trial does not take over from the old one."""
+
+
+StudyT = TypeVar("StudyT", bound="KnownResults")
 
 
 class KnownResults:
@@ -139,7 +142,7 @@ class KnownResults:
             attrs = {**kept, **outcome.attrs, CORRECTS: old.number, CORRECTED: said}
             return _record(self._core, old.params, outcome._replace(attrs=attrs), old)
 
-    def carry(self, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> Self:
+    def carry(self: StudyT, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> StudyT:
         """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
 
         Args:
