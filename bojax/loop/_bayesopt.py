@@ -37,7 +37,7 @@ from bojax.loop._defaults import (
     surrogate_for,
 )
 from bojax.loop._design import mark_seen, replace_seen, seen_points
-from bojax.loop._model_based import Asked, Proposal, Rule, check_counts, model_based, without_failures
+from bojax.loop._model_based import Asked, Proposal, Rule, check_counts, model_based, seeing, without_failures
 from bojax.optim import CandidateOptimizer, Lattice, Seen, is_seen, multistart
 from bojax.space import Space
 from bojax.surrogates import (
@@ -48,7 +48,6 @@ from bojax.surrogates import (
     log_tail,
     standardize,
     told_noise,
-    transformed,
 )
 
 POLISH_EVALS = 30
@@ -264,18 +263,6 @@ def _optimizer_factory(optimizer, num_samples, sizes):
         return multistart(lattice, **settings, max_rows=max(1, byte_budget // row_bytes), mesh=sizes["mesh"])
 
     return optimizer_for
-
-
-def seeing(
-    policy: Callable[[data.Observations], data.Observations], transform: OutputTransform | None
-) -> Callable[[data.Observations], data.Observations]:
-    """From what was told to what the surrogate sees: a policy for failures, then a transform of the values."""
-
-    def seen(observations):
-        without = policy(observations)
-        return without if transform is None else transformed(without, transform)
-
-    return seen
 
 
 def no_details(q: int, dtype) -> tuple[Array, ...]:

@@ -40,7 +40,7 @@ from bojax.loop._design import design, seen_points
 from bojax.loop._predict import predictor
 from bojax.optim import Lattice
 from bojax.space import Space
-from bojax.surrogates import Surrogate, is_constant
+from bojax.surrogates import OutputTransform, Surrogate, is_constant, transformed
 
 
 class ModelState(NamedTuple):
@@ -269,6 +269,18 @@ def failures_as_worst(observations: data.Observations) -> data.Observations:
     worst = jnp.min(jnp.where(observations.mask, observations.y, jnp.inf))
     X = jnp.where(finite_X[:, None], observations.X, 0.5)
     return observations._replace(X=X, y=jnp.where(failed, worst, observations.y), mask=observations.mask | failed)
+
+
+def seeing(
+    policy: Callable[[data.Observations], data.Observations], transform: OutputTransform | None
+) -> Callable[[data.Observations], data.Observations]:
+    """From what was told to what the surrogate sees: a policy for failures, then a transform of the values."""
+
+    def seen(observations):
+        without = policy(observations)
+        return without if transform is None else transformed(without, transform)
+
+    return seen
 
 
 def check_counts(**counts: int) -> None:

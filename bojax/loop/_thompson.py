@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from bojax.loop._algorithm import Algorithm, lattice_of
-from bojax.loop._bayesopt import BYTE_BUDGET, BayesoptInfo, no_details, seeing
+from bojax.loop._bayesopt import BYTE_BUDGET, BayesoptInfo, no_details
 from bojax.loop._defaults import surrogate_for
 from bojax.loop._design import replace_seen, seen_points
-from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based
+from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based, seeing
 from bojax.optim import local_search, num_raw_bits, raw_points
 from bojax.space import Space
 from bojax.surrogates import OutputTransform, SamplePaths, Surrogate, half_rank, sample_paths

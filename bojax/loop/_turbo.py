@@ -19,10 +19,9 @@ from bojax import data
 from bojax._errors import Status
 from bojax._types import Array, Bool, Float, Int
 from bojax.loop._algorithm import Algorithm, lattice_of
-from bojax.loop._bayesopt import seeing
 from bojax.loop._defaults import default_num_initial, surrogate_for
 from bojax.loop._design import replace_seen, seen_points
-from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based
+from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based, seeing
 from bojax.loop._regions import Rules, candidates, replay, starting
 from bojax.optim import is_seen
 from bojax.space import Space
