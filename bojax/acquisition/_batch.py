@@ -5,8 +5,8 @@
     state = acquisition.add(state, X)
 
 `begin` draws what stays fixed while the batch is chosen (samples, maxima, optima) and takes pending points into
-account; `value` is the gain of one more point; `add` chooses it. The same functions serve any surrogate that keeps the
-`Posterior` protocol, and everything is one compiled program whatever q is.
+account. `value` is the gain of one more point. `add` puts a point into the batch. The functions work with any posterior
+that implements the `Posterior` protocol, and the whole choice is one compiled program for every q.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Context(NamedTuple):
         mask: [n] which of them are real.
         pending_X: [p, d] points being evaluated.
         pending_mask: [p] which of them are real.
-        noise_var: about the noise variance of one evaluation as far as it was told, standardised; 0 where nothing was.
+        noise_var: approximate noise variance of one evaluation, as reported, standardized; 0 if none was reported.
     """
 
     best_f: Float[Array, ""]
@@ -40,16 +40,16 @@ class Context(NamedTuple):
 
 
 class BatchAcquisition(NamedTuple):
-    """The utility of points beside those chosen and pending.
+    """The utility of points in addition to those chosen and pending.
 
     Attributes:
-        begin: `begin(key, posterior, context, q) -> state`; the posterior is standardised and has p + q spare rows.
+        begin: `begin(key, posterior, context, q) -> state`; the posterior is standardized and has p + q spare rows.
         value: `value(state, X [k, d]) -> [k]`, the utility of adding each of k points; larger is better.
-        add: `add(state, x [d]) -> state`, x is chosen.
-        joint: `joint(state, X [b, q, d]) -> [b]`, the utility of adding q points at once; None where there is none.
-        in_logs: whether `value` is the logarithm of a positive utility, to which logarithms of weights can be added.
-        num_samples: about how many numbers `value` holds for each row of X, beside the covariances with the n
-            observations: what a byte budget reckons with.
+        add: `add(state, x [d]) -> state`, the state after x was chosen.
+        joint: `joint(state, X [b, q, d]) -> [b]`, the utility of adding q points at once; None if not available.
+        in_logs: True if `value` is the logarithm of a positive utility. Logarithms of weights can then be added to it.
+        num_samples: approximate count of numbers that `value` holds for each row of X, in addition to the covariances
+            with the n observations. Memory limits are computed from it.
     """
 
     begin: Callable[..., Any]
@@ -68,14 +68,31 @@ class BelieverState(NamedTuple):
 
 
 def kriging_believer(acquisition: AcquisitionFn, *, in_logs: bool | None = None) -> BatchAcquisition:
-    """Batches of an acquisition of single points: chosen and pending points count as observed at their mean.
+    """Make a batch acquisition from a function of single points.
 
-    The incumbent rises with them: a point that is expected to beat it would otherwise be chosen again and again.
+    Points are chosen one after another. Chosen and pending points count as observed at their posterior mean, and the
+    incumbent is raised to that mean. Without raising it, a point whose mean exceeds the incumbent would be chosen
+    repeatedly.
 
     Args:
-        acquisition: `(posterior, X [k, d], best_f) -> [k]`.
-        in_logs: whether its values are logarithms of a positive utility; by default, whether it is marked so
-            (`bojax.acquisition.in_logs`), as `log_ei` and `log_pi` are.
+        acquisition: function `(posterior, X [k, d], best_f) -> [k]`, such as `log_ei`.
+        in_logs: True if its values are logarithms of a positive utility. By default, True for functions marked with
+            `bojax.acquisition.in_logs`, such as `log_ei` and `log_pi`.
+
+    Returns:
+        A `BatchAcquisition` without `joint`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax.acquisition import Context, log_ei
+        >>> from bojax.testing import MockPosterior
+        >>> acquisition = kriging_believer(log_ei)
+        >>> posterior = MockPosterior(lambda X: X[:, 0])  # mean x_0, variance 1
+        >>> X, none = jnp.array([[0.0], [0.5]]), jnp.zeros((0, 1))
+        >>> context = Context(jnp.array(0.5), X, jnp.ones(2, bool), none, jnp.zeros(0, bool))
+        >>> state = acquisition.begin(jax.random.key(0), posterior, context, 2)
+        >>> [round(value, 2) for value in acquisition.value(state, X).tolist()]
+        [-1.62, -0.92]
 
     Source: the kriging believer of Ginsbourger, Le Riche, Carraro (2010).
     """

@@ -1,6 +1,6 @@
-"""Batches over sampled objectives, the newest point integrated in closed form.
+"""Batches over sampled objectives, with the newest point integrated in closed form.
 
-Pending and chosen points (for noisy objectives the observed ones too) are fixed in s sampled objectives, the
+Pending and chosen points (for noisy objectives the observed ones too) have fixed values in s sampled objectives, the
 `Fantasies`. In sample i the incumbent is b_i, and the objective at a new point x is normal with mean mu_i(x) and
 variance var_i(x), so its expected gain has the closed form of one point. With z_i = (mu_i - b_i) / sigma_i and
 h(z) = phi(z) + z Phi(z):
@@ -8,19 +8,19 @@ h(z) = phi(z) + z Phi(z):
     batch_log_ei, batch_log_nei    log mean_i sigma_i h(z_i)          the expected improvement that x adds
     batch_log_pi                   log mean_i [b_i <= best_f] Phi(z_i)    the probability that x is the first to improve
 
-Where the noise of evaluations is reported, `batch_log_ei` weighs the gain by 1 - sqrt(noise / (var_i + noise)): one
-more noisy value where the mean is nearly known teaches little, and expected improvement alone keeps evaluating around
+If the noise of evaluations is reported, `batch_log_ei` multiplies the gain by 1 - sqrt(noise / (var_i + noise)). A
+further noisy value adds little where the mean is nearly known, and expected improvement alone keeps evaluating around
 the incumbent (Huang, Allen, Notz, Zeng 2006). Figures: `benchmarks/results/acquisition.md`.
 
-The joint expected improvement of q points is the sum of the gains of adding them in turn, so all of them together have
-the same form, which a gradient search can polish.
+The joint expected improvement of q points is the sum of the gains of adding them in turn. The joint value therefore has
+the same form, and a gradient search can refine all q points together.
 
-Only what is already chosen is sampled, never the point that is sought: the first point of a batch without pending
-points or noise has no sampling error at all, the later ones far less than in the plain Monte-Carlo estimate, and
-maximising the gain point after point is maximising the joint expected improvement greedily (within 1 - 1/e of the
-optimum; Wilson, Hutter, Deisenroth 2018, arXiv:1805.10196). Integrating the improvement over fantasies of the pending
-points: Snoek, Larochelle, Adams (2012), arXiv:1206.2944; over noisy incumbents: Letham et al. (2019), arXiv:1706.07094;
-logarithms: Ament et al. (2023), arXiv:2310.20708.
+Only chosen points are sampled, never the point being optimized. The first point of a batch without pending points or
+noise has no sampling error, and later points have far less than in the plain Monte Carlo estimate. Maximizing the gain
+one point at a time is greedy maximization of the joint expected improvement, within 1 - 1/e of the optimum (Wilson,
+Hutter, Deisenroth 2018, arXiv:1805.10196). Improvement averaged over fantasies of the pending points: Snoek,
+Larochelle, Adams (2012), arXiv:1206.2944. Noisy incumbents: Letham et al. (2019), arXiv:1706.07094. Logarithms: Ament
+et al. (2023), arXiv:2310.20708.
 """
 
 from typing import Any, NamedTuple
@@ -41,15 +41,15 @@ NUM_BASELINE = 16
 
 
 class GreedyState(NamedTuple):
-    """Sampled objectives, fixed at the points that are pending or chosen.
+    """Sampled objectives with fixed values at the pending and chosen points.
 
     Attributes:
         fantasies: the samples (`Fantasies`).
         best: [s] the incumbent of every sample.
         first: [s] the incumbent before any point was pending or chosen.
-        base: [s, q] standard normal numbers of the points to come.
+        base: [s, q] standard normal numbers for the points still to be chosen.
         num_chosen: how many of them are used.
-        noise_var: noise variance of an evaluation, 0 where it is exact or nothing is known of it.
+        noise_var: noise variance of an evaluation; 0 if it is exact or unknown.
     """
 
     fantasies: Any
@@ -61,15 +61,34 @@ class GreedyState(NamedTuple):
 
 
 def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
-    """Joint log expected improvement over the largest posterior mean seen; for objectives with little noise.
+    """Joint log expected improvement of a batch, for objectives with little or no noise.
+
+    A point is worth log mean_i sigma_i h((mu_i - b_i) / sigma_i) over s sampled objectives, where b_i is the larger of
+    the incumbent and the values of sample i at the pending and chosen points. For q = 1 without pending points this is
+    `log_ei`, without sampling error.
 
     Args:
-        num_samples: sampled objectives, >= 1; a multiple of the members of a mixture.
+        num_samples: number s of sampled objectives, >= 1, default 64. More samples choose the second and later points
+            of a batch more accurately, at proportional cost. With a mixture it must be a multiple of its members.
+
+    Returns:
+        A `BatchAcquisition` with `joint`.
+
+    Raises:
+        ValueError: `num_samples` is below 1.
 
     Example:
-        >>> import bojax
-        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
-        >>> algorithm = bojax.bayesopt(space, q=4, acquisition=batch_log_ei(num_samples=32))
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax.acquisition import Context
+        >>> from bojax.testing import MockPosterior
+        >>> acquisition, posterior = batch_log_ei(num_samples=4), MockPosterior(lambda X: X[:, 0])  # mean x_0, variance 1
+        >>> X, none = jnp.array([[0.0], [0.5]]), jnp.zeros((0, 1))
+        >>> context = Context(jnp.array(0.5), X, jnp.ones(2, bool), none, jnp.zeros(0, bool))
+        >>> values = jax.jit(lambda key: acquisition.value(acquisition.begin(key, posterior, context, 1), X))
+        >>> [round(value, 2) for value in values(jax.random.key(0)).tolist()]
+        [-1.62, -0.92]
+
+    Source: Ament et al. (2023), arXiv:2310.20708; Wilson, Hutter, Deisenroth (2018), arXiv:1805.10196.
     """
     _check_samples(num_samples)
 
@@ -80,14 +99,29 @@ def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
 
 
 def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BASELINE) -> BatchAcquisition:
-    """Joint log noisy expected improvement: the incumbent is the best of the observed points in each sample.
+    """Joint log noisy expected improvement of a batch, for noisy objectives.
 
-    The noise of the observations makes it uncertain which of them is best; here that is integrated over.
+    With noise it is uncertain which observed point is best. The incumbent b_i of sample i is the largest value of that
+    sample at the baseline points, so the expectation includes this uncertainty.
 
     Args:
-        num_samples: sampled objectives, >= 1; a multiple of the members of a mixture.
-        num_baseline: observed points that are considered as the incumbent, >= 1: those whose mean plus two standard
-            deviations are the largest.
+        num_samples: number of sampled objectives, >= 1, default 64. The error falls and the cost rises with it. With a
+            mixture it must be a multiple of its members.
+        num_baseline: number of observed points that may be the incumbent, >= 1, default 16: those with the largest
+            mean plus two standard deviations. Raise it if the noise is as large as the objective's range.
+
+    Returns:
+        A `BatchAcquisition` with `joint`.
+
+    Raises:
+        ValueError: `num_samples` or `num_baseline` is below 1.
+
+    Example:
+        >>> acquisition = batch_log_nei(num_samples=32)
+        >>> acquisition.in_logs, acquisition.num_samples
+        (True, 32)
+
+    Source: Letham, Karrer, Ottoni, Bakshy (2019), arXiv:1706.07094; Ament et al. (2023), arXiv:2310.20708.
     """
     _check_samples(num_samples)
     if num_baseline < 1:
@@ -100,10 +134,33 @@ def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BAS
 
 
 def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
-    """Log probability that a point improves on the incumbent where those before it do not.
+    """Log probability that a point improves on the incumbent and no point before it does.
+
+    A point is worth log mean_i [b_i <= best_f] Phi((mu_i - best_f) / sigma_i) over s sampled objectives, where b_i is
+    the largest value of sample i at the pending and chosen points. For q = 1 without pending points this is `log_pi`.
 
     Args:
-        num_samples: sampled objectives, >= 1; a multiple of the members of a mixture.
+        num_samples: number s of sampled objectives, >= 1, default 64. With a mixture it must be a multiple of its
+            members.
+
+    Returns:
+        A `BatchAcquisition` without `joint`.
+
+    Raises:
+        ValueError: `num_samples` is below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax.acquisition import Context
+        >>> from bojax.testing import MockPosterior
+        >>> acquisition, posterior = batch_log_pi(num_samples=4), MockPosterior(lambda X: X[:, 0])  # mean x_0, variance 1
+        >>> X, none = jnp.array([[0.0], [0.5]]), jnp.zeros((0, 1))
+        >>> context = Context(jnp.array(0.5), X, jnp.ones(2, bool), none, jnp.zeros(0, bool))
+        >>> values = jax.jit(lambda key: acquisition.value(acquisition.begin(key, posterior, context, 1), X))
+        >>> [round(value, 2) for value in values(jax.random.key(0)).tolist()]
+        [-1.18, -0.69]
+
+    Source: Kushner (1964); Wilson, Hutter, Deisenroth (2018), arXiv:1805.10196, for greedy batches.
     """
     _check_samples(num_samples)
 
@@ -114,7 +171,7 @@ def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
         mean, var = state.fantasies.mean_var(X)
         logs = _numerics.log_ndtr((mean - state.first[:, None]) / jnp.sqrt(var))
         open_samples = (state.best <= state.first)[:, None]
-        # Where every sample has improved, the worst of them keeps the value finite and its slope.
+        # If every sample has improved already, the offset keeps the value finite and preserves its slope.
         worst = jnp.where(jnp.any(open_samples), -jnp.inf, -1e3)
         return _log_mean_exp(jnp.where(open_samples, logs, logs + worst))
 
@@ -122,11 +179,28 @@ def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
 
 
 def batch_ucb(*, beta: Any = 4.0, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
-    """Upper confidence bound of a batch: mean_i max over points of mu + sqrt(beta pi / 2) |f_i - mu|.
+    """Upper confidence bound of a batch.
+
+    A batch is worth mean_i max_j mu_j + sqrt(beta pi / 2) |f_ij - mu_j| over s sampled objectives f_i and points j,
+    pending points included. For one point the expectation is mu + sqrt(beta) sigma, as in `ucb`.
 
     Args:
-        beta: weight of the variance, >= 0; a number or an array [].
-        num_samples: sampled objectives, >= 1; a multiple of the members of a mixture.
+        beta: weight of the variance, >= 0, a number or an array []. The default, 4, adds two standard deviations;
+            larger values explore more.
+        num_samples: number s of sampled objectives, >= 1, default 64. With a mixture it must be a multiple of its
+            members.
+
+    Returns:
+        A `BatchAcquisition` without `joint`, with `in_logs` False.
+
+    Raises:
+        ValueError: `beta` is negative or `num_samples` is below 1.
+
+    Example:
+        >>> import bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
+        >>> bojax.bayesopt(space, q=4, acquisition=batch_ucb(beta=1.0)).q
+        4
 
     Source: Wilson, Moriconi, Hutter, Deisenroth (2017), arXiv:1712.00424.
     """
@@ -141,10 +215,28 @@ def batch_ucb(*, beta: Any = 4.0, num_samples: int = NUM_SAMPLES) -> BatchAcquis
 
 
 def batch_simple_regret(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
-    """The expected largest value in the batch, whatever was seen before: to end a study with.
+    """Expected largest value in a batch, regardless of the incumbent.
+
+    A batch is worth mean_i max_j f_ij over s sampled objectives f_i and points j, pending points included. It does not
+    explore; use it for the last batch of a study.
 
     Args:
-        num_samples: sampled objectives, >= 1; a multiple of the members of a mixture.
+        num_samples: number s of sampled objectives, >= 1, default 64. With a mixture it must be a multiple of its
+            members.
+
+    Returns:
+        A `BatchAcquisition` without `joint`, with `in_logs` False.
+
+    Raises:
+        ValueError: `num_samples` is below 1.
+
+    Example:
+        >>> import bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
+        >>> bojax.bayesopt(space, q=4, acquisition=batch_simple_regret()).q
+        4
+
+    Source: Wilson, Moriconi, Hutter, Deisenroth (2017), arXiv:1712.00424.
     """
     _check_samples(num_samples)
     return _sampled(lambda samples, mean: samples, num_samples)
@@ -195,7 +287,7 @@ def _begin(key, posterior, context: Context, q, num_samples, num_baseline, integ
         baseline, real = _baseline(posterior, context, n)
         X, mask = jnp.concatenate([baseline, X]), jnp.concatenate([real, mask])
     m, dtype = X.shape[0], context.X.dtype
-    if m == 0 and q == 1 and integrated:  # nothing is fixed, so all samples of a member are the same
+    if m == 0 and q == 1 and integrated:  # no fixed points: all samples of a member are the same
         num_samples = getattr(posterior, "num_members", 1)
     base = sobol_normal(key, num_samples, m + q, dtype)
     fantasies = posterior.fantasies(X, mask, base[:, :m], q)
@@ -217,7 +309,7 @@ def _baseline(posterior, context, n):
 def _log_improvement(state: GreedyState, X: Float[Array, "k d"]) -> Float[Array, "k"]:
     mean, var = state.fantasies.mean_var(X)
     std = jnp.sqrt(var)
-    # The root of the noise by itself: without noise its quotient by the variance has no derivative.
+    # Take the root of the noise alone: at zero noise the root of noise / variance has no derivative.
     learned = jnp.log1p(-jnp.sqrt(state.noise_var) / jnp.sqrt(var + state.noise_var))
     return _log_mean_exp(_numerics.log_h((mean - state.best[:, None]) / std) + jnp.log(std) + learned)
 
