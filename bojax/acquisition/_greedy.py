@@ -81,7 +81,7 @@ def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
         >>> import jax, jax.numpy as jnp
         >>> from bojax.acquisition import Context
         >>> from bojax.testing import MockPosterior
-        >>> acquisition, posterior = batch_log_ei(num_samples=4), MockPosterior(lambda X: X[:, 0])  # mean x_0, variance 1
+        >>> acquisition, posterior = batch_log_ei(num_samples=4), MockPosterior(lambda X: X[:, 0])  # variance 1
         >>> X, none = jnp.array([[0.0], [0.5]]), jnp.zeros((0, 1))
         >>> context = Context(jnp.array(0.5), X, jnp.ones(2, bool), none, jnp.zeros(0, bool))
         >>> values = jax.jit(lambda key: acquisition.value(acquisition.begin(key, posterior, context, 1), X))
@@ -153,7 +153,7 @@ def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
         >>> import jax, jax.numpy as jnp
         >>> from bojax.acquisition import Context
         >>> from bojax.testing import MockPosterior
-        >>> acquisition, posterior = batch_log_pi(num_samples=4), MockPosterior(lambda X: X[:, 0])  # mean x_0, variance 1
+        >>> acquisition, posterior = batch_log_pi(num_samples=4), MockPosterior(lambda X: X[:, 0])  # variance 1
         >>> X, none = jnp.array([[0.0], [0.5]]), jnp.zeros((0, 1))
         >>> context = Context(jnp.array(0.5), X, jnp.ones(2, bool), none, jnp.zeros(0, bool))
         >>> values = jax.jit(lambda key: acquisition.value(acquisition.begin(key, posterior, context, 1), X))
