@@ -1,13 +1,13 @@
-"""What every surrogate and every posterior offers.
+"""The interfaces of surrogates and posteriors.
 
-A surrogate is three functions around hyperparameters `params` (any pytree of arrays):
+A surrogate is three functions of hyperparameters `params` (any pytree of arrays):
 
     params = surrogate.init(num_dims, dtype)
-    params, fit_info = surrogate.fit(key, observations, params)      # params in: the last fit, a start of the next one
+    params, fit_info = surrogate.fit(key, observations, params)      # starts from the params of the last fit
     posterior = surrogate.posterior(params, observations)
 
-A posterior answers questions about points X in the unit cube, in the units of y as it was told. It is a pytree, so it
-passes through jit and vmap.
+A posterior gives means, covariances and samples at points X of the unit cube, in the units of y. It is a pytree, so it
+can be passed through jit and vmap.
 """
 
 from collections.abc import Callable
@@ -53,13 +53,13 @@ class Posterior(Protocol):
     def fantasies(
         self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0
     ) -> "Fantasies":
-        """Sampled objectives, fixed at m points.
+        """Sampled objectives with fixed values at m points.
 
         Args:
-            X: [m, d] where the samples are fixed.
+            X: [m, d] points where the samples are fixed.
             mask: [m] which rows count.
-            base: [s, m] standard normal numbers the samples are made of.
-            num_spare: how many more points `Fantasies.append` may fix.
+            base: [s, m] standard normal numbers from which the samples are made.
+            num_spare: number of further points that `Fantasies.append` may fix.
         """
         ...
 
@@ -68,21 +68,21 @@ class Posterior(Protocol):
         ...
 
     def standardized(self: PosteriorT) -> PosteriorT:
-        """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
+        """The same posterior in units in which the observed y have mean 0 and standard deviation 1."""
         ...
 
 
 @runtime_checkable
 class Fantasies(Protocol):
-    """Sampled objectives: each is known at a few fixed points and has a Gaussian law everywhere else.
+    """Sampled objectives: each has known values at a few fixed points and is Gaussian everywhere else.
 
-    Conditioning on sampled values instead of on means is what makes a batch joint: the next point sees all that the
-    points before it may turn out to be.
+    Conditioning on sampled values, not on means, makes a batch joint: the next point is chosen for all outcomes that
+    the points before it may have.
     """
 
     @property
     def values(self) -> Float[Array, "s m"]:
-        """Every sample at the fixed points; minus infinity in rows that are masked or not used yet."""
+        """Values of every sample at the fixed points; minus infinity in rows that are masked or not used yet."""
         ...
 
     def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "s k"], Float[Array, "#s k"]]:
@@ -94,18 +94,18 @@ class Fantasies(Protocol):
         ...
 
     def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "Fantasies":
-        """The samples fixed at one more point, `base` [s] standard normal."""
+        """The samples with fixed values at one more point; `base` [s] is standard normal."""
         ...
 
 
 class FitInfo(NamedTuple):
-    """How a fit went.
+    """Diagnostics of a fit.
 
     Attributes:
-        loss: negative log posterior density of the hyperparameters, at the best start.
+        loss: negative log posterior density of the hyperparameters, from the best start.
         losses: [r] the same for every start.
-        num_evals: batched evaluations of the loss.
-        ok: whether the loss is finite; when not, the hyperparameters are those that came in.
+        num_evals: number of batched evaluations of the loss.
+        ok: whether the loss is finite. If it is not, `fit` returns the hyperparameters it was given.
     """
 
     loss: Float[Array, ""]
@@ -118,13 +118,13 @@ class Surrogate(NamedTuple):
     """A statistical model of the objective, as three pure functions.
 
     Attributes:
-        init: `init(num_dims, dtype) -> params`, where a fit starts when nothing is known.
+        init: `init(num_dims, dtype) -> params`, the start of the first fit.
         fit: `fit(key, observations, params) -> (params, FitInfo)`.
         posterior: `posterior(params, observations, num_spare=0) -> Posterior`; `num_spare` rows are kept free for
             `append`.
-        bind: `bind(inputs) -> Surrogate`, the surrogate that knows which columns hold categories (`Inputs`). Algorithms
-            call it once, on spaces with categories; None refuses such spaces. `lambda inputs: surrogate` says that it
-            treats them well as it is. Whoever replaces `fit` or `posterior` replaces it, too.
+        bind: `bind(inputs) -> Surrogate`, the surrogate for given categorical columns (`Inputs`). Algorithms call it
+            once, on spaces with categories. None refuses such spaces; `lambda inputs: surrogate` accepts them
+            unchanged. If you replace `fit` or `posterior`, replace `bind` too.
     """
 
     init: Callable[..., Any]

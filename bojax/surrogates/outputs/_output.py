@@ -1,14 +1,16 @@
-"""Monotone maps of the observed values, for objectives far from normal.
+"""Monotone maps of the observed values, for objectives that are far from normally distributed.
 
-Each is a function `(y [n], mask [n]) -> y [n]` that keeps the order of the masked values (larger stays better) and is
-finite outside the mask too. `bayesopt(output_transform=...)` and `with_output_transform` take them; `half_rank` is
-another. What is stored and told stays as it is. Their derivative is the slope of the map at each value, with what was
-estimated from all values (median, spread, exponent) held: by it told noise and gradients are transformed. What is
-estimated comes from the better half of the values (`better_part`): a bad value, however large, changes nothing of it.
+Each is a function `(y [n], mask [n]) -> y [n]` that preserves the order of the values in the mask (larger stays better)
+and is finite outside the mask too. Pass them to `with_output_transform`; `half_rank` is another one. Stored values
+do not change.
 
-    log_output    -log(c - y), c a little above the largest value: losses told as -loss get the scale of log(loss)
+The derivative of a transform is its slope at each value, with the quantities estimated from all values (median, spread,
+exponent) held constant. Reported noise and gradients are multiplied by it. These quantities are estimated from the
+better half of the values (`better_part`), so an extremely bad value does not affect them.
+
+    log_output    -log(c - y), c slightly above the largest value: for losses reported as -loss, the scale of log(loss)
     power         Yeo and Johnson's (2000) power transformation of (y - median) / spread, exponent by likelihood
-    log_tail      logarithmic below the median; the only one with slopes that gradients can go through everywhere
+    log_tail      logarithmic below the median; the only one whose slope is useful for gradients everywhere
     bilog         sign(z) log(1 + |z|) of z = (y - median) / spread (Eriksson and Poloczek 2021, arXiv:2002.08526)
 """
 
@@ -24,9 +26,9 @@ from bojax.surrogates._inputs import bound
 from bojax.surrogates.outputs._standardize import better_part
 
 GAP = 1e-3
-"""The value that `log_output` sends to infinity lies above the best one by this part of the spread."""
+"""The value that `log_output` maps to infinity exceeds the best value by this fraction of the spread."""
 REACH = 1e6
-"""Spreads up to which transforms see the size of a value; beyond they see its logarithm."""
+"""Values farther away than this number of spreads enter transforms logarithmically."""
 EXPONENTS = (-2.0, 4.0)
 NUM_EXPONENTS = 61
 
@@ -41,15 +43,24 @@ class OutputTransform(Protocol):
 
 
 def log_output(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
-    """Minus the logarithm of a loss told as -loss.
+    """Minus the logarithm of a loss that was reported as y = -loss.
 
-    If all masked values are negative, they are taken as minus a positive loss, and -log(-y / s) is given, s the spread
-    of the better half. Otherwise zero is no natural bound, and the distance to a point just above the best value takes
-    the loss's place.
+    If all values in the mask are negative, y is taken as minus a positive loss, and the result is -log(-y / s) with s
+    the spread of the better half of the values. Otherwise zero is not a natural bound, and -log((c - y) / s) is given
+    with c = best + 0.001 s.
 
     Args:
-        y: [n] values, larger is better.
+        y: [n] values, larger is better; those outside the mask may be anything.
         mask: [n] which values count.
+
+    Returns:
+        [n] transformed values; 0 outside the mask.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> values = jax.jit(log_output)(jnp.array([-100.0, -10.0, -1.0]), jnp.ones(3, bool))
+        >>> [round(value, 1) for value in values.tolist()]
+        [-2.8, -0.5, 1.9]
     """
     y = jnp.where(mask, y, -1.0)
     part = better_part(jax.lax.stop_gradient(y), mask)
@@ -60,20 +71,49 @@ def log_output(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"
 
 
 def bilog(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
-    """Logarithmic on both sides of the median: large values of either sign lose their size; arguments as in `power`."""
+    """Bilogarithm: logarithmic on both sides of the median.
+
+    The result is sign(z) log(1 + |z|) with z = (y - median) / spread, both estimated from the better half of the
+    values. Use it for objectives with large values of either sign.
+
+    Args:
+        y: [n] values, larger is better; those outside the mask may be anything.
+        mask: [n] which values count.
+
+    Returns:
+        [n] transformed values; 0 at the median and outside the mask.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> values = jax.jit(bilog)(jnp.array([-1000.0, 0.0, 1.0]), jnp.ones(3, bool))
+        >>> [round(value, 1) for value in values.tolist()]
+        [-7.3, 0.0, 0.9]
+
+    Source: Eriksson and Poloczek (2021), arXiv:2002.08526.
+    """
     z = _robust(y, mask)
     return jnp.sign(z) * jnp.log1p(jnp.abs(z))
 
 
 def log_tail(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
-    """A value that is m below the median becomes median - s log(1 + m / s), with s from the median to the best value.
+    """Compress values below the median logarithmically and leave the others unchanged.
 
-    Like `half_rank` it tames a skewed objective, and it has a slope everywhere, so gradients can pass through it. The
-    slope takes median and s as constants.
+    A value y below the median becomes median - s log(1 + (median - y) / s), where s is the distance from the median to
+    the best value. Like `half_rank` it reduces the skew of an objective. Unlike `half_rank` it has a nonzero slope
+    everywhere, so reported gradients can be transformed. The slope treats the median and s as constants.
 
     Args:
-        y: [n] values; those outside the mask may be anything.
+        y: [n] values, larger is better; those outside the mask may be anything.
         mask: [n] which values count.
+
+    Returns:
+        [n] transformed values, in the units of y; 0 outside the mask.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> values = jax.jit(log_tail)(jnp.array([-1000.0, 0.0, 1.0]), jnp.ones(3, bool))
+        >>> [round(value, 1) for value in values.tolist()]
+        [-6.9, 0.0, 1.0]
     """
     y = jnp.where(mask, y, 0.0)
     part = better_part(jax.lax.stop_gradient(y), mask)
@@ -86,7 +126,7 @@ def log_tail(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
 
 
 def _reined(z):
-    """z up to `REACH` on both sides, and logarithmic beyond: the largest float is no outlier."""
+    """z up to `REACH` on both sides and logarithmic beyond, so that the largest float is no outlier."""
     size = jnp.minimum(jnp.abs(z), jnp.finfo(z.dtype).max)
     far = size > REACH
     return jnp.where(far, jnp.sign(z) * REACH * (1.0 + jnp.log(jnp.where(far, size, REACH) / REACH)), z)
@@ -100,11 +140,26 @@ def _robust(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
 
 
 def power(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
-    """The power transformation after which the values are most nearly normal.
+    """Power transformation that makes the values as nearly normal as possible.
+
+    The transformation of Yeo and Johnson is applied to z = (y - median) / spread, both estimated from the better half
+    of the values: ((1 + z)^e - 1) / e for z >= 0 and -((1 - z)^(2 - e) - 1) / (2 - e) for z < 0. The exponent e
+    maximizes the normal likelihood over 61 values between -2 and 4.
 
     Args:
-        y: [n] values; those outside the mask may be anything.
+        y: [n] values, larger is better; those outside the mask may be anything.
         mask: [n] which values count.
+
+    Returns:
+        [n] transformed values; 0 at the median and outside the mask.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> values = jax.jit(power)(jnp.array([-1000.0, 0.0, 1.0]), jnp.ones(3, bool))
+        >>> [round(value, 1) for value in values.tolist()]
+        [-5.2, 0.0, 2.6]
+
+    Source: Yeo and Johnson (2000), "A new family of power transformations to improve normality or symmetry".
     """
     standard = _robust(y, mask)
     count = jnp.maximum(jnp.sum(mask), 1).astype(y.dtype)
@@ -136,7 +191,20 @@ def _box_cox(log_u, exponent):
 
 
 def compose(*transforms: OutputTransform) -> OutputTransform:
-    """One transform after another."""
+    """Chain output transforms.
+
+    Args:
+        *transforms: the transforms, first to last. Without any, the result is the identity.
+
+    Returns:
+        A transform that applies them in this order.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> transform = compose(lambda y, mask: y + 1.0, lambda y, mask: 2.0 * y)
+        >>> transform(jnp.array([1.0, 2.0]), jnp.ones(2, bool)).tolist()
+        [4.0, 6.0]
+    """
 
     def composed(y, mask):
         for transform in transforms:
@@ -147,14 +215,14 @@ def compose(*transforms: OutputTransform) -> OutputTransform:
 
 
 def transformed(observations: Observations, transform: OutputTransform) -> Observations:
-    """Values transformed, and columns by the slope of the transform at each value (`Column.units`).
+    """Transform the values, and scale noise and gradients by the slope of the transform at each value.
 
     Args:
         observations: the data.
         transform: maps values [n] and their mask [n] to values.
 
     Returns:
-        The same points with the transformed values. Derivatives where the slope is 0 become unknown.
+        The same points with transformed values. Gradients become unknown (NaN) where the slope is 0.
 
     Example:
         >>> import jax.numpy as jnp
@@ -185,13 +253,28 @@ def transformed(observations: Observations, transform: OutputTransform) -> Obser
 
 
 def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> Surrogate:
-    """A surrogate of transformed values; its posterior speaks in their units.
+    """Make a surrogate model transformed values.
 
-    Noise and gradients given with observations are scaled by the slope of the transform at each value.
+    Noise and gradients given with observations are scaled by the slope of the transform at each value. The posterior
+    is in the units of the transformed values.
 
     Args:
-        surrogate: what models the transformed values.
-        transform: a map as above.
+        surrogate: the `Surrogate` that models the transformed values.
+        transform: an `OutputTransform`, such as `half_rank`, `log_output`, `power`, `log_tail` or `bilog`.
+
+    Returns:
+        A `Surrogate` with the same hyperparameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import gp
+        >>> surrogate = with_output_transform(gp(), lambda y, mask: 10.0 * y)
+        >>> seen = data.append(data.empty(1, 2), jnp.array([[0.2], [0.8]]), jnp.array([0.0, 1.0]))
+        >>> params = surrogate.init(1, jnp.float32)
+        >>> mean = jax.jit(lambda X: surrogate.posterior(params, seen).mean(X))(jnp.array([[0.5]]))
+        >>> round(float(mean[0]), 2)
+        5.0
     """
 
     def fit(key, observations, params):
