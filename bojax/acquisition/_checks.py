@@ -1,4 +1,4 @@
-"""What is no acquisition is said when an algorithm is made, not at its first suggestion by the model."""
+"""Checks of the `acquisition` argument, made when an algorithm is constructed and not at its first model-based ask."""
 
 import inspect
 from typing import Any
@@ -19,17 +19,18 @@ INSTEAD = {
     "q_simple_regret": "batch_simple_regret()",
     "q_ucb": "batch_ucb()",
 }
-"""Functions of this package with arguments that an algorithm does not give, and what to use in their place."""
+"""Functions of this package that take arguments which algorithms do not provide -> the acquisition to use instead."""
 
 
 def check_acquisition(acquisition: Any) -> None:
-    """Check what was given as an acquisition, before any work.
+    """Check that an object is an acquisition.
 
     Args:
-        acquisition: should be a `BatchAcquisition` or a function `(posterior, X, best_f) -> [k]`.
+        acquisition: the object to check.
 
     Raises:
-        TypeError: it is neither; the message says what to use in its place.
+        TypeError: it is neither a `BatchAcquisition` nor a function `(posterior, X, best_f) -> [k]`. The message says
+            what to use instead.
 
     Example:
         >>> from bojax.acquisition import log_ei
@@ -46,7 +47,7 @@ def check_acquisition(acquisition: Any) -> None:
         raise TypeError(f"{wanted}, got {name}, which takes other arguments. Use {INSTEAD[name]}.")
     try:
         signature = inspect.signature(acquisition)
-    except (TypeError, ValueError):  # a function that does not tell
+    except (TypeError, ValueError):  # no signature available
         return
     try:
         signature.bind(None, None, None)
@@ -78,7 +79,7 @@ def _is_ours(function: Any) -> bool:
 
 
 def _takes_nothing(signature: inspect.Signature) -> bool:
-    """Whether a call without arguments is possible, as with functions that make an acquisition."""
+    """Whether a call without arguments is possible, as for factories of acquisitions."""
     try:
         signature.bind()
     except TypeError:

@@ -1,11 +1,11 @@
-"""Cheap evaluations first: utility per cost.
+"""Utility per cost.
 
     log u(x) - a log cost(x)
 
-With a = 1 the expected improvement per unit of cost is maximised (Snoek, Larochelle, Adams 2012, arXiv:1206.2944). That
-never looks at expensive points while cheap ones promise anything; with a budget the exponent cools as it is spent,
-a = 1 - spent / budget, so that the last evaluations go where improvement is largest at any cost (Lee, Perrone,
-Archambeau, Seeger 2020, arXiv:2003.10870).
+With a = 1 this maximizes the expected improvement per unit of cost (Snoek, Larochelle, Adams 2012, arXiv:1206.2944),
+which rarely evaluates expensive points as long as cheap ones have any expected improvement. With a budget the exponent
+cools as the budget is spent, a = 1 - spent / budget, so that the last evaluations maximize the improvement regardless
+of cost (Lee, Perrone, Archambeau, Seeger 2020, arXiv:2003.10870).
 """
 
 from typing import Any
@@ -24,14 +24,20 @@ def per_cost(
     exponent: Any = 1.0,
     budget: float | None = None,
 ) -> BatchAcquisition:
-    """An acquisition divided by a power of the cost of an evaluation.
+    """Divide an acquisition by a power of the cost of an evaluation.
+
+    With utility u the value is log u(x) - a log cost(x), where a = exponent (1 - spent / budget).
 
     Args:
-        acquisition: what to weigh.
+        acquisition: the acquisition to weight, a `BatchAcquisition` or a function of single points.
         log_cost: maps [k, d] points of the cube to natural logarithms [k] of their costs.
-        exponent: the power, a number or an array [] that depends on the state of a study; 0 ignores the cost.
-        budget: total cost that may be spent, > 0. The exponent falls in proportion to what is left of it; the cost of
-            the observed points counts as spent (failed evaluations are not among them).
+        exponent: the power, a number or an array [] that depends on the state of a study. The default, 1, gives utility
+            per unit of cost; 0 ignores the cost.
+        budget: total cost that may be spent, > 0, in the units of the cost. The exponent falls to 0 as it is spent. The
+            modeled cost of all observed points except failed ones counts as spent. By default the exponent is constant.
+
+    Returns:
+        A `BatchAcquisition` with `in_logs` True.
 
     Raises:
         ValueError: `budget` is not positive.
@@ -40,7 +46,11 @@ def per_cost(
         >>> import bojax
         >>> from bojax.acquisition import batch_log_ei, per_cost
         >>> acquisition = per_cost(batch_log_ei(), lambda X: 3.0 * X[:, 0], budget=100.0)
-        >>> algorithm = bojax.bayesopt(bojax.Space(x=bojax.Float(0.0, 1.0)), acquisition=acquisition)
+        >>> bojax.bayesopt(bojax.Space(x=bojax.Float(0.0, 1.0)), q=2, acquisition=acquisition).q
+        2
+
+    Source: Snoek, Larochelle, Adams (2012), arXiv:1206.2944; for the budget Lee, Perrone, Archambeau, Seeger (2020),
+    arXiv:2003.10870.
     """
     if budget is not None and not budget > 0:
         raise ValueError(f"`budget` must be positive, got {budget}.")
@@ -56,7 +66,7 @@ def per_cost(
 
 
 def cooled(spent: Any, budget: float) -> Any:
-    """The share of a budget that is left.
+    """Remaining fraction of a budget.
 
     Args:
         spent: cost spent so far, >= 0.

@@ -1,7 +1,7 @@
-"""Joint entropy search: information about where the maximum is and how large it is, together.
+"""Joint entropy search: information about the location and the value of the maximum.
 
-For each sampled optimum (x*, f*) the process is conditioned on f(x*) = f*, noise-free, and truncated at f*. With v the
-variance of an observation and v* its variance after both, the information is bounded from below by
+For each sampled optimum (x*, f*) the GP is conditioned on the noise-free value f(x*) = f* and truncated at f*. With v
+the variance of an observation and v* its variance after both, the information is bounded from below by
 
     jes = 1/2 log v(x) - mean over optima of 1/2 log v*(x)
 
@@ -34,14 +34,32 @@ def joint_entropy(
     conditioned: Posterior | None = None,
     optimum_noise: float = 0.0,
 ) -> Float[Array, "k"]:
-    """What a noisy observation at each of k points tells of the optimum, by the lower bound, in nats.
+    """Lower bound of the information that a noisy observation at each of k points gives about the optimum.
+
+    The value is 1/2 log v - mean_i 1/2 log v_i. v is the variance of an observation under `conditioned`, and v_i is its
+    variance under `posterior` given that sampled optimum i is the maximum.
 
     Args:
-        posterior: the belief about the objective.
+        posterior: posterior of the objective.
         X: [k, d] points of the unit cube.
-        optima: sampled optima, in the posterior's units.
-        conditioned: the belief after the points already in the batch were observed; None when there is none.
-        optimum_noise: variance with which f(x*) = f* is observed.
+        optima: s sampled optima, in the units of the posterior.
+        conditioned: the posterior after the points already in the batch; `posterior` itself by default.
+        optimum_noise: variance of the observation f(x*) = f*, >= 0, in squared units of the posterior. The default, 0,
+            takes it as exact.
+
+    Returns:
+        [k] information in nats.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.acquisition import Optima
+        >>> from bojax.testing import MockPosterior
+        >>> posterior, X = MockPosterior(lambda X: X[:, 0]), jnp.array([[0.0], [0.5]])  # mean x_0, variance 1
+        >>> optima = Optima(X=jnp.array([[1.0]]), values=jnp.array([2.0]))
+        >>> [round(value, 3) for value in joint_entropy(posterior, X, optima).tolist()]
+        [0.06, 0.129]
+
+    Source: Hvarfner, Hutter, Nardi (2022), arXiv:2206.04771; Tu, Gandy, Kantas, Shafei (2022), arXiv:2210.02905.
     """
     mean, var = posterior.mean_var(X)
     noise = posterior.observation_noise()
@@ -56,11 +74,26 @@ def joint_entropy(
 
 
 def jes(*, num_samples: int = 32, num_candidates: int = NUM_CANDIDATES) -> BatchAcquisition:
-    """Joint entropy search.
+    """Joint entropy search: maximize the information about the location and the value of the maximum.
 
     Args:
-        num_samples: sampled optima, >= 1.
-        num_candidates: quasi-random points in which they are sought, >= 1.
+        num_samples: number of sampled optima, >= 1, default 32. The error falls and the cost rises with it.
+        num_candidates: number of quasi-random points among which the optima are sampled, >= 1, default 512. The
+            observed points are added to them. More candidates locate the optima more precisely.
+
+    Returns:
+        A `BatchAcquisition` without `joint`, with `in_logs` False. Its values are in nats.
+
+    Raises:
+        ValueError: a number is below 1.
+
+    Example:
+        >>> import bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
+        >>> bojax.bayesopt(space, q=2, acquisition=jes(num_samples=16)).q
+        2
+
+    Source: Hvarfner, Hutter, Nardi (2022), arXiv:2206.04771; Tu, Gandy, Kantas, Shafei (2022), arXiv:2210.02905.
     """
     check_sizes(num_samples, num_candidates)
 

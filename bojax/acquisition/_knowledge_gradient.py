@@ -1,14 +1,14 @@
-"""Knowledge gradient: how much the largest posterior mean is expected to rise.
+"""Knowledge gradient: the expected increase of the largest posterior mean.
 
 An observation at X moves the mean to mean(a) + cov(a, X) L^-T z, with L L^T = cov(X) + noise and z standard normal.
 
     one_shot_kg          mean_i [ mean(a_i) + cov(a_i, X) L^-T z_i ] - current     q points X and an a_i for each z_i,
-                         to be maximised over all of them together (Balandat et al. 2020, arXiv:1910.06403)
+                         to be maximized over all of them together (Balandat et al. 2020, arXiv:1910.06403)
     knowledge_gradient   mean_i max over a of the same for one point x, a among fixed points and x itself (the discrete
                          form of Frazier, Powell, Dayanik 2009, with z at equally likely quantiles)
 
-The second is the one that `bayesopt` maximises: it is cheap and needs no inner variables. Its fixed points are the
-observed ones with the largest means and the best of a quasi-random set.
+`bayesopt` uses the second: it is cheap and has no inner variables. Its fixed points are those with the largest mean
+plus one standard deviation among the observed points and a quasi-random set.
 """
 
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ NUM_CANDIDATES = 512
 
 
 class GradientState(NamedTuple):
-    """The belief after the pending and chosen points, each imagined at its mean, and where its maximum may be."""
+    """The posterior given the pending and chosen points at their means, and the points where its maximum may be."""
 
     posterior: Any
     candidates: Float[Array, "m d"]
@@ -40,14 +40,30 @@ def one_shot_kg(
     base_samples: Float[Array, "s q"],
     current: Float[Array, ""] | float = 0.0,
 ) -> Float[Array, ""]:
-    """The one-shot knowledge gradient.
+    """One-shot knowledge gradient of q points, for joint maximization over the points and the fantasy optima.
+
+    The value is mean_i [mean(a_i) + cov(a_i, X) L^-T z_i] - current, with L L^T = cov(X) + noise, a_i row i of
+    `X_fantasies` and z_i row i of `base_samples`. Maximize it over `X` and `X_fantasies` together.
 
     Args:
-        posterior: the belief about the objective.
-        X: [q, d] points to be evaluated.
-        X_fantasies: [s, d] where the mean is looked at under each fantasy.
-        base_samples: [s, q] standard normal numbers, one row a fantasy.
-        current: what is subtracted: the largest mean before.
+        posterior: posterior of the objective.
+        X: [q, d] points to evaluate, in the unit cube.
+        X_fantasies: [s, d] points of the unit cube; row i is the location of the largest mean in fantasy i.
+        base_samples: [s, q] standard normal numbers, one row for each fantasy.
+        current: [] largest mean before the evaluation. It is subtracted; the default, 0, leaves the expected maximum.
+
+    Returns:
+        [] the expected increase, in the units of the posterior.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.testing import MockPosterior
+        >>> posterior, X = MockPosterior(lambda X: X[:, 0]), jnp.array([[0.5]])  # mean x_0, variance 1
+        >>> X_fantasies, z = jnp.array([[0.5], [1.0]]), jnp.array([[2.0], [-2.0]])
+        >>> one_shot_kg(posterior, X, X_fantasies, base_samples=z).item()  # the mean of 2.5 and 1
+        1.75
+
+    Source: Balandat et al. (2020), arXiv:1910.06403.
     """
     cov = posterior.joint(X)[1] + posterior.observation_noise() * jnp.eye(X.shape[0], dtype=X.dtype)
     _, L_inv = factor_scaled(cov)
@@ -58,13 +74,28 @@ def one_shot_kg(
 def discrete_kg(
     posterior: Posterior, X: Float[Array, "k d"], candidates: Float[Array, "m d"], z: Float[Array, "s"]
 ) -> Float[Array, "k"]:
-    """The knowledge gradient of each of k points, the maximum sought among candidates and the point itself.
+    """Knowledge gradient of each of k points, with the maximum taken over candidates and the point itself.
+
+    The value at x is mean_i max_a [mean(a) + cov(a, x) z_i / sqrt(var(x) + noise)] - max_a mean(a), where a runs over
+    `candidates` and x.
 
     Args:
-        posterior: the belief about the objective.
+        posterior: posterior of the objective.
         X: [k, d] points of the unit cube.
-        candidates: [m, d] where the mean may be largest.
-        z: [s] standard normal numbers or quantiles.
+        candidates: [m, d] points where the mean may be largest.
+        z: [s] standard normal samples, or equally likely quantiles.
+
+    Returns:
+        [k] the expected increase of the largest mean, in the units of the posterior.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.testing import MockPosterior
+        >>> posterior, X = MockPosterior(lambda X: X[:, 0]), jnp.array([[0.0], [0.5]])  # mean x_0, variance 1
+        >>> discrete_kg(posterior, X, candidates=jnp.array([[1.0]]), z=jnp.array([-2.0, 2.0])).tolist()
+        [0.5, 0.75]
+
+    Source: Frazier, Powell, Dayanik (2009).
     """
     mean, var = posterior.mean_var(X)
     root = jnp.sqrt(var + posterior.observation_noise())
@@ -77,11 +108,28 @@ def discrete_kg(
 
 
 def knowledge_gradient(*, num_fantasies: int = 16, num_points: int = 32) -> BatchAcquisition:
-    """The discrete knowledge gradient; batches one by one, chosen and pending points imagined at their mean.
+    """Discrete knowledge gradient: maximize the expected increase of the largest posterior mean.
+
+    Batches are chosen one point after another; chosen and pending points count as observed at their posterior mean.
 
     Args:
-        num_fantasies: equally likely outcomes of an evaluation, >= 2.
-        num_points: where the largest mean is sought, >= 2.
+        num_fantasies: number of equally likely outcomes of an evaluation, >= 2, default 16.
+        num_points: number of points among which the largest mean is sought, >= 2, default 32. More of either is more
+            accurate at proportional cost.
+
+    Returns:
+        A `BatchAcquisition` without `joint`, with `in_logs` False.
+
+    Raises:
+        ValueError: a number is below 2.
+
+    Example:
+        >>> import bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
+        >>> bojax.bayesopt(space, q=2, acquisition=knowledge_gradient(num_fantasies=8)).q
+        2
+
+    Source: Frazier, Powell, Dayanik (2009).
     """
     if num_fantasies < 2 or num_points < 2:
         raise ValueError(f"`num_fantasies` and `num_points` must be at least 2, got {num_fantasies} and {num_points}.")

@@ -1,9 +1,9 @@
-"""Prior beliefs about where the optimum is: an acquisition times a power of the user's density that fades.
+"""Prior beliefs about the location of the optimum: an acquisition times a decaying power of the user's density.
 
     log u(x) + (beta / n) log prior(x),    n observations
 
-Early on the prior decides where to look, and data that contradict it prevail as n grows: a wrong prior delays, and does
-not prevent, finding the optimum. Only differences of log densities matter, so a density need not be normalised.
+The prior guides the first evaluations, and its weight decreases as observations arrive. A wrong prior delays finding
+the optimum but does not prevent it. Only differences of log densities matter, so a density need not be normalized.
 
 Source: Hvarfner, Stoll, Souza, Lindauer, Hutter, Nardi (2022), "piBO: augmenting acquisition functions with user
 beliefs for Bayesian optimization", arXiv:2204.11051. They take beta as a tenth of the planned evaluations.
@@ -31,15 +31,21 @@ def with_prior(
     beta: Any = 10.0,
     space: Space | None = None,
 ) -> BatchAcquisition:
-    """An acquisition guided by a prior density of where the optimum is.
+    """Weight an acquisition by a prior density of the location of the optimum.
+
+    With utility u and n observations the value is log u(x) + (beta / n) log_prior(x).
 
     Args:
-        acquisition: what to weigh.
+        acquisition: the acquisition to weight, a `BatchAcquisition` or a function of single points.
         log_prior: logarithm of the density, up to a constant. With `space` it takes one point as a dict of scalars, as
-            `space.decode` gives them (integers, positions of choices); without, it maps [k, d] points of the cube to
-            [k] values, as `gaussian_prior` does. -inf excludes a point.
-        beta: how long the prior counts, >= 0: as much as the data after about so many observations.
-        space: the space of the points, where `log_prior` takes native values.
+            `space.decode` gives them (integers, positions of choices). Without `space` it maps [k, d] points of the
+            cube to [k] values, as `gaussian_prior` does. -inf excludes a point.
+        beta: duration of the prior's influence, >= 0, a number or an array []. After beta observations (10 by default)
+            the prior has weight 1. A tenth of the planned evaluations is a good choice; 0 ignores the prior.
+        space: the space of the points, if `log_prior` takes native values. By default it takes points of the cube.
+
+    Returns:
+        A `BatchAcquisition` with `in_logs` True.
 
     Raises:
         ValueError: `beta` is negative.
@@ -49,7 +55,10 @@ def with_prior(
         >>> from bojax.acquisition import batch_log_ei, with_prior
         >>> space = bojax.Space(x=bojax.Float(0.0, 10.0))
         >>> acquisition = with_prior(batch_log_ei(), lambda p: -0.5 * (p["x"] - 3.0) ** 2, space=space)
-        >>> algorithm = bojax.bayesopt(space, acquisition=acquisition)
+        >>> bojax.bayesopt(space, q=2, acquisition=acquisition).q
+        2
+
+    Source: Hvarfner et al. (2022), arXiv:2204.11051.
     """
     if not holds(beta >= 0):
         raise ValueError(f"`beta` must not be negative, got {beta}.")
@@ -62,7 +71,7 @@ def with_prior(
 
 
 def on_params(space: Space, fn: Callable[[dict[str, Array]], Array]) -> LogWeight:
-    """A function of one decoded point as a function of points of the cube.
+    """Turn a function of one decoded point into a function of points of the cube.
 
     Args:
         space: the space of the points.
@@ -87,17 +96,17 @@ def on_params(space: Space, fn: Callable[[dict[str, Array]], Array]) -> LogWeigh
 
 
 def gaussian_prior(center: Any, width: Any) -> LogWeight:
-    """A normal density on the unit cube, each coordinate by itself.
+    """Normal density on the unit cube with independent coordinates, for `with_prior`.
 
     Args:
-        center: [d] most likely coordinates of the optimum, or one number for all.
-        width: [d] standard deviations, > 0; infinite where nothing is believed.
+        center: [d] most likely coordinates of the optimum in the unit cube, or one number for all.
+        width: [d] standard deviations, > 0, in units of the cube; infinite for coordinates without a prior.
 
     Returns:
-        From [k, d] points to the logarithms [k] of the density, 0 at the centre.
+        A function of [k, d] points that gives the logarithms [k] of the density, 0 at the center.
 
     Raises:
-        ValueError: a width is not positive or a centre is not finite.
+        ValueError: a width is not positive or a center is not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -108,7 +117,7 @@ def gaussian_prior(center: Any, width: Any) -> LogWeight:
     if not np.all(np.isfinite(center)):
         raise ValueError(f"`center` must be finite, got {center}.")
     if not np.all(width > 0):
-        raise ValueError(f"`width` must be positive, got {width}. Use inf where nothing is believed.")
+        raise ValueError(f"`width` must be positive, got {width}. Use inf for coordinates without a prior.")
 
     def log_density(X: Float[Array, "k d"]) -> Float[Array, "k"]:
         z = (X - jnp.asarray(center, X.dtype)) * jnp.asarray(1.0 / width, X.dtype)

@@ -1,9 +1,9 @@
-"""Acquisitions times a weight: chance of success, a user's prior beliefs, the price of an evaluation.
+"""Acquisitions times a weight: probability of success, prior beliefs, cost of an evaluation.
 
-With a positive utility u and a weight w, log u(x) + log w(x) is maximised. Acquisitions that are logarithms already get
-the logarithm of the weight added. Others (a mean, an upper confidence bound) may be negative; for them u is the
-softplus of the value's lead over the incumbent, log(1 + exp(value - best_f)): it rises with the value, so where the
-weight is equal the same point is chosen, it is close to the lead itself where that is large, and falls off
+With a positive utility u and a weight w, log u(x) + log w(x) is maximized. If the values of an acquisition are
+logarithms, the logarithm of the weight is added to them. Other values (a mean, an upper confidence bound) may be
+negative. For them u is the softplus of the difference to the incumbent, log(1 + exp(value - best_f)). It increases with
+the value, so for equal weights the same point is chosen. It is close to the difference where that is large, and decays
 exponentially below the incumbent. (Values are in standard deviations of the observed y.)
 
     probability of success   w = p(success at x)                        Gelbart, Snoek, Adams (2014), arXiv:1403.5607
@@ -31,16 +31,16 @@ FAILURE_AVERSION = 4.0
 """Power of the probability of success. Larger powers fail less often; between 3 and 8 the regret hardly changes
 (`benchmarks/results/acquisition.md`)."""
 LOWEST = -1e4
-"""Log weights below are raised to it: -inf (an impossible point) would spoil sums and slopes."""
+"""Smaller log weights are raised to it: -inf (an impossible point) would make sums and gradients NaN."""
 
 
 class WeightedState(NamedTuple):
     """State of a weighted acquisition.
 
     Attributes:
-        inner: that of the acquisition itself.
+        inner: state of the acquisition inside.
         best_f: the incumbent.
-        scale: what the log weight is multiplied by.
+        scale: factor of the log weight.
     """
 
     inner: Any
@@ -54,16 +54,16 @@ def weighted(
     *,
     scale: Callable[[Context], Float[Array, ""]] | None = None,
 ) -> BatchAcquisition:
-    """An acquisition times a weight.
+    """Multiply an acquisition by a weight.
 
-    The joint utility of q points is multiplied by the geometric mean of their weights, a heuristic: a batch of equal
-    points is weighed like one of them.
+    The joint utility of q points is multiplied by the geometric mean of their weights. This is a heuristic: a batch of
+    equal points has the weight of one of them.
 
     Args:
-        acquisition: what to weigh.
-        log_weight: maps [k, d] points of the cube to the logarithms [k] of their weights. Below -1e4 it counts as
+        acquisition: the acquisition to weight, a `BatchAcquisition` or a function of single points.
+        log_weight: maps [k, d] points of the cube to the logarithms [k] of their weights. Values below -1e4 count as
             -1e4.
-        scale: a factor of the log weight that depends on what was observed; 1 by default.
+        scale: function of the `Context` that gives a factor [] of the log weight; 1 by default.
 
     Returns:
         A `BatchAcquisition` with `in_logs` true.
@@ -105,44 +105,62 @@ def weighted(
 def with_success(
     acquisition: AcquisitionFn | BatchAcquisition, model: SuccessModel, *, aversion: Any = FAILURE_AVERSION
 ) -> BatchAcquisition:
-    """An acquisition times a power of the probability that the evaluation succeeds; where nothing failed, unchanged.
+    """Weight an acquisition by the probability that an evaluation succeeds.
+
+    With utility u the value is log u(x) + aversion log p(success at x). If no evaluation failed, values are unchanged.
 
     Args:
-        acquisition: what to weigh.
-        model: what `bojax.surrogates.fit_success` gave.
-        aversion: the power, >= 0. 1 makes expected improvements right where a failure costs no more than an
-            evaluation; see `FAILURE_AVERSION` for what more of it does.
+        acquisition: the acquisition to weight, a `BatchAcquisition` or a function of single points.
+        model: the `SuccessModel` that `bojax.surrogates.fit_success` gives.
+        aversion: the power of the probability, >= 0, a number or an array []. With 1 an expected improvement is exact
+            if a failure costs no more than an evaluation. Larger powers, 4 by default, fail less often.
+
+    Returns:
+        A `BatchAcquisition` with the `in_logs` of the given one.
+
+    Raises:
+        ValueError: `aversion` is negative.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.acquisition import log_ei
+        >>> from bojax.surrogates import fit_success
+        >>> model = fit_success(data.append(data.empty(1, 2), jnp.array([[0.1], [0.9]]), jnp.array([1.0, jnp.nan])))
+        >>> acquisition = with_success(log_ei, model)
+        >>> acquisition.in_logs
+        True
 
     Source: Gelbart, Snoek, Adams (2014), arXiv:1403.5607, for the power 1.
     """
     if not holds(aversion >= 0):
         raise ValueError(f"`aversion` must not be negative, got {aversion}.")
     acquisition = as_batch(acquisition)
-    weighed = weighted(acquisition, lambda X: aversion * model.log_probability(X))
+    both = weighted(acquisition, lambda X: aversion * model.log_probability(X))
     if acquisition.in_logs:
-        return weighed
+        return both
 
-    def either(of_weighed, of_plain):
+    def either(of_both, of_plain):
         def value(state, X):
-            return jnp.where(model.any_failed, of_weighed(state, X), of_plain(state.inner, X))
+            return jnp.where(model.any_failed, of_both(state, X), of_plain(state.inner, X))
 
         return value
 
-    joint = None if acquisition.joint is None else either(weighed.joint, acquisition.joint)
-    return weighed._replace(value=either(weighed.value, acquisition.value), joint=joint, in_logs=False)
+    joint = None if acquisition.joint is None else either(both.joint, acquisition.joint)
+    return both._replace(value=either(both.value, acquisition.value), joint=joint, in_logs=False)
 
 
 def as_batch(acquisition: AcquisitionFn | BatchAcquisition) -> BatchAcquisition:
-    """A `BatchAcquisition` of either kind of acquisition; batches of a function are those of `kriging_believer`.
+    """Convert an acquisition to a `BatchAcquisition`; functions of single points go through `kriging_believer`.
 
     Args:
         acquisition: a `BatchAcquisition`, or a function `(posterior, X, best_f) -> [k]`.
 
     Returns:
-        A `BatchAcquisition`; one that is given comes back as it is.
+        A `BatchAcquisition`. If one is given, it is returned unchanged.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: `acquisition` is neither.
 
     Example:
         >>> from bojax.acquisition import log_ei
@@ -156,6 +174,6 @@ def as_batch(acquisition: AcquisitionFn | BatchAcquisition) -> BatchAcquisition:
 
 
 def log_softplus(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """log(log(1 + exp(z))) over the whole range of z: z far below zero, log z far above."""
+    """log(log(1 + exp(z))) for all finite z: about z far below zero and log z far above."""
     low = z < -30.0  # log(1 + e) = e to the last bit of float64
     return jnp.where(low, z, jnp.log(jax.nn.softplus(jnp.where(low, 0.0, z))))
