@@ -1,17 +1,19 @@
-"""The commands, and how errors become exit codes."""
+"""The commands, and the exit codes of errors."""
 
 import contextlib
 import importlib
 import math
-import pathlib
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from bojax._errors import BojaxError, BojaxWarning, StudyError
+from bojax._runtime import enable_compilation_cache
+from bojax.cli import _options as options
+from bojax.cli._options import ALGORITHMS, DEFAULT_STORAGE
 from bojax.cli._output import (
     complain,
     located,
@@ -23,22 +25,14 @@ from bojax.cli._output import (
     to_json,
     to_url,
 )
-from bojax.cli._running import (
-    DEFAULT_FIRST_FAILURES,
-    DEFAULT_TRIALS,
-    Limits,
-    check_use,
-    evaluate,
-    open_study,
-    report,
-)
+from bojax.cli._running import Limits, check_use, evaluate, open_study, report
 from bojax.cli._stdout import document_only, end_stdout
 from bojax.cli._target import find_target, read_space, training_of_target
 
-DEFAULT_STORAGE = "sqlite:///bojax.db"
-ALGORITHMS = ("bayesopt", "random_search")
-
 EXIT_CODES = "Exit codes: 0 done, 1 something failed while running, 2 the command was used wrongly, 130 interrupted."
+
+if TYPE_CHECKING:
+    from bojax.study import Study
 
 app = typer.Typer(
     name="bojax",
@@ -49,8 +43,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # markup would swallow [default: ...]
 )
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -85,7 +77,7 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 @app.command("list")
-def list_objectives(as_json: JsonOption = False) -> None:
+def list_objectives(as_json: options.Json = False) -> None:
     """List the objectives of the model zoo."""
     objectives = importlib.import_module("bojax.models").objectives()
     rows = [
@@ -113,82 +105,35 @@ def list_objectives(as_json: JsonOption = False) -> None:
 
 @app.command(epilog=EXIT_CODES)
 def tune(
-    target: Annotated[
-        str,
-        typer.Argument(
-            help="An objective of the zoo (see `bojax list`), package.module:objective, or folder/script.py:objective."
-        ),
-    ],
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Finished trials the study shall have in the end."
-            f"  [default: {DEFAULT_TRIALS}; no limit where --timeout is given]",
-        ),
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.0, help="Seconds after which nothing new starts.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Candidates chosen jointly.")] = 4,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of a new study and of training.  [default: 0]")
-    ] = None,
-    storage: Annotated[
-        str, typer.Option(help="URL of an Optuna storage, or the path of a SQLite file.")
-    ] = DEFAULT_STORAGE,
-    study: Annotated[str | None, typer.Option(help="Name of the study.  [default: that of the objective]")] = None,
-    direction: Annotated[
-        str | None,
-        typer.Option(help="minimize or maximize.  [default: `direction` of the objective or its module, or minimize]"),
-    ] = None,
-    space: Annotated[
-        pathlib.Path | None,
-        typer.Option(help="JSON file with a space.  [default: `space` of the objective or its module]"),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Gradient steps of a run, for an objective of the zoo.")
-    ] = None,
-    algorithm: Annotated[str, typer.Option(help=f"How candidates are chosen: {' or '.join(ALGORITHMS)}.")] = ALGORITHMS[
-        0
-    ],
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each candidate of a training function, averaged.")] = 1,
-    gradients: Annotated[
-        bool | None,
-        typer.Option(help="Learn from derivatives of the metric.  [default: where the objective is differentiable]"),
-    ] = None,
-    max_first_failures: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Evaluations that raise, with none before them that did not, after which the command gives up; 0 for "
-            f"no limit.  [default: {DEFAULT_FIRST_FAILURES}]",
-        ),
-    ] = None,
-    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep compiled programs on disk.")] = True,
-    as_json: JsonOption = False,
+    target: options.Target,
+    trials: options.Trials = None,
+    timeout: options.Timeout = None,
+    batch_size: options.BatchSize = 4,
+    seed: options.Seed = None,
+    storage: options.Storage = DEFAULT_STORAGE,
+    study: options.Study = None,
+    direction: options.Direction = None,
+    space: options.Space = None,
+    steps: options.Steps = None,
+    algorithm: options.Algorithm = ALGORITHMS[0],
+    seeds: options.Seeds = 1,
+    gradients: options.Gradients = None,
+    max_first_failures: options.MaxFirstFailures = None,
+    cache: options.Cache = True,
+    as_json: options.Json = False,
 ) -> None:
-    """Tune an objective. The same command again goes on where the study stands."""
-    if direction not in (None, "minimize", "maximize"):
-        raise typer.BadParameter(f"must be minimize or maximize, got {direction!r}.", param_hint="--direction")
-    if algorithm not in ALGORITHMS:
-        raise typer.BadParameter(f"must be {' or '.join(ALGORITHMS)}, got {algorithm!r}.", param_hint="--algorithm")
-    if timeout is not None and math.isnan(timeout):
-        raise typer.BadParameter("must be a number of seconds, got nan.", param_hint="--timeout")
+    """Tune an objective. Run the same command again to resume."""
+    _check_choices(direction, algorithm, timeout)
     limits = Limits.of(trials, timeout, max_first_failures)
     with document_only(as_json) as write:
         found = find_target(target, steps)
         found = found._replace(space=read_space(space) if space is not None else found.space)
         check_use(target, found, direction, seeds, max_first_failures)
         if cache:
-            from bojax._runtime import enable_compilation_cache
-
             enable_compilation_cache()
         url = to_url(storage)
-        training = training_of_target(found, gradients)
-        learns = training is not None and training.gradients and algorithm == ALGORITHMS[0]
-        if training is not None and training.gradients and not learns:
-            if gradients:
-                raise typer.BadParameter(f"{algorithm} does not learn from them.", param_hint="--gradients")
-            training = training_of_target(found, False)
+        training = training_of_target(found, gradients, algorithm)
+        learns = training is not None and training.gradients
         opened = open_study(found, url, study, direction, seed, algorithm, learns)
         num_compilations, problem = 0, None
         try:
@@ -202,45 +147,32 @@ def tune(
         report(opened, url, num_compilations, problem, limits, write if as_json else None)
 
 
+def _check_choices(direction: str | None, algorithm: str, timeout: float | None) -> None:
+    """Raises typer.BadParameter for values that the types of the options let through."""
+    if direction not in (None, "minimize", "maximize"):
+        raise typer.BadParameter(f"must be minimize or maximize, got {direction!r}.", param_hint="--direction")
+    if algorithm not in ALGORITHMS:
+        raise typer.BadParameter(f"must be {' or '.join(ALGORITHMS)}, got {algorithm!r}.", param_hint="--algorithm")
+    if timeout is not None and math.isnan(timeout):
+        raise typer.BadParameter("must be a number of seconds, got nan.", param_hint="--timeout")
+
+
 @app.command()
 def show(
-    storage: Annotated[str, typer.Argument(help="URL of an Optuna storage, or the path of a SQLite file.")],
-    study: Annotated[str | None, typer.Option(help="Name of the study, where the storage has several.")] = None,
-    plot: Annotated[pathlib.Path | None, typer.Option(help="Draw the values over the trials into this file.")] = None,
-    slices: Annotated[
-        pathlib.Path | None, typer.Option(help="Draw the surrogate along each parameter into this file.")
-    ] = None,
-    as_json: JsonOption = False,
+    storage: options.StorageArgument,
+    study: options.StoredStudy = None,
+    plot: options.Plot = None,
+    slices: options.Slices = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show a study: its best trial, its state, and with --plot how it went."""
-    from bojax.storage import open_storage
-    from bojax.study import Study
-    from bojax.study._carry import ROOT
-    from bojax.study._storage import VERSION
+    from bojax.study import plot_slices, plot_trajectory
 
     url = to_url(storage)
-    must_exist(url)
-    import optuna
-
-    backend = open_storage(url, create=False)
-    summaries = optuna.get_all_study_summaries(backend, include_best_trial=False)
-    # A study whose space was changed has an Optuna study for each space, and opens by the name of the first one.
-    made = [summary for summary in summaries if VERSION in summary.user_attrs]
-    names = [summary.study_name for summary in made if ROOT not in summary.user_attrs]
-    if study is None and len(names) > 1:
-        raise typer.BadParameter(f"name one of the studies: {', '.join(names)}.", param_hint="--study")
-    if study is None and not names:
-        raise StudyError(f"the storage {shown(url)} holds no study of bojax.")
-    if study is not None and study not in names:
-        raise StudyError(f"the storage {shown(url)} holds no study {study!r}. It holds: {', '.join(names)}.")
-    opened = Study(storage=backend, name=study or names[0])
+    opened = _stored_study(url, study)
     if plot is not None:
-        from bojax.study import plot_trajectory
-
         plot_trajectory(opened, plot)
     if slices is not None:
-        from bojax.study import plot_slices
-
         plot_slices(opened, slices)
     summary = summary_of(opened, url)
     if not as_json:
@@ -252,9 +184,26 @@ def show(
     typer.echo(to_json(summary | {"space": opened.space.to_spec(), "trials": trials}))
 
 
+def _stored_study(url: str, study: str | None) -> "Study":
+    """The study of that name, or the only one of the storage."""
+    from bojax.storage import open_storage
+    from bojax.study import Study, study_names
+
+    must_exist(url)
+    backend = open_storage(url, create=False)
+    names = study_names(backend)
+    if study is None and len(names) > 1:
+        raise typer.BadParameter(f"name one of the studies: {', '.join(names)}.", param_hint="--study")
+    if study is None and not names:
+        raise StudyError(f"the storage {shown(url)} holds no study of bojax.")
+    if study is not None and study not in names:
+        raise StudyError(f"the storage {shown(url)} holds no study {study!r}. It holds: {', '.join(names)}.")
+    return Study(storage=backend, name=study or names[0])
+
+
 @contextlib.contextmanager
 def _interrupt_as_exit() -> Iterator[None]:
-    """Ctrl-C outside of `tune` says nothing more than that."""
+    """Reports Ctrl-C outside `tune` in one line."""
     try:
         yield
     except KeyboardInterrupt:

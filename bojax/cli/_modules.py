@@ -1,4 +1,4 @@
-"""Where an objective is written: in a module by its name, or in a file by its path."""
+"""Imports the module of an objective, by its name or by the path of its file."""
 
 import hashlib
 import importlib
@@ -15,16 +15,16 @@ from bojax.cli._output import located
 
 
 def is_path(place: str) -> bool:
-    """Whether what stands before the colon is the path of a file, and no name of a module."""
+    """Whether the part before the colon is the path of a file rather than the name of a module."""
     return place.endswith(".py") or "/" in place or os.sep in place
 
 
 def import_module(name: str) -> ModuleType:
-    """The module of that name, also from the current folder.
+    """The module of that name, from the current folder or installed.
 
     Raises:
-        typer.BadParameter: there is none.
-        BojaxError: it fails when it is imported.
+        typer.BadParameter: there is no such module.
+        BojaxError: its import fails.
     """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -41,16 +41,16 @@ def import_module(name: str) -> ModuleType:
 
 
 def import_file(place: str) -> tuple[ModuleType, str]:
-    """The module in a Python file, which may import its neighbors as if it were run as a script.
+    """The module in a Python file, which may import its neighbors as a script could.
 
-    A file in a package (its folder has an `__init__.py`) is imported as a part of it, so that `from . import` works.
+    A file in a package (its folder has an `__init__.py`) is imported as part of it, so that `from . import` works.
 
     Returns:
-        The module, and the path of the file as seen from the current folder.
+        The module, and the path of the file relative to the current folder.
 
     Raises:
         typer.BadParameter: there is no such file.
-        BojaxError: it fails when it is imported.
+        BojaxError: its import fails.
     """
     path = pathlib.Path(place).expanduser().resolve()
     if not path.is_file() or path.suffix != ".py":

@@ -1,4 +1,4 @@
-"""What the command prints: summaries, JSON, errors and warnings of one line; and how a storage is named."""
+"""Output of the command: summaries, JSON, and errors and warnings of one line. Also names of storages."""
 
 import contextlib
 import json
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bojax._errors import StudyError
+from bojax._tracebacks import where
 
 if TYPE_CHECKING:
     from bojax.study import Study, Trial
 
 
 def summary_of(study: "Study", url: str) -> dict[str, Any]:
-    """Where a study stands: what `--json` prints; `best` is None without a complete trial."""
+    """The state of a study, as `--json` prints it; `best` is None without a complete trial."""
     trials = study.trials
     best = None
     with contextlib.suppress(StudyError):
@@ -45,19 +46,12 @@ def summary_of(study: "Study", url: str) -> dict[str, Any]:
 
 
 def _failure_of(trial: "Trial") -> dict[str, Any]:
-    """The number of a failed trial, and why it failed, as far as that is recorded."""
-    from bojax.study._failures import TRACEBACK
-    from bojax.study._storage import ERROR, TOLD
-
-    attrs = trial.user_attrs
-    reason = attrs.get(ERROR)
-    if reason is None and TOLD in attrs:
-        reason = f"the value {attrs[TOLD]}"
-    return {"number": trial.number, "reason": reason, "traceback": attrs.get(TRACEBACK)}
+    """The number of a failed trial, and the recorded reason."""
+    return {"number": trial.number, "reason": trial.error, "traceback": trial.traceback}
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    """The same for people."""
+    """Prints a summary as text."""
     typer.echo(
         f"{summary['study']}: {summary['num_trials']} trials, {summary['num_failed']} failed, "
         f"{summary['num_running']} running; {summary['direction']}, seed {summary['seed']}"
@@ -82,7 +76,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 
 
 def to_json(document: Any) -> str:
-    """A document as JSON, with null for numbers that are not finite, for which JSON has no words."""
+    """A document as JSON, with null for numbers that are not finite, which JSON cannot express."""
     return json.dumps(_without_nan(document), indent=2, allow_nan=False)
 
 
@@ -97,12 +91,12 @@ def _without_nan(value: Any) -> Any:
 
 
 def to_url(storage: str) -> str:
-    """A storage as users name it, which may be the path of a SQLite file, as a URL."""
+    """The URL of a storage, which users may also give as the path of a SQLite file."""
     return storage if "://" in storage else f"sqlite:///{storage}"
 
 
 def must_exist(url: str) -> None:
-    """Opening a SQLite file that does not exist would make an empty one."""
+    """Raises StudyError for a SQLite file that does not exist, because opening it would create an empty one."""
     from bojax.storage import file_of
 
     path = file_of(url)
@@ -118,7 +112,7 @@ def shown(url: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an exception, with its type unless it is ours or the system's."""
+    """The text of an exception, with its type unless it is bojax's own or an OSError."""
     text = " ".join(str(error).split()) or type(error).__name__
     plain = type(error).__module__.startswith("bojax") or isinstance(error, OSError)
     return text if plain else f"{type(error).__name__}: {text}"
@@ -126,20 +120,18 @@ def one_line(error: BaseException) -> str:
 
 def located(error: BaseException) -> str:
     """The text of an exception, with its type and the place in the user's code that raised it."""
-    from bojax.study._failures import where
-
     text, place = one_line(error), where(error)
     return f"{text} ({place})" if place else text
 
 
 def complain(message: str, code: int) -> int:
-    """One line on stderr; returns the exit code."""
+    """Prints an error as one line on stderr; returns the exit code."""
     typer.echo(f"bojax: error: {message}", err=True)
     return code
 
 
 def show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
-    """One line on stderr, above a progress bar; in place of `warnings.showwarning`."""
+    """Prints a warning as one line on stderr, above a progress bar; replaces `warnings.showwarning`."""
     from tqdm import tqdm
 
     tqdm.write(f"bojax: warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -1,37 +1,34 @@
-"""One run of `bojax tune`: when it ends, the study it fills, and what it reports."""
+"""One run of `bojax tune`: its limits, the study it fills, and its report."""
 
 import functools
-import math
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 from bojax._errors import StudyError
+from bojax._progress import progress_bar
 from bojax.cli._output import complain, one_line, print_summary, shown, summary_of, to_json
 from bojax.cli._stdout import Write
 from bojax.cli._target import Target
 
 if TYPE_CHECKING:
-    from bojax.study import Study, Trial
-    from bojax.study._suggest import AlgorithmFactory
-    from bojax.study._tune import Training
+    from bojax.study import AlgorithmFactory, Study, Training, Trial
 
 DEFAULT_SEED = 0
 DEFAULT_TRIALS = 30
 DEFAULT_FIRST_FAILURES = 5
 
 TARGET_ATTR = "bojax:target"
-"""Attribute of the Optuna study: what it tunes, so that no study mixes two objectives."""
+"""Attribute of the Optuna study: the objective it tunes, so that no study mixes two objectives."""
 
 
 class Limits(NamedTuple):
-    """When tuning ends.
+    """The limits of a run.
 
     Attributes:
-        trials: how many finished trials the study shall have; None for no limit.
+        trials: total number of trials to finish; None for no limit.
         timeout: seconds after which nothing new starts; None for no limit.
-        max_first_failures: as in `Study.optimize`.
+        max_first_failures: see `Study.optimize`.
     """
 
     trials: int | None
@@ -40,7 +37,7 @@ class Limits(NamedTuple):
 
     @classmethod
     def of(cls, trials: int | None, timeout: float | None, max_first_failures: int | None) -> "Limits":
-        """The limits that the options mean, where None stands for an option that was not given."""
+        """The limits set by the options, where None stands for an option that was not given."""
         if trials is None and timeout is None:
             trials = DEFAULT_TRIALS
         first = DEFAULT_FIRST_FAILURES if max_first_failures is None else max_first_failures
@@ -48,7 +45,7 @@ class Limits(NamedTuple):
 
 
 def check_use(target: str, found: Target, direction: str | None, seeds: int, max_first_failures: int | None) -> None:
-    """Raises typer.BadParameter for options that contradict the objective or say nothing to it."""
+    """Raises typer.BadParameter for options that contradict the objective or have no effect on it."""
     if direction is not None and found.direction not in (None, direction):
         raise typer.BadParameter(
             f"{found.name} is to be {found.direction}d, got {direction!r}.", param_hint="--direction"
@@ -60,7 +57,8 @@ def check_use(target: str, found: Target, direction: str | None, seeds: int, max
         )
     if found.trainable is None and seeds > 1:
         raise typer.BadParameter(
-            f"is for training functions, {found.name} is none. Let the objective itself average.", param_hint="--seeds"
+            f"is for training functions, {found.name} is none. Let the objective itself average.",
+            param_hint="--seeds",
         )
     if found.trainable is not None and max_first_failures is not None:
         raise typer.BadParameter(
@@ -78,7 +76,7 @@ def open_study(
     algorithm: str,
     learns: bool,
 ) -> "Study":
-    """The study that `tune` fills; `learns` tells whether its algorithm reads gradients."""
+    """The study that `tune` fills; `learns` says whether its algorithm reads gradients."""
     import optuna
 
     from bojax.space import to_space
@@ -105,7 +103,7 @@ def open_study(
 
 @functools.cache
 def _factory(algorithm: str, learns: bool) -> "AlgorithmFactory":
-    """One function for one choice, so that studies of one process share compiled programs."""
+    """One function for each choice, so that the studies of a process share compiled programs."""
     from bojax import loop
 
     make, options = getattr(loop, algorithm), {"gradients": True} if learns else {}
@@ -115,12 +113,12 @@ def _factory(algorithm: str, learns: bool) -> "AlgorithmFactory":
 def evaluate(
     study: "Study", target: Target, training: "Training | None", limits: "Limits", batch_size: int, seeds: int
 ) -> int:
-    """Evaluates until the study has so many finished trials, whichever process finishes them, or the time is up.
+    """Evaluates until the study has enough finished trials, whichever process finishes them, or the time is up.
 
     Returns:
-        How many programs were compiled to train.
+        Number of programs compiled for training.
     """
-    from bojax.study._progress import progress_bar
+    from bojax.study import tune_study
 
     done = _num_finished(study)
     if limits.trials is not None and done >= limits.trials:
@@ -130,27 +128,23 @@ def evaluate(
     with progress_bar(study.name, study.direction, values, limits.trials, True, initial=done) as advance:
 
         def after(study: "Study", trial: "Trial") -> None:
-            advance(trial)
+            advance(trial.value)
             if limits.trials is not None and _num_finished(study) >= limits.trials:
                 study.stop()
 
-        if training is None:
-            assert target.objective is not None
-            study.optimize(
-                target.objective,
-                left,
-                batch_size,
-                progress=False,
-                callbacks=after,
-                timeout=limits.timeout,
-                max_first_failures=limits.max_first_failures,
-            )
-            return 0
-        from bojax.study._tune import run_batches
-
-        end = math.inf if limits.timeout is None else time.monotonic() + limits.timeout
-        run_batches(study, training, left, batch_size, seeds, [after], end)
-        return len(training.programs)
+        loop: dict[str, Any] = {
+            "num_trials": left,
+            "batch_size": batch_size,
+            "progress": False,
+            "callbacks": after,
+            "timeout": limits.timeout,
+        }
+        if training is not None:
+            tune_study(study, training, num_seeds=seeds, **loop)
+            return len(training.programs)
+        assert target.objective is not None
+        study.optimize(target.objective, max_first_failures=limits.max_first_failures, **loop)
+        return 0
 
 
 def report(
@@ -161,14 +155,14 @@ def report(
     limits: "Limits",
     write: Write | None,
 ) -> None:
-    """Prints where the study stands, and raises what makes the exit code.
+    """Prints the state of the study, and raises the exception that becomes the exit code.
 
     Args:
-        study: what is reported.
+        study: the study.
         url: its storage.
-        num_compilations: programs that were compiled.
-        limits: the number of trials asked for.
-        problem: what ended the loop, None where it came to its end.
+        num_compilations: number of programs compiled for training.
+        problem: the exception that ended the loop; None where it finished.
+        limits: the limits of the run.
         write: prints the JSON document; None for text, which is left out where there was a problem.
     """
     interrupted = isinstance(problem, KeyboardInterrupt)

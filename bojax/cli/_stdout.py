@@ -1,4 +1,4 @@
-"""Standard output for one JSON document: whatever else prints meanwhile, prints to standard error."""
+"""Reserves standard output for one JSON document: everything else goes to standard error."""
 
 import contextlib
 import ctypes
@@ -11,13 +11,13 @@ Write = Callable[[str], None]
 
 @contextlib.contextmanager
 def document_only(active: bool) -> Iterator[Write]:
-    """While it is open, prints of Python, of C code and of child processes go to stderr.
+    """Redirects the output of Python, C code and child processes to stderr.
 
     Args:
-        active: whether to redirect anything at all.
+        active: whether to redirect.
 
     Returns:
-        A context that gives a function to write to the true stdout.
+        A context manager whose value is a function that writes to the original stdout.
     """
     stdout, stderr = sys.stdout, sys.stderr
     if not active or stdout is None or stderr is None:
@@ -38,7 +38,7 @@ def document_only(active: bool) -> Iterator[Write]:
 
 
 def end_stdout() -> None:
-    """What threads or exit handlers print from now on goes to stderr; for the end of a process."""
+    """Redirects to stderr whatever threads or exit handlers print at the end of the process."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         os.dup2(2, 1)
@@ -46,7 +46,7 @@ def end_stdout() -> None:
 
 @contextlib.contextmanager
 def _descriptor_to_stderr() -> Iterator[int | None]:
-    """Points descriptor 1 to where 2 points, and gives a descriptor of where it pointed; None if it is closed."""
+    """Redirects descriptor 1 to 2; yields a descriptor of the original target, or None if it is closed."""
     _flush()
     try:
         kept = os.dup(1)
@@ -63,7 +63,7 @@ def _descriptor_to_stderr() -> Iterator[int | None]:
 
 
 def _flush() -> None:
-    """Empties the buffers of Python's and C's stdout into the descriptor of this moment."""
+    """Flushes the buffers of Python's and C's stdout into the current descriptor."""
     for stream in (sys.stdout, sys.__stdout__):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()  # type: ignore[union-attr]

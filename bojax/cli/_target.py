@@ -1,4 +1,4 @@
-"""What is tuned: an objective of the zoo, or one of your own, named by its module or its file."""
+"""Finds what is tuned: an objective of the zoo, or one in a module or a file."""
 
 import difflib
 import importlib
@@ -13,19 +13,22 @@ from bojax.cli._modules import import_file, import_module, is_path
 from bojax.cli._output import one_line
 
 if TYPE_CHECKING:
-    from bojax.study._tune import Training
+    from bojax.study import Training
+
+LEARN_GRADIENTS = ("bayesopt",)
+"""Algorithms that learn from gradients."""
 
 
 class Target(NamedTuple):
-    """What `tune` evaluates.
+    """The objective that `bojax tune` evaluates.
 
     Attributes:
         name: identifies it in messages and gives the study its default name.
         space: a `Space` or plain data.
-        direction: "minimize", "maximize", or None where the objective leaves it open.
-        objective: from params to a number; None for a training function.
-        trainable: what `bojax.tune` takes: it has a method `train`; None for an ordinary objective.
-        metric: which of the metrics is tuned.
+        direction: "minimize", "maximize", or None where the objective does not say.
+        objective: a function from params to a number; None for a training function.
+        trainable: an objective for `bojax.tune`, with a method `train`; None for an ordinary objective.
+        metric: name of the tuned metric.
     """
 
     name: str
@@ -39,12 +42,12 @@ class Target(NamedTuple):
 def find_target(target: str, steps: int | None = None) -> Target:
     """The objective behind a name of the zoo, `package.module:objective` or `folder/script.py:objective`.
 
-    Space and direction may be attributes of the objective, or variables `space` and `direction` of its module. The
-    attributes go first.
+    Space and direction may be attributes of the objective, or variables `space` and `direction` of its module.
+    Attributes take precedence.
 
     Raises:
-        typer.BadParameter: there is none, or it cannot be used.
-        BojaxError: the module fails when it is imported.
+        typer.BadParameter: there is no such objective, or it cannot be used.
+        BojaxError: the import of the module fails.
     """
     if ":" not in target and not is_path(target):
         return _find_in_zoo(target, steps)
@@ -81,7 +84,7 @@ def find_target(target: str, steps: int | None = None) -> Target:
 
 
 def _beside(found: Any, module: Any, name: str) -> Any:
-    """An attribute of the objective, or else the variable of its module."""
+    """An attribute of the objective, or the variable of its module where the objective has none."""
     own = getattr(found, name, None)
     return getattr(module, name, None) if own is None else own
 
@@ -116,16 +119,31 @@ def read_space(path: pathlib.Path) -> Any:
         raise typer.BadParameter(f"{path}: {one_line(error)}", param_hint="--space") from None
 
 
-def training_of_target(target: Target, gradients: bool | None) -> "Training | None":
-    """What `tune` trains; None for an ordinary objective."""
+def training_of_target(target: Target, gradients: bool | None, algorithm: str) -> "Training | None":
+    """The training function of a target; None for an ordinary objective.
+
+    Args:
+        target: the objective.
+        gradients: whether to learn from derivatives; None where the objective is differentiable.
+        algorithm: name of the algorithm.
+
+    Raises:
+        typer.BadParameter: `gradients` is True and the objective has none, or the algorithm does not learn from them.
+    """
     if target.trainable is None:
         if gradients:
             raise typer.BadParameter(f"{target.name} is no training function.", param_hint="--gradients")
         return None
-    from bojax.study._tune import training_of
+    from bojax.study import Training
 
+    kinds = {"metric": target.metric, "direction": target.direction}
     try:
-        return training_of(target.trainable, target.space, target.metric, target.direction, gradients)
+        training = Training.of(target.trainable, target.space, gradients=gradients, **kinds)
+        if training.gradients and algorithm not in LEARN_GRADIENTS:
+            if gradients:
+                raise typer.BadParameter(f"{algorithm} does not learn from them.", param_hint="--gradients")
+            training = Training.of(target.trainable, target.space, gradients=False, **kinds)
+        return training
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(f"{target.name}: {one_line(error)}", param_hint="TARGET") from None
 

@@ -1,18 +1,16 @@
 """Which hyperparameters a training run reads: tuning one that it does not is work for nothing."""
 
 import functools
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from bojax._errors import BojaxWarning
 from bojax._liveness import live_leaves
 from bojax._runtime import seed_key
 from bojax.multifidelity._trainable import Program, Trainable
-from bojax.space import Categorical, Ordinal, Space, check_choices, check_choices_on_host, to_space
+from bojax.space import Space, check_choices, check_choices_on_host, to_space, warn_of_unread
 
 
 def check_reads(objective: Trainable, hparams: Mapping[str, Any], tuned: Collection[str] | None = None) -> None:
@@ -57,21 +55,6 @@ def _looked_at(program: Program, space: Space, metric: str, kinds: tuple[tuple[s
 def _unread(fn: Callable[[dict[str, Any]], Any], hparams: Mapping[str, Any]) -> list[str]:
     names = sorted(hparams)  # as the leaves of a dict are
     return [name for name, is_live in zip(names, live_leaves(fn, dict(hparams)), strict=True) if not is_live]
-
-
-def warn_of_unread(space: Space, unread: list[str]) -> None:
-    """Warns of hyperparameters, by name, on which the tuned metric cannot depend."""
-    if not unread:
-        return
-    choices = [name for name in unread if isinstance(space[name], Categorical | Ordinal)]
-    hint = f" Choices such as {choices[0]!r} arrive as positions, not as their values." if choices else ""
-    warnings.warn(
-        f"the tuned metric does not depend on {unread}: the training function does not read "
-        f"{'it' if len(unread) == 1 else 'them'}, and tuning has no effect.{hint} Use what is in the space, or take it "
-        "out.",
-        BojaxWarning,
-        stacklevel=3,
-    )
 
 
 class _Recorded(Mapping[str, Any]):

@@ -1,6 +1,6 @@
 """Search spaces: what may be tuned, and the map between native values and the unit cube."""
 
-from bojax.space._choices import check_choices, check_choices_on_host, watched_arrays
+from bojax.space._choices import check_choices, check_choices_on_host, warn_of_unread, watched_arrays
 from bojax.space._coerce import to_space
 from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter
 from bojax.space._space import Space
@@ -15,5 +15,6 @@ __all__ = [
     "check_choices",
     "check_choices_on_host",
     "to_space",
+    "warn_of_unread",
     "watched_arrays",
 ]

@@ -6,13 +6,15 @@ JAX's arrays leave such comparisons to Python, so nothing can be said where they
 therefore traced once more with choices that complain.
 """
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bojax._errors import BojaxWarning
 from bojax.space._parameters import Categorical, Ordinal
 from bojax.space._space import Space
 
@@ -101,6 +103,34 @@ def watched_arrays(space: Space, columns: Mapping[str, np.ndarray]) -> dict[str,
     """
     choices = _choices(space)
     return {name: _marked(column, name, choices.get(name)) for name, column in columns.items()}
+
+
+def warn_of_unread(space: Space, unread: Sequence[str]) -> None:
+    """Warns about parameters that a function to be tuned does not read; does nothing where there are none.
+
+    Args:
+        space: which of the parameters are choices.
+        unread: names of the parameters that the function does not read.
+
+    Example:
+        >>> import bojax, warnings
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_unread(bojax.Space(width=bojax.Int(1, 8)), ["width"])
+        >>> str(caught[0].message).split(":")[0]
+        "the tuned metric does not depend on ['width']"
+    """
+    if not unread:
+        return
+    choices = [name for name in unread if isinstance(space[name], Categorical | Ordinal)]
+    hint = f" Choices such as {choices[0]!r} arrive as positions, not as their values." if choices else ""
+    warnings.warn(
+        f"the tuned metric does not depend on {unread}: the training function does not read "
+        f"{'it' if len(unread) == 1 else 'them'}, and tuning has no effect.{hint} Use what is in the space, or take it "
+        "out.",
+        BojaxWarning,
+        stacklevel=3,
+    )
 
 
 def _marked(column: np.ndarray, name: str, values: tuple[Any, ...] | None) -> np.ndarray:

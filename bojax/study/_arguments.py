@@ -10,15 +10,15 @@ from bojax.study._failures import MAX_FIRST_FAILURES
 
 
 class LoopArguments(NamedTuple):
-    """What `minimize`, `Study.optimize`, `tune` and `tune_nested` have in common, checked and in one form.
+    """The arguments that `minimize`, `Study.optimize` and `tune` have in common, checked and in one form.
 
     Attributes:
-        num_trials: how many evaluations, None for no limit.
-        batch_size: how many are chosen jointly.
+        num_trials: number of evaluations; None for no limit.
+        batch_size: number of trials chosen jointly.
         progress: whether to show progress.
-        callbacks: called as `callback(study, trial)` after each told trial.
-        timeout: seconds after which no further evaluation starts, infinity for no limit.
-        max_first_failures: exceptions at the start that end the loop, None for no limit.
+        callbacks: called as `callback(study, trial)` after each trial.
+        timeout: seconds after which no further evaluation starts; infinity for no limit.
+        max_first_failures: number of exceptions at the start that ends the loop; None for no limit.
         catch: exceptions that make a failed trial.
         vectorized: whether one call evaluates a whole batch.
     """
@@ -33,38 +33,36 @@ class LoopArguments(NamedTuple):
     vectorized: bool
 
 
-def check_loop(
-    *,
-    num_trials: Any,
-    batch_size: Any,
-    progress: Any,
-    callbacks: Any,
-    timeout: Any,
-    max_first_failures: Any = MAX_FIRST_FAILURES,
-    catch: Any = (Exception,),
-    vectorized: Any = False,
-) -> LoopArguments:
-    """The arguments in one form.
+_DEFAULTS = {"max_first_failures": MAX_FIRST_FAILURES, "catch": (Exception,), "vectorized": False}
+"""Arguments that not every loop has."""
+
+
+def check_loop(given: Mapping[str, Any]) -> LoopArguments:
+    """The arguments of a loop, checked and in one form.
+
+    Args:
+        given: all arguments of the calling function by name: its `locals()`, before anything else is defined there.
 
     Raises:
         ValueError, TypeError: one of them is wrong.
     """
-    if num_trials is not None:
-        check_count("num_trials", num_trials, 0)
-    check_count("batch_size", batch_size, 1)
-    if max_first_failures is not None:
-        check_count("max_first_failures", max_first_failures, 1)
-    check_flag("progress", progress)
-    check_flag("vectorized", vectorized)
+    loop = LoopArguments(**{name: given.get(name, _DEFAULTS.get(name)) for name in LoopArguments._fields})
+    if loop.num_trials is not None:
+        check_count("num_trials", loop.num_trials, 0)
+    check_count("batch_size", loop.batch_size, 1)
+    if loop.max_first_failures is not None:
+        check_count("max_first_failures", loop.max_first_failures, 1)
+    check_flag("progress", loop.progress)
+    check_flag("vectorized", loop.vectorized)
     return LoopArguments(
-        num_trials=plain(num_trials),
-        batch_size=plain(batch_size),
-        progress=bool(progress),
-        callbacks=_to_callbacks(callbacks),
-        timeout=_to_seconds(timeout),
-        max_first_failures=plain(max_first_failures),
-        catch=_to_exceptions(catch),
-        vectorized=bool(vectorized),
+        num_trials=plain(loop.num_trials),
+        batch_size=plain(loop.batch_size),
+        progress=bool(loop.progress),
+        callbacks=_to_callbacks(loop.callbacks),
+        timeout=_to_seconds(loop.timeout),
+        max_first_failures=plain(loop.max_first_failures),
+        catch=_to_exceptions(loop.catch),
+        vectorized=bool(loop.vectorized),
     )
 
 
@@ -73,7 +71,7 @@ def check_end(loop: LoopArguments, cardinality: int | None) -> None:
 
     Args:
         loop: the arguments.
-        cardinality: how many points the space has, None where it is not finite.
+        cardinality: number of points of the space; None where it is not finite.
     """
     if loop.num_trials is None and loop.timeout == math.inf and not loop.callbacks and cardinality is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What the surrogate of a study believes: anywhere, about the told trials, and how well it predicts them."""
+"""Predictions of a study's surrogate: anywhere, at its trials, and how accurate they are."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,20 @@ COVERAGE_Z = 1.959963984540054
 
 @dataclasses.dataclass(frozen=True)
 class Believed:
-    """A trial and what the surrogate believes about its parameters.
+    """A trial and the surrogate's prediction at its parameters.
 
     Attributes:
-        trial: the trial; `trial.value` is what was observed.
-        mean: predicted value of the noise-free objective at its parameters.
+        trial: the trial; `trial.value` is the observed value.
+        mean: predicted value of the noise-free objective.
         std: standard deviation of that prediction, in units of the value.
+
+    Example:
+        >>> import bojax
+        >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+        >>> for x in (0.2, 0.5, 0.8):
+        ...     _ = study.add({"x": x}, 10.0 * x)
+        >>> study.best_believed.params
+        {'x': 0.2}
     """
 
     trial: Trial
@@ -41,13 +49,13 @@ class Believed:
 
 
 class SurrogateQuality(NamedTuple):
-    """How well the surrogate of a study predicts trials that it was not told.
+    """How well the surrogate of a study predicts trials that it has not seen.
 
     Attributes:
         rmse: root mean square error of the predicted means, in units of the value.
         log_density: mean log density of the values under the predictions; larger is better. It depends on the units.
-        coverage: part of the values inside their central 95 % interval; about 0.95 for a good surrogate.
-        n: how many trials were predicted.
+        coverage: fraction of the values inside their central 95 % interval; about 0.95 for a good surrogate.
+        n: number of predicted trials.
     """
 
     rmse: float
@@ -57,15 +65,15 @@ class SurrogateQuality(NamedTuple):
 
 
 class Beliefs:
-    """The part of `Study` that answers for the surrogate of its algorithm."""
+    """The part of `Study` that queries the surrogate of its algorithm."""
 
     _core: Core
 
     def predict(self, params: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
-        """What the algorithm's surrogate believes about the noise-free objective.
+        """Predicts the noise-free objective by the algorithm's surrogate.
 
-        The surrogate is fitted to all told trials, which takes about as long as an `ask`. An algorithm without a
-        surrogate is answered for by that of `bojax.bayesopt`. Nothing is asked for or stored.
+        The surrogate is fitted to all finished trials, which takes about as long as an `ask`. For an algorithm without
+        a surrogate, that of `bojax.bayesopt` is used. Nothing is stored.
 
         Args:
             params: a value for every parameter, or a list of such dicts.
@@ -99,17 +107,21 @@ class Beliefs:
     def surrogate_quality(self, max_trials: int = 64) -> SurrogateQuality:
         """How well the algorithm's surrogate predicts each trial from all others.
 
-        For each trial the surrogate is fitted anew to all others, its hyperparameters and output transform included: no
-        prediction knows its own value. So this takes as long as `max_trials` suggestions. The interval of a value is
-        that of `predict`, widened by the `noise_var` told with it. Noise of which nothing was told is not added, so a
-        low coverage may also mean that values are noisier than the surrogate believes the objective to be uncertain.
+        For each trial the surrogate is fitted to all others, including its hyperparameters and output transform, so
+        that no prediction knows its own value. This takes as long as `max_trials` suggestions. The interval of a value
+        is that of `predict`, widened by the `noise_var` reported with it. Unreported noise is not added, so a low
+        coverage may also mean noisy values.
 
         Args:
-            max_trials: how many trials are predicted at most, >= 1: of more complete ones, evenly spaced by number.
+            max_trials: largest number of trials to predict, >= 1. Of more complete trials, an evenly spaced subset is
+                used.
+
+        Returns:
+            Error, log density and coverage of the predictions.
 
         Raises:
             StudyError: fewer than three trials are complete, or the surrogate is not finite.
-            ValueError: `max_trials` is no positive integer.
+            ValueError: `max_trials` is not a positive integer.
 
         Example:
             >>> import bojax
@@ -140,11 +152,11 @@ class Beliefs:
 
     @property
     def best_believed(self) -> Believed:
-        """The told trial that the algorithm's surrogate believes to be the best, with the value it predicts there.
+        """The complete trial with the best predicted value, by the algorithm's surrogate.
 
-        With noisy values the best observed one is mostly a lucky one; what is believed weighs all values around it.
-        Without noise the two are nearly the same. The surrogate is fitted anew, which takes about as long as
-        an `ask`. An algorithm without a surrogate is answered for by that of `bojax.bayesopt`.
+        With noisy values the best observed one is usually lucky, whereas a prediction averages over the values around
+        it. Without noise the two are nearly the same. The surrogate is fitted first, which takes about as long as an
+        `ask`. For an algorithm without a surrogate, that of `bojax.bayesopt` is used.
 
         Raises:
             StudyError: no trial is complete, or the surrogate is not finite.
@@ -161,7 +173,7 @@ class Beliefs:
 
 
 def _told(core: Core, minimum: int) -> Told:
-    """What the algorithm was told, without what is pending."""
+    """The data of the algorithm, without pending points."""
     check_process(core, computes=True)
     told = core.ledger.refresh().told()
     if np.isfinite(told.y).sum() < minimum:
@@ -176,7 +188,7 @@ def _without(told: Told, row: int) -> Told:
 
 def _predict(core: Core, told: Told, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [k] and standard deviation [k] of what is maximized, at points [k, d]."""
-    padded = np.full((next_capacity(len(X)), X.shape[1]), 0.5)  # so that few programs are compiled
+    padded = np.full((next_capacity(len(X)), X.shape[1]), 0.5)  # few sizes, so few programs are compiled
     padded[: len(X)] = X
     with host_scope():
         init, predict = predict_program(core.algorithm, core.space)
@@ -200,6 +212,6 @@ def _best(core: Core) -> Believed:
         raise StudyError(f"the study {core.name!r} has no complete trial yet, so it has no best one.")
     mean, std = _predict(core, told._replace(pending=told.X[:0]), told.X)
     if not np.isfinite(mean[np.isfinite(y)]).all():
-        raise StudyError(f"the surrogate of the study {core.name!r} is not finite, so it believes in no best trial.")
+        raise StudyError(f"the surrogate of the study {core.name!r} is not finite, so it predicts no best trial.")
     best = int(np.argmax(np.where(np.isfinite(y), mean, -np.inf)))
     return Believed(core.view(trials[best]), float(core.ledger.sign * mean[best]), float(std[best]))

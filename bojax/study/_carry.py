@@ -1,14 +1,14 @@
-"""A study whose space has changed: its results are carried over into another Optuna study of the same storage.
+"""A study whose space has changed: its results are copied into another Optuna study of the same storage.
 
-Within one Optuna study a parameter keeps its kind, its choices and its scale for good. So each space of a study has an
-Optuna study of its own:
+Within one Optuna study a parameter can never change its kind, its choices or its scale. So each space of a study has
+its own Optuna study:
 
 - The first one has the study's name and is the *root*. The others are called `NAME [DIGEST]`, by a digest of their
   space, and name the root in `bojax:root`.
-- `bojax:current` of the root names the one that holds now. Opening the study by its name opens that one.
+- `bojax:current` of the root names the current one, which the study's name opens.
 - Finished and enqueued trials that fit the new space are copied. Each copy names its source in `bojax:carried_from`, so
-  nothing counts twice, whoever copies it how often. Nothing is deleted: a later, wider space gets back what a narrower
-  one left out.
+  that nothing counts twice, no matter how often it is copied. Nothing is deleted: a later, wider space gets back what a
+  narrower one left out.
 """
 
 import hashlib
@@ -32,19 +32,19 @@ from bojax.study._view import decided
 ROOT, CURRENT = "bojax:root", "bojax:current"
 
 SpaceChanged = str | Mapping[str, Any]
-"""What `Study(space_changed=...)` takes."""
+"""Type of `Study(space_changed=...)`."""
 
 Source = tuple[str, int]
-"""Optuna study and number of the trial that was asked for or added first."""
+"""Optuna study and number of the original trial."""
 
 
 class Carried(NamedTuple):
     """A trial that may be copied.
 
     Attributes:
-        trial: the trial as one of the Optuna studies has it.
-        params: all that is known of its parameters; where it was enqueued, what it holds.
-        source: where it comes from.
+        trial: the trial in one of the Optuna studies.
+        params: all known parameters; of an enqueued trial, its fixed values.
+        source: the original trial.
         corrects: the sources that it replaces, the nearest first.
     """
 
@@ -55,6 +55,7 @@ class Carried(NamedTuple):
 
 
 def check_space_changed(space_changed: Any, space: Space | None) -> None:
+    """Raises ValueError or TypeError for a wrong argument `space_changed` of a `Study`."""
     if space_changed == "error":
         return
     if space_changed != "carry" and not isinstance(space_changed, Mapping):
@@ -68,7 +69,7 @@ def check_space_changed(space_changed: Any, space: Space | None) -> None:
 
 
 def current(study: optuna.Study) -> optuna.Study:
-    """The Optuna study of the space that holds now."""
+    """The Optuna study of the current space."""
     name = _storage.retry(lambda: study.user_attrs).get(CURRENT, study.study_name)
     if name == study.study_name:
         return study
@@ -82,18 +83,18 @@ def current(study: optuna.Study) -> optuna.Study:
 
 
 def carry(study: optuna.Study, space: Space, space_changed: SpaceChanged) -> tuple[optuna.Study, dict[str, Any]]:
-    """Carries a study over to a space, and what its workers have told since then.
+    """Copies a study into a space, including what workers have reported since an earlier copy.
 
     Args:
-        study: the Optuna study that holds now.
-        space: the new space; where it is the present one, only what is missing is copied.
-        space_changed: "carry", or values of parameters that earlier trials lack.
+        study: the current Optuna study.
+        space: the new space; if it is the current one, only missing trials are copied.
+        space_changed: "carry", or values of the parameters that earlier trials lack.
 
     Returns:
         The Optuna study of that space and its attributes.
 
     Raises:
-        StudyError: trials lack a parameter and no value is given for it. Nothing is written.
+        StudyError: trials lack a parameter that has no given value. Nothing is written.
     """
     storage, attrs = study._storage, _storage.retry(lambda: study.user_attrs)
     root = attrs.get(ROOT, study.study_name)
@@ -119,7 +120,7 @@ def carry(study: optuna.Study, space: Space, space_changed: SpaceChanged) -> tup
 
 
 def _versions(storage: optuna.storages.BaseStorage, root: str) -> dict[str, optuna.Study]:
-    """The Optuna studies of all spaces that a study has had, by name, the first one first."""
+    """The Optuna studies of all spaces of a study by name, the first one first."""
     found = [
         (stored._study_id, stored.study_name)
         for stored in _storage.retry(storage.get_all_studies)
@@ -143,7 +144,7 @@ def _open_version(
     study: optuna.Study,
     attrs: Mapping[str, Any],
 ) -> optuna.Study:
-    """The Optuna study of a space; nobody opens it by the study's name before `bojax:current` says so."""
+    """The Optuna study of a space. The study's name does not open it before `bojax:current` is set."""
     target, _ = _storage.create_or_open(storage, name, study.direction.name.lower())
     known = _storage.retry(lambda: target.user_attrs)
     if name != root and known.get(ROOT, root) != root:
@@ -157,7 +158,7 @@ def _open_version(
 
 
 def _pool(versions: Mapping[str, optuna.Study]) -> list[Carried]:
-    """Every finished or enqueued trial that counts, once, in the order of spaces and numbers."""
+    """Each finished or enqueued trial that counts, once, in the order of spaces and numbers."""
     pool: dict[Source, Carried] = {}
     replaced: set[Source] = set()
     for name, study in versions.items():
@@ -171,7 +172,7 @@ def _pool(versions: Mapping[str, optuna.Study]) -> list[Carried]:
             elif trial.state in (*_storage.FINISHED, TrialState.WAITING):
                 params = decided(trial)
                 corrects = _corrected(name, trial, by_number)
-                if source in pool:  # an earlier copy may know parameters and trials that this one does not
+                if source in pool:  # an earlier copy may have parameters and corrections that this one lacks
                     params, corrects = {**pool[source].params, **params}, pool[source].corrects + corrects
                 pool[source] = Carried(trial, params, source, corrects)
     return [carried for source, carried in pool.items() if source not in replaced]
@@ -206,7 +207,7 @@ def _check_complete(
 
 
 def _copy(pool: list[Carried], target: optuna.Study, space: Space, filled: Mapping[str, Any]) -> int:
-    """Copies what the target lacks; returns how many trials do not belong to the space."""
+    """Copies the trials that the target lacks; returns the number of trials that do not belong to the space."""
     trials = [trial for trial in _storage.all_trials(target) if not _storage.is_given_up(trial)]
     there = {_source(target.study_name, trial): trial.number for trial in trials}
     num_outside = 0
@@ -221,7 +222,7 @@ def _copy(pool: list[Carried], target: optuna.Study, space: Space, filled: Mappi
         attrs = {**copy.user_attrs, CARRIED_FROM: list(carried.source)}
         copy.user_attrs = attrs if corrected is None else {**attrs, CORRECTS: corrected}
         there[carried.source] = _storage.add_trial(target, copy).number
-        if carried.trial.state == TrialState.WAITING:  # or workers with the old space would take it, too
+        if carried.trial.state == TrialState.WAITING:  # or workers with the old space would take it as well
             _storage.end_trial(target, carried.trial, {_storage.STALE: True})
     return num_outside
 
@@ -237,7 +238,7 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
     not_kept = (*_storage.HIDDEN, _storage.INSTEAD_OF, CARRIED_FROM, CORRECTS)
     attrs = {key: attr for key, attr in trial.user_attrs.items() if key not in not_kept}
     if _storage.is_lost(trial) and _storage.OWED in trial.user_attrs:
-        attrs[_storage.OWED] = "carried"  # its retry stands for it there, too
+        attrs[_storage.OWED] = "carried"  # its retry stands for it there as well
     floats = [name for name in space.names if not space[name].num_values]
     for key in [_storage.column_key(name) for name, column in COLUMNS.items() if column.per_dim]:
         if key in attrs:

@@ -1,4 +1,4 @@
-"""What the arguments of a study must be; every message names the value and the way out."""
+"""Checks of a study's arguments. Every message names the value and the remedy."""
 
 import math
 import numbers
@@ -13,16 +13,17 @@ DIRECTIONS = ("minimize", "maximize")
 MAX_SEED = 2**32
 
 PREFIX = "bojax:"
-"""How attributes begin that mean something to bojax."""
+"""Prefix of the attributes that bojax reads."""
 
 _NOTES = ("bojax:error", "bojax:traceback", "bojax:hparams")
-"""Those that mean something to people only: objectives and the loop tell them like the user's own."""
+"""Exceptions that only people read: objectives and the loop record them like the user's own."""
 
 MAX_KEY_LENGTH = 512
-"""Most characters in the name of an attribute: what the columns of Optuna's databases hold."""
+"""Longest name of an attribute, in characters: the width of the columns of Optuna's databases."""
 
 
 def check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> None:
+    """Raises ValueError or TypeError for wrong arguments of a `Study`."""
     if direction is not None and direction not in DIRECTIONS:
         raise ValueError(f'`direction` must be "minimize" or "maximize", got {direction!r}.')
     if not isinstance(name, str) or not name:
@@ -42,11 +43,11 @@ def check_arguments(direction: Any, name: Any, seed: Any, algorithm: Any) -> Non
 
 
 def check_attrs(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Attributes as what every storage gives back for them (see `bojax._plain.plain_json`).
+    """Attributes as every storage returns them (see `bojax._plain.plain_json`).
 
     Raises:
-        TypeError: a name is no text, or a value does not fit into JSON.
-        ValueError: a name is too long, or belongs to bojax.
+        TypeError: a name is not a string, or a value does not fit into JSON.
+        ValueError: a name is too long, or reserved.
     """
     if attrs is None:
         return {}
@@ -56,7 +57,7 @@ def check_attrs(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def fitting_attrs(attrs: Mapping[str, Any], left_out: Callable[[Any, Exception], None]) -> dict[str, Any]:
-    """The attributes that can be recorded, for values that must not be lost; `left_out` is told of the others."""
+    """The attributes that can be recorded; `left_out(name, error)` is called for the others."""
     fitting: dict[str, Any] = {}
     for key, value in attrs.items():
         try:
@@ -83,7 +84,7 @@ def _plain_attr(key: Any, value: Any) -> tuple[str, Any]:
 
 
 def to_float(value: Any, name: str = "value") -> float:
-    """A number as a float; everything else is an error that names the way out."""
+    """A number as a float; anything else raises TypeError with a hint."""
     shape = getattr(value, "shape", ())
     if shape != () and hasattr(value, "dtype"):
         raise TypeError(f"`{name}` must be one number, got an array of shape {tuple(shape)}. Reduce it by mean(), say.")
@@ -105,9 +106,9 @@ def to_float(value: Any, name: str = "value") -> float:
 
 
 def to_floats(values: Any, count: int) -> list[float | None]:
-    """What a vectorized objective returned as so many floats: an array [count], or a list of numbers.
+    """The result of a vectorized objective, an array [count] or a list of numbers, as `count` floats.
 
-    None in a list stays: that evaluation gave no value.
+    None in a list stays None: that evaluation has no value.
     """
     if isinstance(values, (list, tuple)) and len(values) == count:
         try:

@@ -9,10 +9,10 @@ from bojax.study._trial import Trial
 
 
 def to_dataframe(trials: Sequence[Trial], space: Space) -> Any:
-    """One row a trial: number, state, value (NaN unless complete), `params_NAME`, `user_attrs_NAME`, and the times.
+    """One row per trial: number, state, value (NaN unless complete), `params_NAME`, `user_attrs_NAME`, and times.
 
-    A column of numbers is a column of numbers to pandas, too, with NaN where a trial has none. `datetime_start` and
-    `datetime_complete` are times, `duration` is a difference of times.
+    Numbers have a numeric dtype, with NaN where a trial has none. `datetime_start` and `datetime_complete` are
+    timestamps, `duration` is a timedelta.
 
     Raises:
         ImportError: pandas is not installed.
@@ -44,12 +44,12 @@ def _may_be_none(parameter: Any) -> bool:
 
 
 def _dtype(column: Sequence[Any], keep_none: bool) -> Any:
-    """float64 or int64 for numbers; None, which leaves it to pandas, for one other type; else objects."""
+    """float64 or int64 for numbers, None (pandas decides) for one other type, and object for mixed types."""
     types = {type(value) for value in column}
     known = types - {type(None)}
     if known and known <= {int, float} and not (keep_none and types != known):
         whole = types == {int}
         fits = all(abs(value) < (2**63 if whole else 2**53) for value in column if type(value) is int)
         return ("int64" if whole else "float64") if fits else object
-    # Columns of mixed types stay Python objects: pandas would turn None into NaN.
+    # Mixed types stay Python objects, because pandas would turn None into NaN.
     return None if len(types) == 1 and known else object

@@ -1,4 +1,4 @@
-"""Gradients that users tell in native units, and what the surrogate needs: derivatives along the sides of the cube."""
+"""Gradients in native units, as users report them, converted to derivatives along the sides of the unit cube."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from bojax.study._checks import to_float
 
 
 def checked_gradient(space: Space, grad: Mapping[str, Any]) -> dict[str, float]:
-    """The components of a gradient as plain floats; those that are not finite are left out.
+    """The components of a gradient as plain floats, without those that are not finite.
 
     Raises:
-        ValueError: for a name the space does not have, or a parameter that is no `Float`.
-        TypeError: for a component that is no number, or no mapping at all.
+        ValueError: a name is not in the space, or its parameter is not a continuous `Float`.
+        TypeError: a component is not a number, or `grad` is not a mapping.
     """
     if not isinstance(grad, Mapping):
         raise TypeError(f"`grad` must map names of Floats to derivatives, got {grad!r} ({type(grad).__name__}).")

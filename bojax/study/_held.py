@@ -1,4 +1,4 @@
-"""Parameters that are held at given values while the others are chosen."""
+"""Parameters that are fixed at given values while the others are chosen."""
 
 import itertools
 import math
@@ -11,11 +11,11 @@ from bojax.space import Float, Space
 
 
 class Group(NamedTuple):
-    """Trials of a batch that hold the same parameters.
+    """Trials of a batch with the same fixed values.
 
     Attributes:
-        held: what they hold, by name; empty where all parameters are free.
-        trials: the trials, in their order.
+        held: the fixed values by name; empty where all parameters are free.
+        trials: the trials, in order.
     """
 
     held: dict[str, Any]
@@ -26,8 +26,8 @@ def checked_values(space: Space, params: Any, argument: str) -> dict[str, Any]:
     """Some or all parameters as plain Python values, in the order of the space.
 
     Raises:
-        TypeError: `params` is no mapping, or a value has the wrong type.
-        ValueError: it is empty, a name is unknown, or a value does not belong to its parameter.
+        TypeError: `params` is not a mapping, or a value has the wrong type.
+        ValueError: `params` is empty, a name is unknown, or a value does not belong to its parameter.
     """
     if not isinstance(params, Mapping):
         raise TypeError(f"`{argument}` must map names to values, got {params!r} ({type(params).__name__}).")
@@ -40,7 +40,7 @@ def checked_values(space: Space, params: Any, argument: str) -> dict[str, Any]:
 
 
 def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those values of `params` that belong to the space; Optuna code may enqueue others, too."""
+    """The values of `params` that belong to the space; Optuna code may enqueue others."""
     valid = {}
     for name in space.names:
         if name in params:
@@ -52,7 +52,7 @@ def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def held_row(space: Space, held: Mapping[str, Any]) -> np.ndarray | None:
-    """The held coordinates of the cube [d], NaN where a parameter is free; None where all are."""
+    """The fixed coordinates in the cube [d], NaN where a parameter is free; None where all are free."""
     if not held:
         return None
     anywhere = space.to_params(np.full(space.num_dims, 0.5))
@@ -61,25 +61,25 @@ def held_row(space: Space, held: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def num_points(space: Space, held: Mapping[str, Any]) -> int | None:
-    """How many points of the space have the held values; None where a free parameter is a Float."""
+    """Number of points of the space with the fixed values; None where a free parameter is continuous."""
     return math.prod(space[name].num_values for name in space.names if name not in held) or None
 
 
 def agree(row: np.ndarray, held: np.ndarray | None) -> bool:
-    """Whether a point has the held coordinates."""
+    """Whether a point has the fixed coordinates."""
     return held is None or bool(np.all((row == held) | np.isnan(held)))
 
 
 def without_repeats(
     space: Space, suggested: Sequence[dict[str, Any]], held: Mapping[str, Any], seen: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Suggestions with the held values, of which no two are the same or among the seen ones, if those are countable.
+    """Suggestions with the fixed values; distinct and unseen where the free parameters are discrete.
 
     Args:
-        space: what is tuned.
-        suggested: points that were chosen without knowledge of what is held.
-        held: values that are written over them.
-        seen: [n, d] points told or pending.
+        space: the search space.
+        suggested: points that were chosen without knowledge of the fixed values.
+        held: the fixed values, which replace those of the suggestions.
+        seen: [n, d] points evaluated or pending.
     """
     points = [{**params, **held} for params in suggested]
     if num_points(space, held) is None:
@@ -103,7 +103,7 @@ def without_repeats(
 
 
 def groups_of(trials: Sequence[Any], held: Sequence[dict[str, Any]]) -> list[Group]:
-    """The trials by what they hold, in the order in which their first ones come."""
+    """The trials grouped by their fixed values, in the order of the first trial of each group."""
     groups: dict[tuple, Group] = {}
     for trial, values in zip(trials, held, strict=True):
         key = tuple((name, type(value), value) for name, value in values.items())
@@ -112,7 +112,7 @@ def groups_of(trials: Sequence[Any], held: Sequence[dict[str, Any]]) -> list[Gro
 
 
 def shown(held: Mapping[str, Any]) -> str:
-    """The held values for messages: "x=0.9, y=1"."""
+    """The fixed values for messages: "x=0.9, y=1"."""
     return ", ".join(f"{name}={value!r}" for name, value in held.items())
 
 

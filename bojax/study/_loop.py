@@ -1,4 +1,4 @@
-"""The loop over an objective: ask for a batch, evaluate it, tell it."""
+"""The loop over an objective: ask for a batch, evaluate it, tell the results."""
 
 import contextlib
 import functools
@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bojax._errors import BojaxWarning, SpaceExhaustedError
+from bojax._progress import progress_bar
+from bojax._tracebacks import describe_error
 from bojax.space import watched_arrays
 from bojax.study import _lost, _storage
 from bojax.study._arguments import LoopArguments
 from bojax.study._asking import Request, ask
 from bojax.study._checks import fitting_attrs, to_floats
 from bojax.study._core import Core
-from bojax.study._failures import TRACEBACK, Failure, FirstFailures, describe_error
-from bojax.study._progress import progress_bar
+from bojax.study._failures import TRACEBACK, Failure, FirstFailures
 from bojax.study._telling import tell, warn_left_out
 from bojax.study._trial import Trial
 
@@ -30,7 +31,7 @@ def check_objective(objective: Any) -> None:
 
 
 def optimize(core: Core, objective: Callable[..., Any], loop: LoopArguments) -> FirstFailures:
-    """The body of `Study.optimize`; gives what there is to know of failures."""
+    """The body of `Study.optimize`; returns the count of failures."""
     check_objective(objective)
     evaluate = _evaluate_batch if loop.vectorized else _evaluate_singly
     end = time.monotonic() + loop.timeout
@@ -39,14 +40,14 @@ def optimize(core: Core, objective: Callable[..., Any], loop: LoopArguments) -> 
     with progress_bar(core.name, core.direction, values, loop.num_trials, loop.progress) as advance:
         for trials in ask_batches(core, loop.num_trials, loop.batch_size, end, together=loop.vectorized):
             with giving_up_rest(core, trials):
-                # A vectorized batch is evaluated by now: all of it is told before anything may end the loop.
+                # A vectorized batch is evaluated by now: all of it is recorded before anything may end the loop.
                 told: list[Trial] = []
                 for trial, returned in evaluate(core, objective, trials, loop.catch):
                     outcome, attrs = _split(returned)
                     failures.count(outcome)
                     told.append(_tell(core, trial, outcome, attrs))
                     del returned, outcome, attrs  # they may hold much memory, which the next evaluation may need
-                    advance(told[-1])
+                    advance(told[-1].value)
                     if not loop.vectorized:
                         failures.check()
                         _call(loop.callbacks, told.pop())
@@ -66,12 +67,12 @@ def _call(callbacks: Sequence[Callable[[Trial], Any]], trial: Trial) -> None:
 def ask_batches(
     core: Core, num_trials: int | None, batch_size: int, end: float = math.inf, *, together: bool
 ) -> Iterator[list[Trial]]:
-    """Batches until so many trials were asked for, the space is used up, the study stops, or its time has ended.
+    """Batches of trials, until `num_trials` were asked for, the space is exhausted, the study stops, or time is up.
 
     Args:
-        core: what is asked; `Study.stop` ends the loop.
-        num_trials: how many trials altogether, None for no limit.
-        batch_size: how many are chosen jointly; the last batch may be smaller.
+        core: the parts of the study; `Study.stop` ends the loop.
+        num_trials: total number of trials; None for no limit.
+        batch_size: number of trials chosen jointly; the last batch may be smaller.
         end: when to end, by `time.monotonic`.
         together: whether a batch is evaluated at once. Otherwise `_lost.begin` is called before each evaluation.
     """
@@ -91,8 +92,7 @@ def ask_batches(
 
 @contextlib.contextmanager
 def giving_up_rest(core: Core, trials: Sequence[Trial]) -> Iterator[None]:
-    """On leaving, for whatever reason, ends the trials that were not told: lost where their evaluation had begun, and
-    otherwise given up (see `_lost`)."""
+    """On exit, ends trials without a result: as lost where their evaluation had begun, else as given up (`_lost`)."""
     reason = "it was not told"
     try:
         yield
@@ -104,7 +104,7 @@ def giving_up_rest(core: Core, trials: Sequence[Trial]) -> Iterator[None]:
 
 
 def _split(returned: Any) -> tuple[Any, Mapping[str, Any]]:
-    """What an objective returned, as a value or a `Failure`, and what else is to be recorded."""
+    """The value or `Failure` in what an objective returned, and the attributes to record."""
     outcome, attrs = returned if _is_pair(returned) else (returned, {})
     return Failure(TypeError(NO_VALUE)) if outcome is None else outcome, attrs
 
@@ -125,13 +125,13 @@ def _tell(core: Core, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) -> T
 
 
 def _fail(core: Core, trial: Trial, failure: Failure, attrs: Mapping[str, Any] | None = None) -> Trial:
-    """A failed trial is data, so that the same is not evaluated again."""
+    """Records a failed trial: it is data, so that the same point is not evaluated again."""
     why = {_storage.ERROR: failure.text} | ({TRACEBACK: failure.traceback} if failure.traceback else {})
     return tell(core, trial, state="fail", user_attrs={**(attrs or {}), **why})
 
 
 def _is_pair(outcome: Any) -> bool:
-    """Whether an objective returned a value and a dict of what else is to be recorded."""
+    """Whether an objective returned a value and a dict of attributes to record."""
     return isinstance(outcome, tuple) and len(outcome) == 2 and isinstance(outcome[1], Mapping)
 
 
@@ -164,7 +164,7 @@ def _evaluate_batch(
 
 
 def _outcome(objective: Callable, params: dict[str, Any], catch: tuple[type[BaseException], ...]) -> Any:
-    """What the objective returns, or how it failed."""
+    """The result of the objective, or its failure."""
     try:
         return objective(params)
     except catch as error:

@@ -1,13 +1,14 @@
-"""`minimize` and `maximize`: a study from its beginning to its result."""
+"""`minimize` and `maximize`: a whole study in one call."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import optuna
 
 from bojax.space import Space, to_space
-from bojax.study._arguments import LoopArguments, check_end, check_loop
+from bojax.study._arguments import check_end, check_loop
 from bojax.study._failures import MAX_FIRST_FAILURES
 from bojax.study._loop import check_objective
 from bojax.study._study import Study, run_loop
@@ -19,11 +20,18 @@ Callback = Callable[[Study, Trial], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What `minimize`, `maximize` and `tune` give.
+    """What `minimize`, `maximize`, `tune` and `tune_nested` return.
 
     Attributes:
-        study: the study, to go on with.
-        num_compilations: programs that `tune` compiled to train.
+        study: the study, for example to continue it.
+        num_compilations: number of programs that `tune` compiled for training.
+
+    Example:
+        >>> import bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
+        >>> result = bojax.minimize(lambda params: params["x"], space, num_trials=3, seed=0, progress=False)
+        >>> result.best_value == result.best_trial.value == result.best_params["x"]
+        True
     """
 
     study: Study
@@ -71,13 +79,24 @@ def minimize(
     timeout: float | None = None,
     max_first_failures: int | None = MAX_FIRST_FAILURES,
 ) -> Result:
-    """Minimises an objective over a space.
+    """Minimizes an objective over a space.
 
     Args:
-        objective: from a dict of plain Python values to a number (see `Study.optimize`).
-        space: what is tuned (see `Study`, also for `seed`, `storage`, `name` and `algorithm`).
+        objective: a function from a dict of plain Python values to a number (see `Study.optimize`).
+        space: the search space (see `Study`).
         num_trials: number of evaluations; None for as many as `timeout`, a callback or the size of the space allow.
-        batch_size: how many are chosen jointly (see `Study.optimize`, also for the rest).
+        batch_size: number of trials chosen jointly, >= 1.
+        seed: seed of the study; a new study without one draws it.
+        storage: URL of an Optuna storage, or a storage; None for memory.
+        name: name of the study in its storage. A study of that name is resumed.
+        algorithm: a function from (space, q) to an algorithm; by default `bojax.bayesopt`.
+        vectorized: whether one call of the objective evaluates a whole batch, given as arrays.
+        progress: whether to show progress on stderr.
+        callbacks: called as `callback(study, trial)` after each trial; `study.stop()` ends the loop.
+        catch: exceptions of the objective that make a failed trial; others end the loop.
+        timeout: seconds after which no further evaluation starts, >= 0; None for no limit.
+        max_first_failures: number of exceptions, with no success before them, after which the objective is considered
+            broken, >= 1; None for no limit.
 
     Returns:
         The result: `best_params`, `best_value`, `trials`, `to_dataframe()`, `study`.
@@ -85,7 +104,7 @@ def minimize(
     Raises:
         BojaxError: each of the first `max_first_failures` evaluations raised, or each of fewer and the study has no
             value. Neither with `max_first_failures=None`.
-        TypeError: an argument is wrong, or the objective returned something that is no number.
+        TypeError: an argument is wrong, or the objective returned something that is not a number.
         ValueError: an argument is wrong.
 
     Example:
@@ -95,66 +114,42 @@ def minimize(
         >>> 0.0 <= result.best_value <= 1.0
         True
     """
-    loop = check_loop(
-        num_trials=num_trials,
-        batch_size=batch_size,
-        vectorized=vectorized,
-        progress=progress,
-        callbacks=callbacks,
-        catch=catch,
-        timeout=timeout,
-        max_first_failures=max_first_failures,
-    )
-    return run_study(objective, space, "minimize", loop, storage, name, seed, algorithm)
+    return _run("minimize", locals())
 
 
-def maximize(
-    objective: Callable[..., Any],
-    space: Space | Mapping[str, Any],
-    num_trials: int | None = 50,
-    batch_size: int = 1,
-    seed: int | None = None,
-    *,
-    storage: str | optuna.storages.BaseStorage | None = None,
-    name: str | None = None,
-    algorithm: AlgorithmFactory | None = None,
-    vectorized: bool = False,
-    progress: bool = True,
-    callbacks: Callback | Sequence[Callback] = (),
-    catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
-    timeout: float | None = None,
-    max_first_failures: int | None = MAX_FIRST_FAILURES,
-) -> Result:
-    """Maximises an objective over a space; the arguments and the result are those of `minimize`."""
-    loop = check_loop(
-        num_trials=num_trials,
-        batch_size=batch_size,
-        vectorized=vectorized,
-        progress=progress,
-        callbacks=callbacks,
-        catch=catch,
-        timeout=timeout,
-        max_first_failures=max_first_failures,
-    )
-    return run_study(objective, space, "maximize", loop, storage, name, seed, algorithm)
+Arguments = ParamSpec("Arguments")
 
 
-def run_study(
-    objective: Callable[..., Any],
-    space: Any,
-    direction: str,
-    loop: LoopArguments,
-    storage: str | optuna.storages.BaseStorage | None,
-    name: str | None,
-    seed: int | None,
-    algorithm: AlgorithmFactory | None,
-) -> Result:
-    """A study from its beginning to its result: the body of `minimize`, `maximize` and `tune_nested`."""
-    check_objective(objective)
-    space = to_space(space)
+def _mirror_of(
+    function: Callable[Arguments, Result],
+) -> Callable[[Callable[..., Result]], Callable[Arguments, Result]]:
+    """Gives a function the signature and the docstring of `minimize`, for `help()` and for type checkers."""
+
+    def decorate(other: Callable[..., Result]) -> Callable[Arguments, Result]:
+        other.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+        other.__doc__ = (function.__doc__ or "").replace("Minimizes", "Maximizes").replace("minimize(", "maximize(")
+        return other
+
+    return decorate
+
+
+@_mirror_of(minimize)
+def maximize(*args: Any, **kwargs: Any) -> Result:
+    """Maximizes an objective over a space. Arguments, result and errors are those of `minimize`."""
+    given = inspect.signature(minimize).bind(*args, **kwargs)
+    given.apply_defaults()
+    return _run("maximize", given.arguments)
+
+
+def _run(direction: str, given: Mapping[str, Any]) -> Result:
+    """A study from its beginning to its result, from the arguments of `minimize` by name."""
+    loop = check_loop(given)
+    check_objective(given["objective"])
+    space = to_space(given["space"])
     check_end(loop, space.cardinality)
-    study = Study(space, direction, storage, name, seed, algorithm=algorithm)
-    failures = run_loop(study, objective, loop)
+    opened = (given[name] for name in ("storage", "name", "seed"))
+    study = Study(space, direction, *opened, algorithm=given["algorithm"])
+    failures = run_loop(study, given["objective"], loop)
     if not any(trial.state == "complete" for trial in study.trials):
         failures.check(at_end=True)
     return Result(study)

@@ -1,12 +1,12 @@
 """Nested tuning: Bayesian optimization outside, hypergradient descent over the continuous hyperparameters inside.
 
-Categorical, integer and architectural hyperparameters have no gradient, and a surrogate does not cope with hundreds of
-weight decays. So a trial is a choice of the former, and its value the best outer loss that gradient descent over the
-latter reaches for it.
+Categorical, integer and architectural hyperparameters have no gradient, and hundreds of weight decays are too many for
+a surrogate. So a trial chooses the former, and its value is the best outer loss that gradient descent over the latter
+reaches.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -16,9 +16,8 @@ import optuna
 
 from bojax._errors import HypergradientError, StudyError
 from bojax.space import Space
-from bojax.study._arguments import check_count, check_loop
-from bojax.study._failures import MAX_FIRST_FAILURES
-from bojax.study._minimize import Callback, Result, run_study
+from bojax.study._arguments import check_count
+from bojax.study._minimize import Result, minimize
 from bojax.study._suggest import AlgorithmFactory
 from bojax.study._trial import Trial
 
@@ -26,31 +25,31 @@ if TYPE_CHECKING:
     from bojax.hypergrad import OptimizeResult
 
 HPARAMS = "bojax:hparams"
-"""The user attribute with the tuned hyperparameters of a trial: one list of numbers, leaf after leaf."""
+"""User attribute with the tuned hyperparameters of a trial: one list of numbers, leaf by leaf."""
 
 MAX_HPARAMS = 2_500
-"""Most numbers in a trial's tuned hyperparameters: as JSON in float64 they fit the 64 kB of a field in MySQL."""
+"""Largest number of tuned hyperparameters of a trial: as JSON in float64 they fit the 64 kB of a field in MySQL."""
 
 
 class Nested(NamedTuple):
     """What one trial of `tune_nested` optimizes: the arguments of `hypergrad.optimize`.
 
     Attributes:
-        fn: what `hypergrad.hypergradient` returned.
-        hparams: where the continuous hyperparameters start; at most 2,500 numbers in all.
-        inner_params: where the first inner problem starts: arrays, no function.
+        fn: the result of `hypergrad.hypergradient`.
+        hparams: start of the continuous hyperparameters; at most 2,500 numbers in total.
+        inner_params: start of the first inner problem: arrays, not a function.
         inner_data: as for `fn`.
         outer_data: as for `fn`.
         key: randomness of the inner solver, or None.
-        num_steps: most outer steps.
-        optimizer: from optax; Adam with rate 0.05 by default.
+        num_steps: largest number of outer steps.
+        optimizer: an optax optimizer; by default Adam with learning rate 0.05.
         bounds: (lower, upper) of the hyperparameters, or None; give (0, 1) where `fn` was made with a `space`.
         warm_start: whether an inner problem starts where the last one ended; False for hyperparameters of the training
             run itself.
         stop: a `hypergrad.Plateau`, or None.
-        score: `score(hparams, params) -> value`, smaller is better, at the best hyperparameters and the inner
+        score: `score(hparams, params) -> value`, smaller is better, evaluated at the best hyperparameters and the inner
             parameters found there, on data that neither loss saw. By default a trial's value is its best outer loss,
-            which is optimistic, the more so the more hyperparameters were fitted to it.
+            which is optimistic, more so with more hyperparameters fitted to it.
     """
 
     fn: Any
@@ -78,35 +77,32 @@ def tune_nested(
     name: str | None = None,
     algorithm: AlgorithmFactory | None = None,
     progress: bool = True,
-    callbacks: Callback | Sequence[Callback] = (),
-    catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
     timeout: float | None = None,
-    max_first_failures: int | None = MAX_FIRST_FAILURES,
 ) -> Result:
-    """Minimises over a space, where each trial tunes continuous hyperparameters of its own by hypergradients.
+    """Minimizes over a space, where each trial tunes continuous hyperparameters of its own by hypergradients.
 
-    A trial calls `make` with the outer hyperparameters and runs `hypergrad.optimize` on what it gives. A trial whose
-    inner optimization reaches no finite value counts as failed, like one that raises (see `Study.optimize`).
-
-    The inner optimization is compiled for each `fn`, `optimizer`, `stop` and shape of the arrays; those made of the
-    same parts share it. So pass in the data what only changes numbers, such as a mask of the units in use, and do not
-    close over it.
+    It is `bojax.minimize(nested_objective(make), space, ...)`, which takes further arguments, for example `callbacks`
+    and `catch`.
 
     Args:
-        make: from plain values of the outer hyperparameters to a `Nested`; called on the host.
-        space: the outer hyperparameters (see `Study`, also for `seed`, `storage`, `name` and `algorithm`).
-        num_trials: number of outer trials; None for as many as `timeout`, a callback or the size of the space allow.
-        batch_size: how many are chosen jointly; they run one after another.
-        progress: see `Study.optimize`, also for `callbacks`, `catch`, `timeout` and `max_first_failures`.
+        make: a function from plain values of the outer hyperparameters to a `Nested`; called on the host.
+        space: the outer hyperparameters.
+        num_trials: number of outer trials; None for as many as `timeout` or the size of the space allow.
+        batch_size: number of trials chosen jointly, >= 1; they run one after another.
+        seed: seed of the study; None draws one.
+        storage: URL of an Optuna storage, or a storage; None for memory.
+        name: name of the study in its storage. A study of that name is resumed.
+        algorithm: a function from (space, q) to an algorithm; by default `bojax.bayesopt`.
+        progress: whether to show progress on stderr.
+        timeout: seconds after which no further trial starts, >= 0; None for no limit.
 
     Returns:
-        The result. The `user_attrs` of a trial hold `outer_loss` (the best), `outer_steps`, `hypergrad_status` (of the
-        best step) and the tuned hyperparameters, which `tuned_hparams` reads, also in another process.
+        The result. `user_attrs` of its trials: see `nested_objective`.
 
     Raises:
-        BojaxError: each of the first `max_first_failures` trials raised, or each of fewer and the study has no value.
-            Neither with `max_first_failures=None`.
-        TypeError, ValueError: an argument is wrong.
+        BojaxError: each of the first 5 trials raised, or each of fewer and the study has no value.
+        TypeError: `make` is not a function, or another argument is wrong.
+        ValueError: an argument is wrong.
 
     Example:
         >>> import bojax, jax.numpy as jnp
@@ -123,19 +119,56 @@ def tune_nested(
         >>> bojax.study.tuned_hparams(result.best_trial, jnp.zeros(3)).shape
         (3,)
     """
-    loop = check_loop(
-        num_trials=num_trials,
-        batch_size=batch_size,
+    return minimize(
+        nested_objective(make),
+        space,
+        num_trials,
+        batch_size,
+        seed,
+        storage=storage,
+        name=name,
+        algorithm=algorithm,
         progress=progress,
-        callbacks=callbacks,
-        catch=catch,
         timeout=timeout,
-        max_first_failures=max_first_failures,
     )
+
+
+def nested_objective(make: Callable[[dict[str, Any]], Nested]) -> Callable[[dict[str, Any]], Any]:
+    """An objective whose value is the result of an inner optimization by hypergradients.
+
+    Each call runs `hypergrad.optimize` on what `make` returns. A trial fails where the inner optimization reaches no
+    finite value.
+
+    The inner optimization is compiled once for each `fn`, `optimizer`, `stop` and shape of the arrays. So pass as data
+    whatever only changes numbers, such as a mask of the units in use, and do not close over it.
+
+    Args:
+        make: a function from plain values of the outer hyperparameters to a `Nested`; called on the host.
+
+    Returns:
+        An objective for `minimize` and `Study.optimize`. The `user_attrs` of its trials hold `outer_loss` (the best),
+        `outer_steps`, `hypergrad_status` (of the best step) and the tuned hyperparameters, which `tuned_hparams` reads,
+        in any process.
+
+    Raises:
+        TypeError: `make` is not a function.
+
+    Example:
+        >>> import bojax, jax.numpy as jnp
+        >>> from bojax import hypergrad
+        >>> from bojax.study import Nested, nested_objective
+        >>> def loss(w, h, data):
+        ...     return jnp.sum((w - data) ** 2) + jnp.sum(jnp.exp(h) * w**2)
+        >>> fn = hypergrad.hypergradient(loss, loss)
+        >>> def make(params):
+        ...     return Nested(fn, jnp.zeros(2), jnp.zeros(2), jnp.ones(2), jnp.ones(2), num_steps=params["steps"])
+        >>> value, user_attrs = nested_objective(make)({"steps": 3})
+        >>> user_attrs["outer_steps"]
+        3
+    """
     if not callable(make):
         raise TypeError(f"`make` must be a function of the outer hyperparameters, got {make!r}.")
-    objective = functools.partial(_evaluate, make)
-    return run_study(objective, space, "minimize", loop, storage, name, seed, algorithm)
+    return functools.partial(_evaluate, make)
 
 
 def tuned_hparams(trial: Trial, like: Any) -> Any:
@@ -143,15 +176,23 @@ def tuned_hparams(trial: Trial, like: Any) -> Any:
 
     Args:
         trial: a complete trial, for example `result.best_trial`.
-        like: a tree of their form, for example `make(trial.params).hparams`.
+        like: a tree of the same structure, for example `make(trial.params).hparams`.
 
     Returns:
-        Arrays of the shapes and types of `like`.
+        Arrays with the shapes and types of `like`.
 
     Raises:
         StudyError: the trial holds none.
         ValueError: `like` has another number of entries.
         TypeError: `like` has entries that are not floating.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.study import Trial
+        >>> trial = Trial(0, {}, "complete", 0.1, {"bojax:hparams": [1.0, 2.0, 3.0]})
+        >>> hparams = tuned_hparams(trial, {"decay": jnp.zeros(2), "rate": jnp.zeros(())})
+        >>> print(hparams["decay"], hparams["rate"])
+        [1. 2.] 3.0
     """
     if HPARAMS not in trial.user_attrs:
         raise StudyError(

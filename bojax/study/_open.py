@@ -1,4 +1,4 @@
-"""Opening a study: the one that is stored, or a new one. All is compared before anything is written."""
+"""Opens a stored study or creates a new one. Everything is compared before anything is written."""
 
 import secrets
 from typing import Any
@@ -11,10 +11,38 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
 from bojax.space import Float, Space
-from bojax.storage import to_distributions
+from bojax.storage import open_storage, to_distributions
 from bojax.study import _storage
-from bojax.study._carry import SpaceChanged, carry, current
+from bojax.study._carry import ROOT, SpaceChanged, carry, current
 from bojax.study._checks import DIRECTIONS
+
+
+def study_names(storage: str | BaseStorage) -> list[str]:
+    """The names of the bojax studies in a storage.
+
+    A study whose space was changed is listed once, by the name that opens it.
+
+    Args:
+        storage: the URL of an Optuna storage, or the storage itself.
+
+    Returns:
+        The names, in the order in which Optuna lists the studies.
+
+    Raises:
+        StudyError: the storage cannot be opened; a SQLite file is not created.
+
+    Example:
+        >>> import bojax, optuna
+        >>> storage = optuna.storages.InMemoryStorage()
+        >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), storage=storage, name="first")
+        >>> study_names(storage)
+        ['first']
+    """
+    backend = open_storage(storage, create=False)
+    summaries = optuna.get_all_study_summaries(backend, include_best_trial=False)
+    attrs = {summary.study_name: summary.user_attrs for summary in summaries}
+    # A changed space has an Optuna study of its own, which names the first one as its root.
+    return [name for name, known in attrs.items() if _storage.VERSION in known and ROOT not in known]
 
 
 def open_study(
@@ -25,7 +53,7 @@ def open_study(
     seed: int | None,
     space_changed: SpaceChanged = "error",
 ) -> tuple[OptunaStudy, dict[str, Any]]:
-    """Opens or creates the Optuna study and returns it with the attributes that hold for it."""
+    """Opens or creates an Optuna study; returns it with its attributes."""
     seed = None if seed is None else int(seed)
     if space is None:
         try:
@@ -62,7 +90,7 @@ def open_study(
 
 
 def _check_trials(study: OptunaStudy, space: Space) -> None:
-    """Raises unless the trials of a study that Optuna made belong to the space: it is bound to the space for good."""
+    """Raises StudyError where a trial of a study made by Optuna does not belong to the space."""
     distributions = to_distributions(space)
     for trial in _storage.retry(lambda: study.get_trials(deepcopy=False)):
         wrong = _misfit(trial, space, distributions)
@@ -74,7 +102,7 @@ def _check_trials(study: OptunaStudy, space: Space) -> None:
 
 
 def _misfit(trial: FrozenTrial, space: Space, distributions: dict[str, BaseDistribution]) -> str | None:
-    """What of a trial does not belong to the space, None if all does."""
+    """Why a trial does not belong to the space; None if it does."""
     params = trial.system_attrs.get("fixed_params", {}) | trial.params
     for name, value in params.items():
         if name not in distributions:
@@ -95,7 +123,7 @@ def _misfit(trial: FrozenTrial, space: Space, distributions: dict[str, BaseDistr
 
 
 def _incompatible(stored: BaseDistribution, own: BaseDistribution) -> str | None:
-    """How a stored distribution differs from the space's in what Optuna lets no study change."""
+    """How a stored distribution differs from the space's in a way that Optuna does not allow; None if it does not."""
     try:
         check_distribution_compatibility(stored, own)
     except ValueError:

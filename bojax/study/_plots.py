@@ -1,4 +1,4 @@
-"""Figures of a study (matplotlib, imported when first needed)."""
+"""Figures of a study, by matplotlib, which is imported when it is first needed."""
 
 import math
 import os
@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 
 from bojax._errors import StudyError
-from bojax.space import Categorical, Float, Int, Ordinal
-from bojax.study._study import Study, core_of
+from bojax.space import Categorical, Float, Int, Ordinal, Space
+from bojax.study._study import Study
 
 _MAX_POINTS = 101
-"""Points of a slice along one parameter."""
+"""Most points of a slice along one parameter."""
 
 _MAX_TICKS, _MAX_CHOICES, _MAX_LABEL, _ROW_LENGTH = 6, 20, 20, 32
-"""Most ticks of numbers, ticks of choices, characters of a label, and characters of all labels in a row: what fits."""
+"""What fits: ticks of numbers, ticks of choices, characters of a label, and characters of all labels in a row."""
 
 
 def plot_trajectory(study: Study, target: Any = None) -> Any:
-    """Draws each value over the trial numbers, the best value so far, and where evaluations failed.
+    """Draws the values over the trial numbers, the best value so far, and the failed trials.
 
     Args:
         study: the study.
@@ -29,6 +29,13 @@ def plot_trajectory(study: Study, target: Any = None) -> Any:
 
     Raises:
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import bojax
+        >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+        >>> _ = study.add({"x": 0.5}, 1.0)
+        >>> plot_trajectory(study).get_ylabel()
+        'value (minimize)'
     """
     is_file = target is None or isinstance(target, str | os.PathLike)
     axes: Any = _new_figure(6.4, 4.0).subplots() if is_file else target
@@ -55,16 +62,15 @@ def plot_trajectory(study: Study, target: Any = None) -> Any:
     return axes
 
 
-def plot_slices(study: Study, target: Any = None, *, surrogate: Any = None) -> Any:
-    """Draws what the surrogate believes along each parameter, all others held at the best trial.
+def plot_slices(study: Study, target: Any = None) -> Any:
+    """Draws the predictions of the algorithm's surrogate along each parameter, all others fixed at the best trial.
 
-    The line is the posterior mean of the noise-free objective, the band two standard deviations around it. Dots are the
-    trials told, wherever their other parameters were; so they need not lie in the band.
+    The line is the predicted mean of the noise-free objective, the band two standard deviations around it (see
+    `Study.predict`). Dots are the complete trials. Their other parameters differ, so they need not lie in the band.
 
     Args:
-        study: a study with two complete trials or more.
+        study: a study with at least two complete trials.
         target: a file to write, or None.
-        surrogate: a `bojax.surrogates.Surrogate`; by default that of `bojax.bayesopt`.
 
     Returns:
         An array of axes [d].
@@ -72,21 +78,33 @@ def plot_slices(study: Study, target: Any = None, *, surrogate: Any = None) -> A
     Raises:
         ImportError: matplotlib is not installed.
         StudyError: fewer than two trials are complete.
+
+    Example:
+        >>> import bojax
+        >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+        >>> study.optimize(lambda params: params["x"], num_trials=4, progress=False)
+        >>> [axes.get_xlabel() for axes in plot_slices(study)]
+        ['x']
     """
-    columns = [_slice_points(study, name) for name in study.space.names]
-    means, stds = _believe(study, np.concatenate([points for points, _ in columns]), surrogate)
-    num_dims, edges = len(columns), np.cumsum([len(points) for points, _ in columns])[:-1]
+    best_params = study.best_params
+    best = {name: best_params[name] for name in study.space.names}
+    complete = [t for t in study.trials if t.state == "complete" and set(study.space.names) <= set(t.params)]
+    if len(complete) < 2:
+        raise StudyError(f"the study {study.name!r} has fewer than two complete trials, too few to predict from.")
+    columns = [_slice_values(study.space[name]) for name in study.space.names]
+    pairs = zip(study.space.names, columns, strict=True)
+    means, stds = study.predict([{**best, name: value} for name, values in pairs for value in values])
+    num_dims, edges = len(columns), np.cumsum([len(values) for values in columns])[:-1]
     num_columns = min(num_dims, 3)
     num_rows = -(-num_dims // num_columns)
     figure = _new_figure(3.6 * num_columns, 2.8 * num_rows)
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False)
     for axes in grid.flat[num_dims:]:
         axes.set_visible(False)
-    complete = [t for t in study.trials if t.state == "complete" and set(study.space.names) <= set(t.params)]
-    for axes, name, (_, at), mean, std in zip(
+    for axes, name, values, mean, std in zip(
         grid.flat, study.space.names, columns, np.split(means, edges), np.split(stds, edges), strict=False
     ):
-        _draw_slice(axes, study, name, at, mean, std)
+        _draw_slice(axes, study, name, np.array([_place(study, name, value) for value in values]), mean, std)
         places = [_place(study, name, trial.params[name]) for trial in complete]
         axes.plot(places, [trial.value for trial in complete], ".", color="tab:gray", alpha=0.6, zorder=1)
     for axes in grid[:, 0]:
@@ -97,53 +115,18 @@ def plot_slices(study: Study, target: Any = None, *, surrogate: Any = None) -> A
     return grid.flat[:num_dims]
 
 
-def _believe(study: Study, points: np.ndarray, surrogate: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior mean and standard deviation [k] of the objective, in its own direction, at points [k, d]."""
-    import jax
-
-    from bojax import data
-    from bojax._runtime import host_scope, seed_key
-    from bojax.loop._defaults import surrogate_for
-
-    core = core_of(study)
-    told = core.ledger.refresh().told()
-    X, y = told.X, told.y
-    if np.isfinite(y).sum() < 2:
-        raise StudyError(f"the study {study.name!r} has fewer than two complete trials: nothing to fit.")
-    surrogate = surrogate_for(study.space, surrogate)
-
-    @jax.jit
-    def mean_var(key, observations, points):
-        params = surrogate.init(study.space.num_dims, points.dtype)
-        params, _ = surrogate.fit(key, observations, params)
-        return surrogate.posterior(params, observations).mean_var(points)
-
-    with host_scope():
-        dtype = jax.numpy.zeros(()).dtype  # float64, but on TPU
-        observations = data.from_numpy(X, y, data.next_capacity(len(y)), dtype, noise_var=told.columns["noise_var"])
-        key = seed_key(study.seed)
-        mean, var = mean_var(key, observations, points.astype(dtype))
-        return core.ledger.sign * np.asarray(mean), np.sqrt(np.maximum(np.asarray(var), 0.0))
-
-
-def _slice_points(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Points [k, d] through the best trial along one parameter, and where they stand on its axis [k]."""
-    space, best = study.space, study.best_params
-    parameter, column = space[name], space.names.index(name)
-    base = space.from_params({key: best[key] for key in space.names})
+def _slice_values(parameter: Any) -> list[Any]:
+    """Values of a parameter at which its slice is drawn: evenly spaced on its scale, or all of a few discrete ones."""
     if isinstance(parameter, Float) and not parameter.num_values:
-        points = np.tile(base, (_MAX_POINTS, 1))
-        points[:, column] = np.linspace(0.0, 1.0, _MAX_POINTS)
-        return points, np.array([space.to_params(point)[name] for point in points])
-    num_values = space.num_values[column]
+        line = Space({"value": parameter})
+        return [line.to_params(np.array([u]))["value"] for u in np.linspace(0.0, 1.0, _MAX_POINTS)]
+    num_values = parameter.num_values
     positions = np.unique(np.linspace(0, num_values - 1, min(num_values, _MAX_POINTS)).round().astype(int))
-    values = [parameter.value(int(position)) for position in positions]
-    points = np.array([space.from_params({**best, name: value}) for value in values])
-    return points, np.array([_place(study, name, value) for value in values], float)
+    return [parameter.value(int(position)) for position in positions]
 
 
 def _place(study: Study, name: str, value: Any) -> float:
-    """Where a value stands on its axis: numbers at themselves, choices and ordinal values at their position."""
+    """Where a value is on its axis: a number at itself, a choice or an ordinal value at its position."""
     parameter = study.space[name]
     if isinstance(parameter, Categorical):
         value = parameter.choices.index(value)
@@ -167,7 +150,7 @@ def _draw_slice(axes: Any, study: Study, name: str, at: np.ndarray, mean: np.nda
 
 
 def _set_scale(axes: Any, parameter: Float | Int) -> None:
-    """Few ticks with plain labels, whole numbers for an `Int`."""
+    """Few ticks with plain labels; whole numbers for an `Int`."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     if not parameter.log:
@@ -182,7 +165,7 @@ def _set_scale(axes: Any, parameter: Float | Int) -> None:
 
 
 def _log_ticks(low: float, high: float, whole: bool) -> list[float]:
-    """Up to six round numbers in a range of a log scale, at least its ends."""
+    """Up to six round numbers in a range on a log scale; its ends and its middle where fewer than three are round."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for digits in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10))):
         ticks = [float(f"{digit}e{power}") for power in range(first, last + 1) for digit in digits]
@@ -201,7 +184,7 @@ def _tick_label(value: float) -> str:
 
 
 def _set_choices(axes: Any, labels: list[str]) -> None:
-    """A tick for each choice, or for some of many, with labels that do not overlap."""
+    """A tick for each choice, or for some where there are many, with labels that do not overlap."""
     step = -(-len(labels) // _MAX_CHOICES)
     shown = [_shortened(label) for label in labels[::step]]
     if len(set(shown)) < len(shown):
@@ -223,7 +206,7 @@ def _whole_numbers(axis: Any) -> None:
 
 
 def _new_figure(width: float, height: float) -> Any:
-    """A figure outside of pyplot, which would need a display and keep it alive."""
+    """A figure made without pyplot, which would need a display and keep the figure alive."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

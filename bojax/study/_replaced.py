@@ -1,4 +1,4 @@
-"""Trials that another trial of the study replaces: finished trials cannot be changed, so a correction is a new one."""
+"""Trials that are replaced by a later one: finished trials cannot be changed, so a correction is a new trial."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from optuna.trial import FrozenTrial
 CORRECTS = "bojax:corrects"
 """Number of the trial that this trial replaces."""
 CARRIED_FROM = "bojax:carried_from"
-"""Study and number of the trial of which this one is the copy, in a study whose space was changed."""
+"""Study and number of the trial that this one copies, in a study whose space was changed."""
 
 
 def corrections(trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """From the number of every replaced trial to that of the trial that counts in its place.
+    """The numbers of the trials that count, by the numbers of the trials they replace.
 
     Args:
-        trials: all trials of a study, by number. Of several corrections of one trial the last one counts.
+        trials: all trials of a study, by number. Of several corrections of a trial the last one counts.
     """
     origin: dict[int, int] = {}
     latest: dict[int, int] = {}

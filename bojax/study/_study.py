@@ -1,13 +1,11 @@
-"""The study: asking and telling on the host, kept in an Optuna storage.
+"""The study: ask and tell on the host, stored by Optuna.
 
-A suggestion is a pure function of the study's seed, the ordinal of its trial (how many trials come before
-it), the told data sorted by trial number, and the points that are pending. Nothing else of the process
-enters, so a study that is closed and opened again, in this or another process, goes on exactly as it would
-have.
+A suggestion is a pure function of the study's seed, the ordinal of its trial (the number of trials before it), the
+reported data sorted by trial number, and the pending points. Nothing else of the process enters. So a study that is
+closed and opened again, in this or another process, continues exactly as it would have without that.
 
-Several processes may ask at once. A trial is created first and its parameters are chosen afterwards; whoever
-chooses waits until all trials created earlier have their parameters, so no two processes choose for the same
-data.
+Several processes may ask at once. A trial is created first, and its parameters are chosen afterwards. A process chooses
+only when all earlier trials have their parameters, so no two processes choose from the same data.
 """
 
 import functools
@@ -46,38 +44,38 @@ DEFAULT_NAME = "bojax"
 
 
 class Study(KnownResults, Beliefs):
-    """A tuning campaign that is stored, can be resumed, and can be worked on by many processes.
+    """A tuning campaign that is stored, can be resumed, and can be shared by many processes.
 
-    An evaluation that began and was not told is *lost*: its process was killed, or an exception that is not caught or
-    Ctrl-C ended it. It is recorded as a failed trial whose `user_attrs` hold `bojax:lost` and the reason,
-    `bojax:error`, and the same parameters are tried once more, in a trial with `bojax:retry_of`. If that is lost, too,
-    it is a failure like any other: the algorithm learns it, and does not suggest it again. The evaluation of a trial
-    begins with `ask`. In a batch of `optimize`, trials that had not begun count for nothing; those that were enqueued
-    go back in line. A value that is told late is kept.
+    An evaluation that began and reported nothing is *lost*: its process was killed, or Ctrl-C or an uncaught exception
+    ended it. It is recorded as a failed trial whose `user_attrs` hold `bojax:lost` and the reason, `bojax:error`. The
+    same parameters are tried once more, in a trial with `bojax:retry_of`. If that is lost too, it is an ordinary
+    failure: the algorithm observes it and does not suggest it again. The evaluation of a trial begins with `ask`. In a
+    batch of `optimize`, trials that had not begun are ignored, and the enqueued ones among them return to the queue. A
+    value that is reported late is kept.
 
-    The next `ask` of any process records losses. On the host of a worker its process tells whether it lives. Elsewhere
-    a sign of life does, which a thread writes every 15 s while trials run: a worker is taken for dead 120 s after its
-    last one, or at once if that is 10 minutes old. So clocks should agree within some minutes.
-
-    Args:
-        space: what is tuned: a `Space`, a mapping of names to parameters, or a plain specification. May be
-            left out when an existing study is opened. Opening it writes nothing, so that its storage may be
-            read-only, until the first `ask`, `tell` or `enqueue`.
-        direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
-        storage: None for memory, or where to keep the study: "sqlite:///study.db", "journal:///study.log",
-            any other URL that Optuna opens, or an Optuna storage.
-        name: of the study in its storage. Opening a name that exists resumes that study.
-        seed: 0 <= seed < 2**32, all randomness of the study. By default that of the stored study; a new study
-            draws one.
-        algorithm: from (space, q) to an algorithm that asks for q points; by default `bojax.bayesopt`.
-        space_changed: what to do where the stored study has another space. "error" by default. "carry" goes on with the
-            new space and copies all told and enqueued trials that belong to it; a warning counts the others. Where the
-            new space has parameters that earlier trials lack, give the values with which they were made, by name:
-            `space_changed={"dropout": 0.0}`. From then on the name opens the study with the new space. Workers that are
-            running go on with the old one; what they tell is carried over when the study is opened like this again.
+    The next `ask` of any process records losses. On the same host the process table shows whether a worker is alive.
+    On other hosts a heartbeat does, which a thread writes every 15 s while trials run. A worker is considered dead
+    120 s after its last heartbeat, or at once if that is 10 minutes old, so clocks should agree within a few minutes.
 
     A study can be pickled: one in memory takes a copy of its trials along, others are opened again. A process that was
-    forked from one in which JAX has computed cannot ask: open the study by its URL in a process that was spawned.
+    forked after JAX has computed cannot ask: open the study by its URL in a spawned process.
+
+    Args:
+        space: the search space: a `Space`, a mapping of names to parameters, or a plain specification. It may be
+            omitted to open an existing study. Opening writes nothing until the first `ask`, `tell` or `enqueue`, so the
+            storage may be read-only.
+        direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
+        storage: None for memory, or where the study is stored: "sqlite:///study.db", "journal:///study.log", any other
+            URL that Optuna opens, or an Optuna storage.
+        name: name of the study in its storage. A study of that name is resumed.
+        seed: 0 <= seed < 2**32, all randomness of the study. By default that of the stored study; a new study draws
+            one.
+        algorithm: a function from (space, q) to an algorithm that asks for q points; by default `bojax.bayesopt`.
+        space_changed: what to do where the stored study has another space. "error" by default. "carry" continues with
+            the new space and copies all finished and enqueued trials that belong to it; a warning counts the others.
+            Where the new space has parameters that earlier trials lack, give the values with which those trials were
+            made, by name: `space_changed={"dropout": 0.0}`. From then on the name opens the study with the new space.
+            Running workers continue with the old one; opening the study like this again copies their results.
 
     Raises:
         StudyError: space, direction or seed differ from those of the stored study, or the storage cannot be
@@ -123,17 +121,17 @@ class Study(KnownResults, Beliefs):
 
     @property
     def space(self) -> Space:
-        """What is tuned."""
+        """The search space."""
         return self._core.space
 
     @property
     def direction(self) -> str:
-        """ "minimize" or "maximize"."""
+        """The direction: "minimize" or "maximize"."""
         return self._core.direction
 
     @property
     def name(self) -> str:
-        """The name by which the study is opened. After a change of the space `study.optuna` has another one."""
+        """The name that opens the study. After a change of the space `study.optuna` has another one."""
         return self._core.name
 
     @property
@@ -143,17 +141,17 @@ class Study(KnownResults, Beliefs):
 
     @property
     def optuna(self) -> OptunaStudy:
-        """The Optuna study that this study is; its sampler gives bojax's suggestions."""
+        """The underlying Optuna study; its sampler returns bojax's suggestions."""
         return self._core.optuna
 
     @property
     def trials(self) -> list[Trial]:
-        """All trials by number, but for those that were given up before their evaluation began."""
+        """All trials by number, except those that were abandoned before their evaluation began."""
         return [self._core.view(trial) for trial in _lost.as_seen(self._core)]
 
     @property
     def best_trial(self) -> Trial:
-        """The complete trial with the best value; the earliest of equals.
+        """The complete trial with the best value; the earliest one in case of a tie.
 
         Raises:
             StudyError: no trial is complete.
@@ -185,18 +183,18 @@ class Study(KnownResults, Beliefs):
     def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
         """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
 
-        Trials that wait in line come first, unless parameters are fixed: those enqueued, and retries of lost ones.
+        Queued trials come first unless parameters are fixed: those that were enqueued, and retries of lost ones.
 
         Args:
-            q: how many, at least 1.
-            fixed: values of parameters that all q trials shall have; the others are chosen given these. Enqueued trials
-                stay in line then.
+            q: number of trials, >= 1.
+            fixed: values of parameters that all q trials must have; the others are chosen given these. Enqueued trials
+                then stay in the queue.
 
         Returns:
             The running trials: q, or what is left of a finite space.
 
         Raises:
-            SpaceExhaustedError: every point of the space (with the fixed values) is told or pending.
+            SpaceExhaustedError: every point of the space (with the fixed values) is evaluated or pending.
             ValueError, TypeError: a fixed value does not belong to the space.
 
         Example:
@@ -222,32 +220,37 @@ class Study(KnownResults, Beliefs):
         grad: Mapping[str, Any] | None = None,
         user_attrs: Mapping[str, Any] | None = None,
     ) -> Trial:
-        """Tells what came of a trial.
+        """Reports the result of a trial.
 
         Args:
-            trial: what `ask` gave, or its number.
-            value: a number, or a NumPy or JAX scalar. A value that is not finite makes the trial a failed
-                one.
-            state: "complete" (the same as None), or "fail" for an evaluation that gave no value.
-            noise_var: variance of the value's noise where it is known, >= 0: the squared standard error of a mean over
-                repeats, for example.
-            cost: what the evaluation cost, > 0, whether it gave a value or not; for algorithms that learn costs
+            trial: a trial from `ask`, or its number.
+            value: a number, or a NumPy or JAX scalar. A value that is not finite makes the trial a failed one.
+            state: "complete" (the same as None), or "fail" for an evaluation without a value.
+            noise_var: variance of the value's noise where it is known, >= 0, for example the squared standard error of
+                a mean over repeats.
+            cost: the cost of the evaluation, > 0, with or without a value; for algorithms that learn costs
                 (`bojax.loop.cost_aware`).
             grad: derivatives of the value by Float parameters, by name, in their own units; for algorithms that learn
-                from gradients (`bayesopt(gradients=True)`). Components that are not known are left out.
-            user_attrs: more to record with the trial: numbers, texts, None, lists and dicts of them. Scalars and arrays
-                of NumPy or JAX become numbers and lists. Names that start with "bojax:" are taken.
+                from gradients (`bayesopt(gradients=True)`). Unknown components are omitted.
+            user_attrs: anything else to record with the trial: numbers, strings, None, lists and dicts of them. NumPy
+                and JAX scalars and arrays become numbers and lists. Names that start with "bojax:" are reserved.
 
         Returns:
-            The trial as it is recorded. A trial that was given up or lost before it was told is recorded under a new
-            number.
+            The trial as it is recorded. A trial that was lost or abandoned before is recorded under a new number.
 
         Raises:
-            TypeError: the value is no number, or a user attribute does not fit into JSON. Nothing is recorded.
-            ValueError: unknown state, a value together with "fail", a `noise_var` that is negative or a `cost` that is
-                not positive, or one of them not finite, a `grad` of what is no Float, a `cost` or `grad` from which the
-                algorithm of the study does not learn. Nothing is recorded.
-            StudyError: the trial is unknown or was told before.
+            TypeError: the value is not a number, or a user attribute does not fit into JSON. Nothing is recorded.
+            ValueError: the state is unknown, a value is given together with "fail", `noise_var` is negative, `cost` is
+                not positive, one of the two is not finite, `grad` names a parameter that is not a Float, or the
+                algorithm of the study does not learn from the given `cost` or `grad`. Nothing is recorded.
+            StudyError: the trial is unknown or already has a result.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+            >>> trial = study.ask()[0]
+            >>> study.tell(trial, 0.5, noise_var=0.01, user_attrs={"epochs": 3}).state
+            'complete'
         """
         columns = {"noise_var": noise_var, "cost": cost, "grad": grad}
         return tell(self._core, trial, value, state, columns, user_attrs)
@@ -267,44 +270,41 @@ class Study(KnownResults, Beliefs):
         """Evaluates an objective `num_trials` times.
 
         Args:
-            objective: from a dict of plain Python values to a number, or to a pair of a number and a dict of
-                `user_attrs` to record with the trial (see `tell`); None makes a failed trial, with a warning. With
+            objective: a function from a dict of plain Python values to a number, or to a pair of a number and a dict of
+                `user_attrs` to record with the trial (see `tell`). None makes a failed trial, with a warning. With
                 `vectorized`, from a dict of NumPy arrays [k] (floats, integers, positions of choices; k <= batch_size)
                 to k numbers.
             num_trials: number of evaluations of this call; None for as many as `timeout` allows, or until
-                `study.stop()` is called or a finite space is used up.
-            batch_size: how many are chosen jointly. Unless vectorized they are evaluated one after another.
+                `study.stop()` is called or a finite space is exhausted.
+            batch_size: number of trials chosen jointly, >= 1. Unless vectorized they are evaluated one after another.
             vectorized: whether the objective evaluates a whole batch in one call.
             progress: whether to show progress on stderr: a bar on a terminal, elsewhere a line now and then.
-            callbacks: called as `callback(study, trial)` after each told trial; `study.stop()` ends the loop. One
-                function, or several.
-            catch: exceptions of the objective that make a failed trial; others end the loop. One type, or several;
-                () for none. A failed trial keeps their text and traceback in its `user_attrs` ("bojax:error" and
-                "bojax:traceback"), and nothing else, so that it holds no memory.
+            callbacks: called as `callback(study, trial)` after each trial; `study.stop()` ends the loop. One function,
+                or several.
+            catch: exceptions of the objective that make a failed trial; others end the loop. One type, or several; ()
+                for none. A failed trial keeps their text and traceback as `trial.error` and `trial.traceback`, and
+                nothing else, so that it holds no memory.
             timeout: seconds after which no further evaluation starts, >= 0; None for no limit.
-            max_first_failures: so many evaluations that raise, with none before them in this call that did not, end
-                the loop, for the objective is taken to be broken; None for no limit.
+            max_first_failures: number of exceptions in this call, with no success before them, after which the loop
+                ends because the objective is considered broken, >= 1; None for no limit.
 
         Raises:
             BojaxError: each of the first `max_first_failures` evaluations raised.
-            TypeError: an argument is wrong, or the objective returned something that is no number; its trial is
+            TypeError: an argument is wrong, or the objective returned something that is not a number; its trial is
                 recorded as failed.
             ValueError: an argument is wrong.
+
+        Example:
+            >>> import bojax
+            >>> study = bojax.Study(bojax.Space(x=bojax.Float(-1.0, 1.0)), seed=0)
+            >>> study.optimize(lambda params: params["x"] ** 2, num_trials=4, progress=False)
+            >>> len(study.trials)
+            4
         """
-        loop = check_loop(
-            num_trials=num_trials,
-            batch_size=batch_size,
-            vectorized=vectorized,
-            progress=progress,
-            callbacks=callbacks,
-            catch=catch,
-            timeout=timeout,
-            max_first_failures=max_first_failures,
-        )
-        run_loop(self, objective, loop)
+        run_loop(self, objective, check_loop(locals()))
 
     def stop(self) -> None:
-        """Ends a running `optimize` after the present trial; for callbacks."""
+        """Ends a running `optimize` after the current trial; for callbacks."""
         self._core.stopping = True
 
     def to_dataframe(self) -> Any:
@@ -315,11 +315,11 @@ class Study(KnownResults, Beliefs):
 
 
 def core_of(study: Study) -> Core:
-    """The parts of a study, for the functions of this package."""
+    """The parts of a study, for functions of this package."""
     return study._core
 
 
 def run_loop(study: Study, objective: Callable[..., Any], loop: LoopArguments) -> FirstFailures:
-    """The body of `Study.optimize`; gives what there is to know of failures."""
+    """The body of `Study.optimize`; returns the count of failures."""
     callbacks = tuple(functools.partial(callback, study) for callback in loop.callbacks)
     return optimize(study._core, objective, loop._replace(callbacks=callbacks))

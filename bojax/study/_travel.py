@@ -1,6 +1,6 @@
-"""Studies in other processes: by pickle they travel, by fork they do not.
+"""Studies in other processes: they can be pickled, but not used after a fork.
 
-A study in memory travels with its trials, as a copy. Any other is opened again where its storage is.
+A study in memory is pickled with a copy of its trials. Any other is opened again from its storage.
 """
 
 import os
@@ -16,10 +16,10 @@ from bojax.study._core import Core
 
 
 def reduced(kind: type, core: Core) -> tuple[Any, ...]:
-    """What pickle keeps of a study of that class.
+    """The pickled form of a study of class `kind`.
 
     Raises:
-        StudyError: the algorithm is a function that pickle cannot find by its name.
+        StudyError: the algorithm is a function that pickle cannot find by name.
     """
     algorithm = core.algorithm
     if isinstance(algorithm, types.FunctionType) and not _importable(algorithm) and not _pickles_by_value():
@@ -36,11 +36,11 @@ def reopened(kind: type, storage: optuna.storages.BaseStorage, name: str, algori
 
 
 def check_process(core: Core, *, computes: bool) -> None:
-    """Raises StudyError in a forked process where a study would hang, or where what it is told would be lost.
+    """Raises StudyError in a forked process, where a study would hang or its results would be lost.
 
     Args:
         core: the parts of the study.
-        computes: whether JAX is about to be used.
+        computes: whether JAX is about to run.
     """
     is_elsewhere = core.process != os.getpid()
     if is_elsewhere and isinstance(core.storage, optuna.storages.InMemoryStorage):
@@ -61,7 +61,7 @@ def _importable(function: types.FunctionType) -> bool:
 
 
 def _pickles_by_value() -> bool:
-    """Whether cloudpickle or dill is at work, which keep the code of a function."""
+    """Whether the caller is cloudpickle or dill, which pickle the code of a function."""
     frame = sys._getframe()
     while frame is not None:
         if any(name in str(frame.f_globals.get("__name__")) for name in ("cloudpickle", "dill")):

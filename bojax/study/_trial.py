@@ -4,22 +4,32 @@ import dataclasses
 import datetime
 from typing import Any
 
+from bojax.study import _storage
+from bojax.study._failures import TRACEBACK
+
 STATES = ("waiting", "running", "complete", "fail", "pruned")
 """The states of a trial; `waiting` and `pruned` are only made by Optuna code that shares the study."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One evaluation: what is tried and what came of it. A snapshot: telling does not change it.
+    """One evaluation: its parameters and its result. It is a snapshot, which `tell` does not change.
 
     Attributes:
-        number: its place in the study, from 0; unique over all processes that share the storage.
+        number: position in the study, from 0; unique over all processes that share the storage.
         params: the parameters by name, plain Python values.
         state: one of `STATES`.
-        value: the value told, None unless the trial is complete.
-        user_attrs: what else was recorded with it, for example metrics.
-        datetime_start: when it was asked for, by the clock of the machine that asked; None where that is not known.
-        datetime_complete: when it was told, None before.
+        value: the reported value; None unless the trial is complete.
+        user_attrs: everything else that was recorded with it, for example metrics.
+        datetime_start: when it was asked for, by the clock of the machine that asked; None where unknown.
+        datetime_complete: when its result was reported; None before that.
+
+    Example:
+        >>> import bojax
+        >>> study = bojax.Study(bojax.Space(x=bojax.Float(0.0, 1.0)), seed=0)
+        >>> trial = study.add({"x": 0.5}, state="fail", user_attrs={"bojax:error": "out of memory"})
+        >>> trial.state, trial.value, trial.error
+        ('fail', None, 'out of memory')
     """
 
     number: int
@@ -32,7 +42,20 @@ class Trial:
 
     @property
     def duration(self) -> datetime.timedelta | None:
-        """The time from asking to telling; None where one of both is not known."""
+        """The time from `ask` to `tell`; None where one of the two is unknown."""
         if self.datetime_start is None or self.datetime_complete is None:
             return None
         return self.datetime_complete - self.datetime_start
+
+    @property
+    def error(self) -> str | None:
+        """Why the evaluation failed, as one text; None where no reason is recorded."""
+        reason = self.user_attrs.get(_storage.ERROR)
+        if reason is None and _storage.TOLD in self.user_attrs:
+            return f"the value {self.user_attrs[_storage.TOLD]}"
+        return reason
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the exception with which the evaluation failed, as text; None where none is recorded."""
+        return self.user_attrs.get(TRACEBACK)

@@ -10,7 +10,7 @@ from bojax.study._trial import Trial
 
 
 def view(trial: FrozenTrial, names: Sequence[str]) -> Trial:
-    """An Optuna trial as a `Trial`; its parameters come in the order of `names`, then the others."""
+    """An Optuna trial as a `Trial`, its parameters in the order of `names`, followed by others."""
     params = decided(trial)
     order = [*(name for name in names if name in params), *(name for name in params if name not in names)]
     return Trial(
@@ -25,6 +25,6 @@ def view(trial: FrozenTrial, names: Sequence[str]) -> Trial:
 
 
 def decided(trial: FrozenTrial) -> dict[str, Any]:
-    """The parameters of a trial, known before it runs where it waits in line, and where its evaluation was lost."""
+    """The parameters of a trial, also of one that is queued or whose evaluation was lost."""
     early = trial.state == TrialState.WAITING or _storage.is_lost(trial)
     return _storage.params_of(trial) if early else trial.params

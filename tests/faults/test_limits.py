@@ -57,14 +57,14 @@ LOOPS = {
     "minimize": lambda f, **kw: bojax.minimize(f, SPACE, **(OPTIONS | kw)),
     "maximize": lambda f, **kw: bojax.maximize(f, SPACE, **(OPTIONS | kw)),
     "optimize": lambda f, **kw: new_study().optimize(f, **({"progress": False} | kw)),
-    "tune_nested": lambda f, **kw: bojax.tune_nested(f, SPACE, **(OPTIONS | kw)),
+    "nested": lambda f, **kw: bojax.minimize(bojax.study.nested_objective(f), SPACE, **(OPTIONS | kw)),
     "tune": lambda f, **kw: bojax.tune(f, SPACE, **(OPTIONS | kw)),
 }
 WORKS = {
     "minimize": value_of,
     "maximize": value_of,
     "optimize": value_of,
-    "tune_nested": make_nested,
+    "nested": make_nested,
     "tune": train,
 }
 WRONG = [
@@ -100,7 +100,7 @@ def test_every_wrong_argument_is_refused_before_the_first_evaluation(loop):
             LOOPS[loop](never, **kwargs)
 
 
-@pytest.mark.parametrize("loop", ["minimize", "maximize", "tune", "tune_nested"])
+@pytest.mark.parametrize("loop", ["minimize", "maximize", "tune", "nested"])
 def test_a_wrong_argument_leaves_no_study_behind(loop):
     storage = optuna.storages.InMemoryStorage()
     for kwargs in ({"timeout": "2"}, {"num_trials": None}, {"callbacks": [1]}):
@@ -197,11 +197,11 @@ def test_nested_tuning_has_the_same_limits():
         return make_nested({"x": failing(params)})
 
     with pytest.raises(BojaxError, match="first 5"):
-        LOOPS["tune_nested"](make, num_trials=10)
-    result = LOOPS["tune_nested"](make, num_trials=5, max_first_failures=None)
+        LOOPS["nested"](make, num_trials=10)
+    result = LOOPS["nested"](make, num_trials=5, max_first_failures=None)
     assert [trial.state for trial in result.trials] == ["fail"] * 3 + ["complete"] * 2
     with pytest.raises(KeyError):
-        LOOPS["tune_nested"](lambda params: params["y"], num_trials=5, catch=[ValueError])
+        LOOPS["nested"](lambda params: params["y"], num_trials=5, catch=[ValueError])
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -221,7 +221,7 @@ def test_time_alone_may_end_a_loop(loop):
     assert len(times) == before
 
 
-@pytest.mark.parametrize("loop", ["minimize", "maximize", "tune", "tune_nested"])
+@pytest.mark.parametrize("loop", ["minimize", "maximize", "tune", "nested"])
 def test_a_loop_that_nothing_can_end_is_refused(loop):
     with pytest.raises(ValueError, match=r"`num_trials=None` never ends here. Give a `timeout`"):
         LOOPS[loop](never, num_trials=None, timeout=float("inf"))

@@ -101,7 +101,7 @@ def test_the_resident_memory_of_a_study_does_not_grow_with_its_failures():
     "arguments": grows(lambda: study().optimize(holds, 12, **NONE)),
     "vectorized": grows(lambda: study().optimize(fails, 24, 2, vectorized=True, **NONE)),
     "results": grows(lambda: study().optimize(gives, 12, 4, **SHOWN)),
-    "nested": grows(lambda: bojax.tune_nested(fails, SPACE, num_trials=12, algorithm=at_random, **NONE)),
+    "nested": grows(lambda: study().optimize(bojax.study.nested_objective(fails), 12, **NONE)),
     }"""
     )
     growth.pop("warm")

@@ -18,8 +18,8 @@ def at_random(space, q):
 OPTIONS = {"algorithm": at_random, "progress": False, "seed": 0}
 
 
-def study_of(space, num):
-    study = bojax.Study(space, seed=0, algorithm=at_random)
+def study_of(space, num, algorithm=at_random):
+    study = bojax.Study(space, seed=0, algorithm=algorithm)
     for i, trial in enumerate(study.ask(num)):
         study.tell(trial, float(i))
     return study
@@ -52,7 +52,8 @@ def test_labels_of_slices_do_not_overlap_and_integers_are_whole():
         }
     )
     quick = surrogates.gp(num_restarts=1, max_evals=5)
-    grid = plot_slices(study_of(space, 4), surrogate=quick)
+    study = study_of(space, 4, lambda space, q: bojax.bayesopt(space, q=q, surrogate=quick))
+    grid = plot_slices(study)
     figure = grid[0].figure
     FigureCanvasAgg(figure).draw()
     for axes, name in zip(grid, space.names, strict=True):

@@ -14,7 +14,7 @@ from bojax._errors import BojaxWarning, Status
 from bojax.loop import Algorithm, Info
 from bojax.models import digits_mlp
 from bojax.multifidelity import from_functions
-from bojax.study._tune import training_of
+from bojax.study import Training
 
 SPACE = Space(x=Float(0.0, 1.0), kind=Categorical(["a", "b"]))
 
@@ -280,7 +280,7 @@ def test_a_metric_that_is_no_scalar_is_named():
 
 
 def test_what_can_be_tuned_in_one_form():
-    plain, run = training_of(square, SPACE), training_of(trainable())
+    plain, run = Training.of(square, SPACE), Training.of(trainable())
     assert (plain.metric, plain.space, plain.direction, plain.fixed_size) == ("value", SPACE, "minimize", True)
     assert (run.metric, run.space, run.direction, run.fixed_size) == ("score", SPACE, "maximize", False)
     keys, hparams = jax.random.split(jax.random.key(0), 3), {"x": np.array([0.1, 0.2, 0.3]), "kind": np.zeros(3, int)}

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""Progress on stderr: a bar on a terminal, and elsewhere a line now and then."""
 
 import contextlib
 import os
@@ -7,35 +7,32 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bojax.study._trial import Trial
-
 _FIRST_INTERVAL, _LAST_INTERVAL = 1.0, 60.0
-"""Seconds between two lines: short at first, twice as long each time, so that a log of days stays readable."""
-
+"""Seconds between two lines: short at first, doubled each time, so that a log of days stays readable."""
 
 _PATIENCE = 30.0
-"""Seconds after which the first trial gets a line; before, it only starts the clock, for its time is compilation."""
+"""Seconds after which the first trial gets a line. A faster one only starts the clock, since it was spent compiling."""
 
 Show = Callable[[int, float | None, bool], None]
-"""Shows how many trials there are, the best value, and whether the last trial has one."""
+"""Shows the number of trials, the best value, and whether the last trial has a value."""
 
 
 @contextlib.contextmanager
 def progress_bar(
     name: str, direction: str, values: Sequence[float], total: int | None, show: bool, initial: int = 0
-) -> Iterator[Callable[[Trial], None]]:
+) -> Iterator[Callable[[float | None], None]]:
     """Shows how far a loop is, with the best value so far.
 
     Args:
-        name: of the study.
+        name: name of the study.
         direction: "minimize" or "maximize".
-        values: of the trials before.
-        total: how many trials there will be, None where nobody knows.
+        values: values of earlier trials.
+        total: number of trials at the end; None where it is unknown.
         show: whether to show anything.
-        initial: how many there are.
+        initial: number of trials at the start.
 
-    Returns:
-        A context that gives a function to call after each told trial.
+    Yields:
+        A function to call with the value of each finished trial, None for a failed one.
     """
     choose = max if direction == "maximize" else min
     count, best = initial, choose(values) if values else None
@@ -47,10 +44,9 @@ def progress_bar(
         display = _lines(name, total)
     with display as show_state:
 
-        def advance(trial: Trial) -> None:
+        def advance(value: float | None) -> None:
             nonlocal count, best
             count += 1
-            value = trial.value if trial.state == "complete" else None
             if value is not None:
                 best = choose([value] if best is None else [best, value])
             show_state(count, best, value is not None)
@@ -62,7 +58,7 @@ def progress_bar(
 def _bar(name: str, total: int | None, initial: int, best: float | None) -> Iterator[Show]:
     import tqdm
 
-    # tqdm draws nothing on terminals that claim to have no rows, so the number of rows is not left to it.
+    # tqdm draws nothing on a terminal that reports no rows, so the number of rows is given.
     options: dict[str, Any] = {"desc": name, "initial": initial, "ncols": _num_columns(), "nrows": 20}
     with tqdm.tqdm(total=total, **options) as bar:
 
@@ -76,9 +72,9 @@ def _bar(name: str, total: int | None, initial: int, best: float | None) -> Iter
 
 @contextlib.contextmanager
 def _lines(name: str, total: int | None) -> Iterator[Show]:
-    """Lines of text, none for a loop whose trials all end within the first interval.
+    """Lines of text; none where all trials end within the first interval.
 
-    A trial that failed gives no line: a warning tells of it.
+    A failed trial prints no line, because a warning reports it.
     """
     start, last = time.monotonic(), None
     interval, unsaid = _FIRST_INTERVAL, ""
@@ -111,7 +107,7 @@ def _say(line: str) -> None:
 
 
 def _num_columns() -> int | None:
-    """Width of the terminal; 80 for terminals that claim to have none, on which tqdm would draw nothing."""
+    """Width of the terminal; 80 where it reports none, because tqdm would then draw nothing."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except (OSError, ValueError, AttributeError):
