@@ -14,9 +14,6 @@ from bojax._tracebacks import describe_error, where
 MAX_FIRST_FAILURES = 5
 """Default number of exceptions at the start, with no success, that mean a broken objective."""
 
-TRACEBACK = "bojax:traceback"
-"""Attribute of a failed trial: the formatted traceback of its exception, cut from its front."""
-
 _TRACEBACK_LENGTH = 4000
 """Number of characters kept of a traceback, from its end; as JSON they fit the 64 kB of a field in MySQL."""
 

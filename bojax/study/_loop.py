@@ -17,9 +17,9 @@ from bojax.study._arguments import LoopArguments
 from bojax.study._asking import Request, ask
 from bojax.study._checks import fitting_attrs, to_floats
 from bojax.study._core import Core
-from bojax.study._failures import TRACEBACK, Failure, FirstFailures
+from bojax.study._failures import Failure, FirstFailures
 from bojax.study._telling import tell, warn_left_out
-from bojax.study._trial import Trial
+from bojax.study._trial import TRACEBACK, Trial
 
 NO_VALUE = "the objective returned None"
 

@@ -5,10 +5,12 @@ import datetime
 from typing import Any
 
 from bojax.study import _storage
-from bojax.study._failures import TRACEBACK
 
 STATES = ("waiting", "running", "complete", "fail", "pruned")
 """The states of a trial; `waiting` and `pruned` are only made by Optuna code that shares the study."""
+
+TRACEBACK = "bojax:traceback"
+"""Attribute of a failed trial: the formatted traceback of its exception, cut from its front."""
 
 
 @dataclasses.dataclass(frozen=True)
