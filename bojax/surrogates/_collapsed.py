@@ -1,4 +1,4 @@
-"""The collapsed bound of a sparse Gaussian process, with its gradient written out.
+"""The collapsed bound of a sparse Gaussian process, with an explicit gradient.
 
 With inducing values of covariance K_zz = L L^T, cross covariance K_zx, diagonal noise S and residuals r,
 
@@ -11,12 +11,12 @@ processes") is
       = (- log|B| - t.t + t.A^T u + tr(A A^T) - tr(S^-1 K_xx) - log|2 pi S|) / 2.
 
 Let E = L^-T ((I - B^-1) A + u s^T), the gradient with respect to K_zx S^-1/2. Because A times the gradient of A is the
-symmetric matrix H = B - 2 I + B^-1 + u u^T, the factorisation of K_zz needs no reverse rule of its own:
+symmetric matrix H = B - 2 I + B^-1 + u u^T, the factorization of K_zz needs no separate reverse rule:
 
     dF/dK_zx = E S^-1/2,    dF/dK_zz = - L^-T H L^-1 / 2,    dF/dr = - S^-1/2 s,
     dF/d(1/sqrt(S_jj)) = sum_i E_ij (K_zx)_ij - s_j r_j   (of the first four terms).
 
-So a value and its gradient take three products of m x m by m x n; differentiating the formulas above takes five.
+A value and its gradient take three products of m x m by m x n; differentiating the formulas above takes five.
 """
 
 import math
@@ -32,16 +32,16 @@ HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def inducing_jitter(dtype) -> float:
-    """Added to the diagonal of K_zz, relative to the prior variance; points that explain less are not used."""
+    """Relative term added to the diagonal of K_zz; points that reduce the variance by less are not used."""
     return 1e-8 if jnp.finfo(dtype).bits >= 64 else 1e-5
 
 
 class Factors(NamedTuple):
-    """What the bound and the posterior are made of.
+    """The factors of the bound and the posterior, as defined above.
 
     Attributes:
         L_inv: [m, m] inverse Cholesky factor of K_zz.
-        A: [m, n] see above.
+        A: [m, n] L^-1 K_zx S^-1/2.
         L_B: [m, m] Cholesky factor of B.
         L_B_inv: [m, m] its inverse.
         c: [m] L_B^-1 A t.
@@ -81,11 +81,11 @@ def collapsed_bound(
     residual: Float[Array, "n"],
     mask: Bool[Array, "n"],
 ) -> Float[Array, ""]:
-    """The lower bound of log p(y) of the masked observations; NaN where nothing makes K_zz positive definite.
+    """The lower bound of log p(y) of the masked observations; NaN if K_zz cannot be made positive definite.
 
     Args:
-        Kzz: [m, m] as in `factorize`.
-        Kzx: [m, n] as in `factorize`.
+        Kzz: [m, m] covariance of the inducing values, the identity in rows that are not used.
+        Kzx: [m, n] covariance with the observations, 0 in rows that are not used.
         Kxx_diagonal: [n] prior variance of the objective at the observations.
         noise_var: [n] noise variance of each observation, > 0.
         residual: [n] y minus the mean.

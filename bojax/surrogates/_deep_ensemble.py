@@ -1,14 +1,14 @@
 """An ensemble of neural networks, trained as one program.
 
-Each of M small networks has its own random start, its own fixed random prior function that is added to it, and its own
-noise on the targets, so that the networks agree near the data and differ away from them (Osband, Aslanides, Cassirer
-2018, arXiv:1806.03335; Lakshminarayanan, Pritzel, Blundell 2017, arXiv:1612.01474). To acquisitions they are one
-Gaussian belief: with f_1 ... f_M the networks and mu their mean,
+Each of M small networks has its own random initialization, its own fixed random prior function that is added to it,
+and its own noise on the targets. The networks therefore agree near the data and differ away from them (Osband,
+Aslanides, Cassirer 2018, arXiv:1806.03335; Lakshminarayanan, Pritzel, Blundell 2017, arXiv:1612.01474). Acquisitions
+use them as one Gaussian distribution: with f_1 ... f_M the networks and mu their mean,
 
     f(x) = mu(x) + sum_m w_m (f_m(x) - mu(x)) / sqrt(M - 1) + g(x),   w ~ N(0, I),
 
-a linear model whose features are the deviations, and g a Gaussian process of small variance for what M networks cannot
-express. So joint laws, samples and further observations are exact and cheap.
+a linear model whose features are the deviations, plus a Gaussian process g of small variance for functions that M
+networks cannot express. Joint distributions, samples and further observations are exact and cheap.
 """
 
 import dataclasses
@@ -29,20 +29,20 @@ from bojax.surrogates.parts._kernels import rbf_of_r2, squared_distance
 from bojax.surrogates.posteriors._posterior import from_law
 
 REST_VAR = 1e-3
-"""Variance of g, in standardised units."""
+"""Variance of g, in standardized units."""
 REST_LENGTHSCALE = 0.2
 """Lengthscale of g in one dimension; it grows with the square root of the number of dimensions."""
 MIN_NOISE = 1e-4
-"""Smallest noise variance, in standardised units."""
+"""Smallest noise variance, in standardized units."""
 
 
 class EnsembleParams(NamedTuple):
-    """Weights of the members, stacked along a first axis.
+    """Weights of the members, stacked along a leading axis.
 
     Attributes:
-        weights: trained.
-        prior: of the fixed random functions.
-        log_noise_var: logarithm of the residual variance, standardised.
+        weights: trained weights.
+        prior: weights of the fixed random functions.
+        log_noise_var: logarithm of the residual variance, standardized.
     """
 
     weights: Any
@@ -53,12 +53,12 @@ class EnsembleParams(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class EnsembleLaw:
-    """The ensemble as a Gaussian belief, for standardized y; see `Law`.
+    """The ensemble as a Gaussian distribution, for standardized y. It implements `Law`.
 
     Attributes:
         params: weights and noise.
         apply: `apply(weights, prior, X) -> [M, k]` (static).
-        features: `features(X) -> [k, f]`, what the networks see (static).
+        features: `features(X) -> [k, f]`, the inputs of the networks (static).
     """
 
     params: EnsembleParams
@@ -100,24 +100,35 @@ def deep_ensemble(
     weight_decay: float = 1e-4,
     prior_scale: float = 1.0,
 ) -> Surrogate:
-    """A surrogate of neural networks, for many observations or objectives that are not smooth.
+    """Ensemble of neural networks, for many observations or objectives that are not smooth.
 
     With fewer than about 100 observations of a smooth objective, prefer `gp()`.
 
     Args:
-        num_members: networks, >= 2.
-        widths: hidden units of each layer, at least one.
-        num_steps: steps of Adam on all observations, >= 1.
-        learning_rate: of the first step, > 0; it falls to a hundredth by a cosine.
-        weight_decay: pull of the weights towards 0, >= 0.
-        prior_scale: size of the fixed random functions, >= 0.
+        num_members: number of networks, >= 2, 8 by default. Cost and quality of the uncertainty grow with it.
+        widths: hidden units of each layer, >= 1, at least one layer; two layers of 64 by default.
+        num_steps: steps of Adam on all observations, >= 1, 500 by default.
+        learning_rate: learning rate of the first step, > 0, 0.01 by default. It decays to a hundredth on a cosine.
+        weight_decay: weight decay of AdamW, >= 0, 1e-4 by default.
+        prior_scale: scale of the fixed random functions, >= 0, 1 by default. Larger values give more uncertainty away
+            from the data.
 
     Returns:
-        A `Surrogate`. A fit goes on from the weights it is given; its key makes the noise on the targets. On spaces
-        with categories the networks see these one-hot.
+        A `Surrogate`. A fit continues from the weights it is given; its key makes the noise on the targets. On spaces
+        with categories the networks get these one-hot.
 
     Raises:
-        ValueError: when a number is out of range.
+        ValueError: a number is out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> surrogate = deep_ensemble(4, widths=(16,))
+        >>> params = jax.eval_shape(lambda: surrogate.init(2, jnp.float32))  # shapes only
+        >>> params.weights["params"]["layers_0"]["kernel"].shape  # 4 networks, 2 inputs, 16 units
+        (4, 2, 16)
+
+    Source: Osband, Aslanides, Cassirer (2018), arXiv:1806.03335; Lakshminarayanan, Pritzel, Blundell (2017),
+    arXiv:1612.01474.
     """
     if num_members < 2 or num_steps < 1 or not widths or min(widths) < 1:
         raise ValueError(
@@ -134,7 +145,7 @@ def deep_ensemble(
 
 
 def _ensemble(network, optimizer, inputs: Inputs | None, num_members: int, num_steps: int, prior_scale: float):
-    """The surrogate, with categories one-hot where `inputs` are known."""
+    """The surrogate, with categories one-hot if `inputs` are given."""
 
     def features(X):
         return network_inputs(X, inputs)
@@ -157,7 +168,7 @@ def _ensemble(network, optimizer, inputs: Inputs | None, num_members: int, num_s
         y, _ = standardize(observations.y, observations.mask)
         mask, dtype = observations.mask.astype(y.dtype), y.dtype
         count = jnp.maximum(jnp.sum(mask), 1.0)
-        # Every member learns targets with noise of the residual's size, as if it had seen another set of observations.
+        # The noise on the targets has the variance of the residual, as if each member had its own observations.
         noise = jnp.exp(0.5 * params.log_noise_var) * jax.random.normal(key, (num_members, y.shape[0]), dtype)
         targets = (y[None, :] + noise) * mask[None, :]
 
@@ -191,8 +202,10 @@ def _ensemble(network, optimizer, inputs: Inputs | None, num_members: int, num_s
 
 
 def network_inputs(X: Float[Array, "k d"], inputs: Inputs | None) -> Float[Array, "k f"]:
-    """Numeric columns with mean 0 and variance 1 over the cube, and categorical ones one-hot: two different categories
-    are as far apart as two numbers are on average."""
+    """Numeric columns scaled to mean 0 and variance 1 over the cube, and categorical columns one-hot.
+
+    Two different categories are as far apart as two numbers are on average.
+    """
     if inputs is None:
         return math.sqrt(12.0) * (X - 0.5)
     numeric = np.setdiff1d(np.arange(X.shape[-1]), inputs.categorical_dims)
@@ -205,7 +218,7 @@ def network_inputs(X: Float[Array, "k d"], inputs: Inputs | None) -> Float[Array
 
 
 def _build(widths, num_steps, learning_rate, weight_decay):
-    """The network and its optimizer. Flax and optax are imported here: they take half a second."""
+    """The network and its optimizer. Flax and optax are imported here because that takes half a second."""
     import optax
     from flax import linen
 

@@ -1,10 +1,10 @@
-"""The fully Bayesian Gaussian process: hyperparameters sampled, not fitted.
+"""The fully Bayesian Gaussian process: hyperparameters are sampled, not fitted.
 
 A Markov chain (`_nuts`) draws hyperparameters from p(theta | y), proportional to p(y | theta) p(theta), and the
-Gaussian processes of a few of its states are averaged (`_mixture`). theta are the unconstrained hyperparameters
-(logarithms), and the priors are densities of these: log lengthscales of the default kernel are normal around the mode
-that the fit of `gp` prefers. Read as densities of the lengthscales themselves, their median is 20 times higher, and the
-regret as well (`benchmarks/results/surrogates.md`).
+Gaussian processes of some of its states are averaged (`_mixture`). theta are the unconstrained hyperparameters
+(logarithms), and the priors are densities of theta: log lengthscales of the default kernel are normal around the mode
+of the prior of `gp`. As densities of the lengthscales themselves, their median would be 20 times higher, and the regret
+too (`benchmarks/results/surrogates.md`).
 """
 
 from typing import NamedTuple
@@ -22,20 +22,20 @@ from bojax.surrogates.parts._noise import Noise
 from bojax.surrogates.parts._saas import saas_kernel
 
 WALL = 0.1
-"""Beyond its bounds a hyperparameter has a normal density of this width, in logarithms, and counts as the bound."""
+"""Beyond its bounds a hyperparameter has a normal density of this width, in logarithms, and is clipped to the bound."""
 
 
 class SamplerInfo(NamedTuple):
-    """How a sampled fit went; the first four as in `FitInfo`.
+    """Diagnostics of a sampled fit; the first four fields are those of `FitInfo`.
 
     Attributes:
         loss: negative log posterior density at the mode the chain starts from.
         losses: [r] the same for every start of the search for the mode.
         num_evals: evaluations of the loss or its gradient.
-        ok: whether the loss is finite; when not, the hyperparameters are those that came in.
-        num_divergent: transitions that met a failure of the integrator, warm-up left out. When they are half of all,
-            or where a draw is not finite, the mode stands for the draw.
-        accept: mean acceptance; the warm-up aims at 0.8.
+        ok: whether the loss is finite. If it is not, `fit` returns the hyperparameters it was given.
+        num_divergent: number of divergent transitions after the warm-up. If half of all diverge, or if a draw is not
+            finite, the mode replaces the draw.
+        accept: mean acceptance probability; the warm-up aims at 0.8.
     """
 
     loss: Float[Array, ""]
@@ -58,31 +58,32 @@ def fully_bayesian_gp(
     num_restarts: int = 2,
     max_evals: int = 100,
 ) -> Surrogate:
-    """A Gaussian process averaged over draws of its hyperparameters.
+    """Gaussian process averaged over Markov chain samples of its hyperparameters.
 
     Args:
-        kernel: as in `gp`.
-        mean: as in `gp`.
-        noise: as in `gp`.
-        num_warmup: transitions of the sampler that set its step and are thrown away, >= 1.
-        num_samples: transitions after them, a multiple of `thinning`.
-        thinning: every so many transitions one is kept; num_samples / thinning processes are averaged, best a power of
-            two, which divides the samples of batch acquisitions.
-        max_depth: a transition takes at most 2^max_depth - 1 steps; between 1 and 10.
-        num_restarts: starts of the search for the mode, where the chain begins, >= 1.
-        max_evals: most evaluations of that search, >= 1.
+        kernel: a `Kernel` (by default Matern-5/2 with one lengthscale per dimension) or any GPJax kernel.
+        mean: a `Mean` (by default a learned constant) or any GPJax mean function.
+        noise: `learned_noise()` (default), `known_noise(variance)` or `fixed_noise(variance)`.
+        num_warmup: number of transitions that adapt the sampler and are discarded, >= 1, 128 by default.
+        num_samples: number of transitions after the warm-up, a multiple of `thinning`, 128 by default.
+        thinning: every `thinning`-th transition is kept, 16 by default. num_samples / thinning Gaussian processes are
+            averaged. Prefer a power of two: it must divide the number of samples of batch acquisitions.
+        max_depth: a transition takes at most 2^max_depth - 1 steps; between 1 and 10, 6 by default.
+        num_restarts: number of starts of the search for the mode, where the chain begins, >= 1, 2 by default.
+        max_evals: largest number of evaluations of that search, >= 1, 100 by default.
 
     Returns:
         A `Surrogate` whose posterior is a `MixturePosterior` and whose fit gives a `SamplerInfo`; hyperparameters have
         a leading axis of length num_samples / thinning.
 
     Raises:
-        ValueError: when a number is out of range.
+        ValueError: a number is out of range.
 
     Example:
-        >>> import bojax
-        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
-        >>> algorithm = bojax.bayesopt(space, surrogate=fully_bayesian_gp(num_warmup=64, num_samples=64))
+        >>> import jax.numpy as jnp
+        >>> surrogate = fully_bayesian_gp(num_warmup=64, num_samples=64)
+        >>> surrogate.init(2, jnp.float32).kernel.log_lengthscale.shape  # 64 / 16 members, 2 dimensions
+        (4, 2)
 
     Source: Snoek, Larochelle, Adams (2012), arXiv:1206.2944, for averaging over hyperparameters.
     """
@@ -136,12 +137,29 @@ def fully_bayesian_gp(
 def saas(
     *, categorical_dims: tuple[int, ...] | None = None, num_warmup: int = 128, num_samples: int = 128
 ) -> Surrogate:
-    """The fully Bayesian Gaussian process with the sparse axis-aligned prior, for many inputs of which few matter.
+    """Fully Bayesian Gaussian process with a sparse axis-aligned prior, for many inputs of which few matter.
+
+    The covariance is Matern-5/2 of r^2 = sum_i rho_i (x_i - z_i)^2 with tau ~ half-Cauchy(0.1) and
+    rho_i ~ half-Cauchy(tau), averaged over Markov chain samples of the hyperparameters.
 
     Args:
-        categorical_dims: columns that hold categories; see `matern52`.
-        num_warmup: transitions of the sampler that are thrown away, >= 1.
-        num_samples: transitions after them, a multiple of 16; every sixteenth makes a process.
+        categorical_dims: columns that hold categories, compared by equality. By default an algorithm fills in those of
+            its space.
+        num_warmup: number of transitions of the sampler that are discarded, >= 1, 128 by default.
+        num_samples: number of transitions after the warm-up, a multiple of 16, 128 by default. Every sixteenth gives
+            one of the Gaussian processes that are averaged.
+
+    Returns:
+        A `Surrogate` whose posterior is a `MixturePosterior` and whose fit gives a `SamplerInfo`.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> surrogate = saas(num_warmup=64, num_samples=64)
+        >>> surrogate.init(20, jnp.float32).kernel.log_ratio.shape  # 64 / 16 members, 20 dimensions
+        (4, 20)
 
     Source: Eriksson and Jankowiak (2021), arXiv:2103.00349.
     """

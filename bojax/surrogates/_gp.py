@@ -1,8 +1,8 @@
 """The exact Gaussian process: hyperparameters by maximum a posteriori, in one compiled program.
 
-The fit maximises log p(y | params) + log p(params) over kernel, mean and noise hyperparameters together, from several
-starts at once: the hyperparameters that came in (the last fit, as a rule), the mode of the prior, and random moves away
-from it. All starts share one batched quasi-Newton run.
+The fit maximizes log p(y | params) + log p(params) over kernel, mean and noise hyperparameters jointly, from several
+starts at once: the given hyperparameters (usually those of the last fit), the mode of the prior, and random points
+around it. All starts share one batched quasi-Newton run.
 """
 
 from typing import Any, NamedTuple
@@ -25,16 +25,16 @@ from bojax.surrogates.parts._noise import Noise, learned_noise, row_noise, told_
 from bojax.surrogates.posteriors._posterior import GPLaw, GPPosterior
 
 START_SPREAD = 2.0
-"""How far the random starts lie from the prior's mode at most, in logarithms."""
+"""Largest distance of the random starts from the mode of the prior, in logarithms."""
 
 
 class GPParams(NamedTuple):
     """Hyperparameters of a Gaussian process, unconstrained.
 
     Attributes:
-        kernel: the kernel's pytree (`KernelParams` for the kernels here).
-        mean: the mean function's pytree (one number for a constant).
-        log_noise_var: logarithm of the noise variance in standardised units, or () when it is not learned.
+        kernel: pytree of the kernel (`KernelParams` for `matern52` and `rbf`).
+        mean: pytree of the mean function (one number for a constant).
+        log_noise_var: logarithm of the noise variance in standardized units, or () if it is not learned.
     """
 
     kernel: Any
@@ -43,7 +43,7 @@ class GPParams(NamedTuple):
 
 
 class GPModel(NamedTuple):
-    """The parts a Gaussian process is put together from."""
+    """The parts of a Gaussian process."""
 
     kernel: Kernel
     mean: Mean
@@ -58,22 +58,23 @@ def gp(
     num_restarts: int = 2,
     max_evals: int = 100,
 ) -> Surrogate:
-    """A Gaussian process surrogate.
+    """Exact Gaussian process surrogate, the default of `bayesopt`.
 
     Args:
-        kernel: a `Kernel` (Matern-5/2 with one lengthscale a dimension by default) or any GPJax kernel. Algorithms tell
-            it which columns of their space hold categories.
-        mean: a `Mean` (a learned constant by default) or any GPJax mean function.
+        kernel: a `Kernel` (by default Matern-5/2 with one lengthscale per dimension) or any GPJax kernel. Algorithms
+            bind it to the categorical columns of their space.
+        mean: a `Mean` (by default a learned constant) or any GPJax mean function.
         noise: `learned_noise()` (default), `known_noise(variance)` or `fixed_noise(variance)`.
-        num_restarts: starts of the fit, >= 1: the last fit, the prior's mode, then random ones. With two, a first fit
-            starts from the mode alone. More starts were not measurably better.
-        max_evals: most evaluations of all starts together in one fit.
+        num_restarts: number of starts of a fit, >= 1: the last fit, the mode of the prior, then random ones. With the
+            default, 2, the first fit starts from the mode alone. More starts were not measurably better.
+        max_evals: largest number of evaluations in one fit, over all starts, >= 1, 100 by default.
 
     Returns:
-        A `Surrogate`.
+        A `Surrogate` whose params are `GPParams` and whose posterior is a `GPPosterior`.
 
     Raises:
-        ValueError: when `num_restarts` or `max_evals` is below 1.
+        ValueError: `num_restarts` or `max_evals` is below 1.
+        TypeError: `kernel`, `mean` or `noise` has the wrong type.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -104,7 +105,7 @@ def gp(
 
 
 def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -> GPModel:
-    """The parts of a Gaussian process, GPJax objects adapted; arguments as in `gp`."""
+    """The parts that the arguments of `gp` stand for, with GPJax objects adapted."""
     if kernel is None:
         kernel = matern52()
     if mean is None:
@@ -123,13 +124,13 @@ def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -
 
 
 def bound_model(model: GPModel, inputs: Inputs) -> GPModel:
-    """The parts that know which columns hold categories."""
+    """The parts, bound to the categorical columns."""
     mean = model.mean if model.mean.bind is None else model.mean.bind(inputs)
     return model._replace(kernel=bound(model.kernel, inputs, "kernel"), mean=mean)
 
 
 def initial_params(model: GPModel, num_dims: int, dtype) -> GPParams:
-    """Hyperparameters at the mode of their prior."""
+    """The hyperparameters at the mode of their prior."""
     return GPParams(
         kernel=model.kernel.init(num_dims, dtype),
         mean=model.mean.init(num_dims, dtype),
@@ -138,14 +139,14 @@ def initial_params(model: GPModel, num_dims: int, dtype) -> GPParams:
 
 
 def log_posterior(model: GPModel, params: GPParams, observations: Observations) -> Float[Array, ""]:
-    """log p(y | params) + log p(params) of the standardised observations, up to the priors' constants."""
+    """log p(y | params) + log p(params) of the standardized observations, up to the constants of the priors."""
     return _log_posterior(model, params, observations, *standardize(observations.y, observations.mask))
 
 
 def _covariance(model, params, observations, y, scale):
-    """The masked covariance of the observations, their residuals, and the noise variance; all standardised.
+    """The masked covariance of the observations, their residuals, and the noise variance; all standardized.
 
-    Noise that was told with an observation takes the place of the model's own there.
+    Noise that was reported with an observation replaces that of the model.
     """
     X, mask = observations.X, observations.mask
     noise_var = model.noise.variance(params.log_noise_var, scale)
@@ -167,11 +168,11 @@ def _log_posterior(model, params, observations, y, scale):
 
 
 def condition(
-    model: GPModel, params: GPParams, observations: Observations, num_spare: int = 0, *, standardise: bool = True
+    model: GPModel, params: GPParams, observations: Observations, num_spare: int = 0, *, rescale: bool = True
 ) -> GPPosterior:
-    """The posterior given hyperparameters, with `num_spare` rows kept free for `append`."""
+    """The posterior given hyperparameters, with `num_spare` free rows for `append`. y is scaled if `rescale`."""
     X, mask = observations.X, observations.mask
-    if standardise:
+    if rescale:
         y, scale = standardize(observations.y, mask)
     else:
         y, scale = observations.y, Scale(jnp.zeros((), X.dtype), jnp.ones((), X.dtype))
@@ -184,7 +185,7 @@ def factored(
 ) -> GPPosterior:
     """The posterior from the masked covariance of the rows X, their residuals, and the noise variance.
 
-    `lift` maps points to rows where rows are something else; see `GPPosterior`.
+    `lift` maps points to rows, if rows are not points; see `GPPosterior`.
     """
     K, residual, noise_var = covariance
     _, L_inv, ok = stable_factor(K, first_jitter=first_jitter(X.dtype))
@@ -210,7 +211,7 @@ def law_of(model: GPModel, params: GPParams, noise_var: Float[Array, ""]) -> GPL
 
 
 def bounds(model: GPModel, params: GPParams) -> tuple[GPParams, GPParams]:
-    """The box in which hyperparameters are sought."""
+    """Lower and upper bounds of the hyperparameters in a fit."""
     parts = (
         model.kernel.bounds(params.kernel),
         model.mean.bounds(params.mean),
@@ -220,20 +221,20 @@ def bounds(model: GPModel, params: GPParams) -> tuple[GPParams, GPParams]:
 
 
 def starts(model: GPModel, key, params: GPParams, num_dims: int, num_restarts: int) -> Float[Array, "r p"]:
-    """Flat starts of a fit: the given hyperparameters, the prior's mode, and random moves away from it."""
+    """Flat starts of a fit: the given hyperparameters, the mode of the prior, and random points around it."""
     flat, _ = ravel_pytree(params)
     mode, _ = ravel_pytree(initial_params(model, num_dims, flat.dtype))
     if num_restarts == 1:
         return flat[None]
     shape = (num_restarts - 1, flat.shape[0])
     moves = jax.random.uniform(key, shape, flat.dtype, -START_SPREAD, START_SPREAD)
-    # The mode itself is the second start, unless it is what was given and there are more.
+    # The mode itself is the second start, unless it was given and there are more than two starts.
     moves = moves.at[0].multiply(jnp.all(flat == mode).astype(flat.dtype) * (num_restarts > 2))
     return jnp.concatenate([flat[None], mode[None, :] + moves])
 
 
 def fit_gp(model: GPModel, key, observations: Observations, params: GPParams, *, num_restarts: int, max_evals: int):
-    """The hyperparameters of largest posterior density, and how the fit went; see `gp`."""
+    """The hyperparameters of largest posterior density, and the `FitInfo`; see `gp`."""
     flat, unravel = ravel_pytree(params)
     if flat.size == 0:  # everything is fixed
         value = -log_posterior(model, params, observations)
@@ -247,7 +248,7 @@ def fit_gp(model: GPModel, key, observations: Observations, params: GPParams, *,
 
     x0 = starts(model, key, params, observations.X.shape[-1], num_restarts)
     if num_restarts == 2:
-        # When what was given is the mode, one lane does: a start that is not finite ends at once.
+        # If the mode was given, one lane is enough: a start that is not finite ends immediately.
         x0 = x0.at[1].set(jnp.where(jnp.all(x0[0] == x0[1]), jnp.nan, x0[1]))
     result, losses = minimize_starts(loss, x0, lower, upper, max_evals)
     best = jnp.argmin(losses)
@@ -256,7 +257,7 @@ def fit_gp(model: GPModel, key, observations: Observations, params: GPParams, *,
 
 
 def minimize_starts(loss, x0: Float[Array, "r p"], lower, upper, max_evals: int) -> tuple[Any, Float[Array, "r"]]:
-    """The minimiser's result from all starts, and their losses: infinite where they are not finite."""
+    """The result of minimizing from all starts, and their losses; losses that are not finite become infinite."""
     float64 = jnp.finfo(x0.dtype).bits >= 64
     result = minimize_lanes(
         each_lane(jax.value_and_grad(loss)),

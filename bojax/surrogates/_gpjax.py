@@ -1,6 +1,6 @@
-"""The bridge to GPJax: its kernels, means and models in, fitted posteriors out.
+"""Conversion from GPJax (kernels, models, posteriors) and to GPJax (posteriors).
 
-Importing GPJax takes over a second and starts the JAX backend, so it happens in the functions.
+Importing GPJax takes over a second and starts the JAX backend, so the functions here import it when they are called.
 """
 
 from typing import Any
@@ -18,21 +18,28 @@ from bojax.surrogates.posteriors._posterior import GPLaw, GPPosterior
 
 
 def from_gpjax(model: Any, *, noise: Noise | None = None, **settings: Any) -> Surrogate | GPPosterior | Kernel:
-    """A GPJax model as a surrogate, a GPJax posterior as a posterior, or a GPJax kernel as a kernel.
+    """Convert a GPJax model to a surrogate, a GPJax posterior to a posterior, or a GPJax kernel to a kernel.
 
     Args:
-        model: a `ConjugateModel` (prior times Gaussian likelihood), or the exact posterior it gives on data in the unit
-            cube; or a kernel. A model's kernel and mean apply to standardised y; a posterior is taken over as it is.
-            On spaces with categories kernels are completed by `by_equality`; a kernel that treats them well itself is
-            given as `kernel._replace(bind=lambda inputs: kernel)`, with `kernel = from_gpjax(...)`.
-        noise: the noise of the surrogate, learned by default; for models only.
-        **settings: further arguments of `gp`; for models only.
+        model: a `ConjugateModel` (prior times Gaussian likelihood), its `ExactPosterior` given data in the unit cube,
+            or a kernel. Kernel and mean of a model apply to standardized y; a posterior is taken unchanged. On spaces
+            with categories kernels are multiplied by the factor of `by_equality`. If a kernel handles categories
+            itself, write `kernel._replace(bind=lambda inputs: kernel)` with `kernel = from_gpjax(...)`.
+        noise: a `Noise` for the surrogate, learned by default. Only for models.
+        **settings: further arguments of `gp`: `num_restarts`, `max_evals`. Only for models.
 
     Returns:
         A `Surrogate` for a model, a `GPPosterior` for a posterior, a `Kernel` for a kernel.
 
     Raises:
-        TypeError: when `model` is none of them, or arguments are given that only models take.
+        TypeError: `model` is none of them, or arguments are given that only models take.
+
+    Example:
+        >>> import gpjax, jax.numpy as jnp
+        >>> kernel = from_gpjax(gpjax.kernels.Matern32())  # lengthscale 1, variance 1
+        >>> K = kernel.matrix(kernel.init(1, jnp.float32), jnp.array([[0.0]]), jnp.array([[0.0], [1.0]]))
+        >>> [round(value, 3) for value in K[0].tolist()]
+        [1.0, 0.483]
     """
     from gpjax.conditioning import ExactPosterior
     from gpjax.gps import ConjugateModel
@@ -50,16 +57,28 @@ def from_gpjax(model: Any, *, noise: Noise | None = None, **settings: Any) -> Su
 
 
 def to_gpjax(posterior: GPPosterior) -> Any:
-    """The GPJax posterior with the same hyperparameters and data, in the units of y.
+    """Convert a posterior to a GPJax posterior with the same hyperparameters and data, in the units of y.
 
     Args:
-        posterior: a fitted Gaussian process, with its kernel and mean from bojax or from GPJax.
+        posterior: the `GPPosterior` of an exact Gaussian process of values, such as `gp` gives, with kernel and mean
+            from bojax or from GPJax.
 
     Returns:
         A GPJax `ExactPosterior` without jitter.
 
     Raises:
-        TypeError: when the kernel or the mean is a custom one that does not say how to convert.
+        TypeError: the posterior is of another kind, or its kernel or mean has no `to_gpjax`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import gp
+        >>> surrogate = gp()
+        >>> with jax.enable_x64(True):  # GPJax expects float64
+        ...     seen = data.append(data.empty(1, 2), jnp.array([[0.2], [0.8]]), jnp.array([0.0, 1.0]))
+        ...     exported = to_gpjax(surrogate.posterior(surrogate.init(1, jnp.float64), seen))
+        >>> exported.train_data.y[:, 0].round(6).tolist()
+        [0.0, 1.0]
     """
     import gpjax
     from gpjax.kernels import Constant
@@ -77,8 +96,8 @@ def to_gpjax(posterior: GPPosterior) -> Any:
     X = posterior.X[rows]
     kernel = kernel_of(law.kernel_params) * Constant(constant=scale**2)
     mean = mean_of(law.mean_params) * ConstantMean(scale) + ConstantMean(loc)
-    standardised = posterior.residual + law.mean(posterior.X)
-    y = (loc + scale * standardised[rows])[:, None]
+    standardized = posterior.residual + law.mean(posterior.X)
+    y = (loc + scale * standardized[rows])[:, None]
     likelihood = gpjax.likelihoods.Gaussian(obs_stddev=scale * jnp.sqrt(law.noise_var))
     model = gpjax.gps.Prior(kernel=kernel, mean_function=mean, jitter=0.0) * likelihood
     return model.condition(gpjax.Dataset(X=X, y=y))
@@ -91,11 +110,11 @@ def _posterior_from(posterior: Any) -> GPPosterior:
     count = X.shape[0]
     observations = Observations(X=X, y=y, mask=jnp.ones(count, bool), count=jnp.int32(count))
     noise_var = val(posterior.likelihood.obs_stddev) ** 2 + posterior.prior.jitter
-    noise = fixed_noise()._replace(variance=lambda params, scale: noise_var.astype(X.dtype))  # as it is, with no floor
+    noise = fixed_noise()._replace(variance=lambda params, scale: noise_var.astype(X.dtype))  # without a floor
     model = gp_model(posterior.prior.kernel, posterior.prior.mean_function, noise)
     params = GPParams(
         kernel=model.kernel.init(X.shape[1], X.dtype),
         mean=model.mean.init(X.shape[1], X.dtype),
         log_noise_var=(),
     )
-    return condition(model, params, observations, standardise=False)
+    return condition(model, params, observations, rescale=False)

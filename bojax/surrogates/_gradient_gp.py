@@ -2,18 +2,19 @@
 
 Values and derivatives of a Gaussian process are jointly Gaussian, so a gradient is d more observations. Every row of
 the data is a value or a directional derivative (`LinearRows`); the rest is the exact Gaussian process of `gp`.
-Gradients have a noise variance of their own, learned with the other hyperparameters.
+Gradients have their own noise variance, learned with the other hyperparameters.
 
 The likelihood alone does not detect wrong gradients: there are d times as many of them as values, and it may blame the
-values. So the GP is also fitted to the values alone, and gradients are used only if they improve the prediction of each
-value from all other data (sum of the leave-one-out log densities). With 5 values or fewer the decision is unreliable.
+values. Therefore the GP is also fitted to the values alone, and gradients are used only if they improve the prediction
+of each value from all other data (sum of the leave-one-out log densities). With 5 values or fewer the decision is
+unreliable.
 
 Gradients carry enough information to learn a warping of the inputs (`warped`), which is therefore the default. Figures:
 `benchmarks/results/surrogates.md`.
 
-A factorisation of n (d + 1) rows costs (d + 1)^3 times that of n. Beyond `MAX_ROWS` each point keeps one derivative,
-the one along its own gradient, which makes 2 n rows (Wu, Poloczek, Wilson and Frazier 2017, arXiv:1703.04389, keep
-one direction, too).
+A factorization of n (d + 1) rows costs (d + 1)^3 times that of n. Beyond `MAX_ROWS` each point keeps one derivative,
+the one along its own gradient, which makes 2 n rows (Wu, Poloczek, Wilson and Frazier 2017, arXiv:1703.04389, also keep
+one direction).
 """
 
 from typing import Any, NamedTuple
@@ -48,14 +49,14 @@ from bojax.surrogates.posteriors._leave_one_out import log_densities
 from bojax.surrogates.posteriors._posterior import GPPosterior
 
 LARGEST_NOISE = 1e4
-"""Largest noise variance of a gradient, in squared standardised units of y per side of the cube: it says nothing."""
+"""Largest noise variance of a gradient, in squared standardized units of y per side of the cube: no information."""
 
 
 class GradientGPParams(NamedTuple):
-    """Hyperparameters, unconstrained, and what was decided in the fit.
+    """Hyperparameters, unconstrained, and whether the fit decided to use gradients.
 
     Attributes:
-        gp: those of the process and of the noise of values.
+        gp: hyperparameters of the Gaussian process and of the noise of values.
         log_grad_noise_var: hyperparameters of the noise of gradients.
         believed: whether gradients are used.
     """
@@ -66,7 +67,7 @@ class GradientGPParams(NamedTuple):
 
 
 class _Settings(NamedTuple):
-    """What `gradient_gp` was called with: the process over points, and over packed rows."""
+    """The arguments of `gradient_gp`, with the parts for points (`model`) and for packed rows (`packed`)."""
 
     model: GPModel
     packed: GPModel
@@ -88,27 +89,45 @@ def gradient_gp(
     max_evals: int = 100,
     max_rows: int = MAX_ROWS,
 ) -> Surrogate:
-    """A Gaussian process of values and gradients.
+    """Gaussian process of values and gradients.
+
+    Gradients are used if they improve the prediction of each value from all other data, otherwise they are ignored.
 
     Args:
-        kernel: a `Kernel` that knows its derivatives: `matern52`, `rbf`, or one of them `warped`; by default
+        kernel: a `Kernel` with `derivatives`: `matern52`, `rbf`, or one of them inside `warped`; by default
             `warped(matern52())`.
-        mean: see `gp`; its derivative must be zero, as a constant's is.
-        noise: see `gp`.
-        grad_noise: noise variance of every component of a gradient, in squared standardised units of y per side of the
-            cube; learned by default, up to 10,000.
-        fallback_transform: what values go through where there are no gradients, or they are not believed; for a
-            transformation such as `half_rank`, which gradients cannot go through.
-        num_restarts: see `gp`.
-        max_evals: most evaluations of all starts together in one fit; the fit to values alone has as many.
-        max_rows: beyond so many rows (capacity times d + 1) points keep one directional derivative each.
+        mean: a `Mean` whose derivative is zero, such as the default, a learned constant.
+        noise: noise of values: `learned_noise()` (default), `known_noise(variance)` or `fixed_noise(variance)`.
+        grad_noise: noise of every component of a gradient, in squared standardized units of y per side of the cube;
+            learned by default, up to 10,000.
+        fallback_transform: an `OutputTransform` of the values if there are no gradients or they are not used. It is
+            for transforms that gradients cannot pass through, such as `half_rank`. By default there is none.
+        num_restarts: number of starts of a fit, >= 1, 2 by default.
+        max_evals: largest number of evaluations in one fit, over all starts, >= 1, 100 by default. The fit to values
+            alone has the same limit.
+        max_rows: beyond this number of rows, capacity times (d + 1), each point keeps one directional derivative; 600
+            by default. The cost grows with the cube of the number of rows.
 
     Returns:
-        A `Surrogate`; observations without gradients make it that of `gp`.
+        A `Surrogate`. If observations have no gradients, its posterior is that of `gp` with the same parts.
 
     Raises:
-        TypeError: for a kernel whose derivatives are not known.
-        ValueError: for a number out of range.
+        TypeError: the kernel has no `derivatives`, or a part has the wrong type.
+        ValueError: a number is out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import gradient_gp
+        >>> surrogate, empty = gradient_gp(), data.empty(1, 2, columns=["grad"])
+        >>> X, grad = jnp.array([[0.2], [0.8]]), jnp.array([[5.0], [0.0]])
+        >>> seen = data.append(empty, X, jnp.array([0.0, 1.0]), grad=grad)
+        >>> params = surrogate.init(1, jnp.float32)
+        >>> mean = jax.jit(lambda X: surrogate.posterior(params, seen).mean(X))
+        >>> [round(value, 2) for value in mean(jnp.array([[0.2], [0.3]])).tolist()]
+        [0.0, 0.45]
+
+    Source: Wu, Poloczek, Wilson and Frazier (2017), arXiv:1703.04389.
     """
     if num_restarts < 1 or max_evals < 1 or max_rows < 1:
         raise ValueError(
@@ -138,7 +157,7 @@ def gradient_gp(
 
 
 def _fit(settings: _Settings, key, observations: Observations, params: GradientGPParams):
-    """The fit with gradients if they are believed; else the one to (transformed) values alone."""
+    """The fit with gradients if it predicts better, otherwise the fit to (transformed) values alone."""
     model, sizes = settings.model, {"num_restarts": settings.num_restarts, "max_evals": settings.max_evals}
     fallback, fallback_info = fit_gp(model, key, _fallback(settings, observations), params.gp, **sizes)
     if "grad" not in observations.columns:
@@ -187,7 +206,7 @@ def _fit_rows(settings: _Settings, key, rows: Rows, params: GradientGPParams):
 
 
 def _fallback(settings: _Settings, observations: Observations) -> Observations:
-    """The observations as they are seen without gradients."""
+    """The observations without gradients, with the fallback transform applied."""
     y = observations.y
     if settings.fallback_transform is not None:
         y = settings.fallback_transform(y, observations.mask)
@@ -195,7 +214,7 @@ def _fallback(settings: _Settings, observations: Observations) -> Observations:
 
 
 def _chosen_rows(settings: _Settings, believed: Bool[Array, ""], observations: Observations) -> Rows:
-    """The rows with gradients if they are believed; else the transformed values, in an array of the same shape."""
+    """The rows with gradients if they are used, otherwise the transformed values in arrays of the same shape."""
     plain = _fallback(settings, observations)
     if "grad" not in observations.columns:
         return rows_of(plain, settings.max_rows)
@@ -205,7 +224,7 @@ def _chosen_rows(settings: _Settings, believed: Bool[Array, ""], observations: O
 
 
 def _density(posterior: GPPosterior, num_values: int) -> Float[Array, ""]:
-    """Sum of the log densities of the values, each given everything else; minus infinity where that is not finite."""
+    """Sum of the log densities of the values, each given all other rows; minus infinity if it is not finite."""
     seen = posterior.mask[:num_values]
     total = jnp.sum(jnp.where(seen, log_densities(posterior)[:num_values], 0.0))
     return jnp.where(posterior.ok & jnp.isfinite(total), total, -jnp.inf)

@@ -1,7 +1,7 @@
 """Observations of values and gradients as the rows of one Gaussian vector.
 
-A row is a value or a directional derivative (`LinearRows`), packed into one array, so that kernels, means and
-posteriors take rows for points.
+A row is a value or a directional derivative (`LinearRows`). Rows are packed into one array, so that kernels, means and
+posteriors can treat them as points.
 """
 
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from bojax.surrogates.parts._means import Mean
 from bojax.surrogates.parts._noise import told_noise
 
 MAX_ROWS = 600
-"""Most rows with full gradients: one evaluation of the likelihood takes about 0.1 s at 600 and 0.6 s at 1,050."""
+"""Largest number of rows with full gradients: a likelihood takes about 0.1 s at 600 rows and 0.6 s at 1,050."""
 MAX_SLOPE = 30.0
-"""Gradients longer than this, in standard deviations of y per side of the cube, are dropped: beyond the edge of
-stability of a training they are correct but uninformative. Figures: `benchmarks/results/surrogates.md`."""
+"""Gradients longer than this, in standard deviations of y per side of the cube, are dropped. Beyond the edge of
+stability of a training run they are correct but uninformative. Figures: `benchmarks/results/surrogates.md`."""
 
 
 class Rows(NamedTuple):
@@ -27,10 +27,10 @@ class Rows(NamedTuple):
 
     Attributes:
         P: [N, 2 d + 1] packed `LinearRows`.
-        y: [N] standardised values and derivatives; 0 outside the mask.
+        y: [N] standardized values and derivatives; 0 outside the mask.
         mask: [N] which rows were observed.
         is_grad: [N] which rows are derivatives.
-        told: [N] noise variances that were told, NaN where none was.
+        told: [N] reported noise variances, NaN where none was reported.
         scale: location and scale of y.
     """
 
@@ -43,8 +43,10 @@ class Rows(NamedTuple):
 
 
 def rows_of(observations: Observations, max_rows: int = MAX_ROWS) -> Rows:
-    """Observations as rows: all values, then all derivatives. Components of gradients that are NaN were not told, and
-    gradients longer than `MAX_SLOPE` are left out."""
+    """Observations as rows: all values, then all derivatives.
+
+    Components of gradients that are NaN were not reported. Gradients longer than `MAX_SLOPE` are left out.
+    """
     X, mask = observations.X, observations.mask
     n, d = X.shape
     y, scale = standardize(observations.y, mask)
@@ -81,22 +83,21 @@ def pack(linear: LinearRows) -> Float[Array, "r p"]:
 
 
 def unpack(P: Float[Array, "r p"]) -> LinearRows:
-    """The linear rows that packed rows stand for."""
+    """The linear rows of packed rows."""
     d = P.shape[-1] // 2
     return LinearRows(P[:, :d], P[:, d], P[:, d + 1 :])
 
 
 def values_at(X: Float[Array, "k d"]) -> Float[Array, "k p"]:
-    """The rows that stand for the values at X."""
+    """The rows of the values at X."""
     return pack(LinearRows(X, jnp.ones(X.shape[0], X.dtype), jnp.zeros_like(X)))
 
 
 def packed_kernel(kernel: Kernel) -> Kernel:
     """The kernel between packed rows. Its diagonal is for rows that are values."""
-
     derivatives = kernel.derivatives
     if derivatives is None:
-        raise TypeError("`kernel` must know its derivatives: use bojax.surrogates.matern52 or rbf.")
+        raise TypeError("`kernel` must have `derivatives`, got one without. Use bojax.surrogates.matern52 or rbf.")
 
     def matrix(params, P, Q):
         return derivatives(params, unpack(P), unpack(Q))
@@ -108,7 +109,7 @@ def packed_kernel(kernel: Kernel) -> Kernel:
 
 
 def packed_mean(mean: Mean) -> Mean:
-    """The mean of packed rows: that of the value, and 0 for derivatives."""
+    """The mean of packed rows: the mean function for values, and 0 for derivatives."""
 
     def value(params, P):
         linear = unpack(P)

@@ -1,7 +1,7 @@
-"""What a surrogate may know of the columns of the cube, and how it is told.
+"""Which columns of the unit cube hold categories, and how surrogates get this information.
 
-A surrogate or a kernel sees points of the unit cube, in which categories look like numbers. Before an algorithm uses
-one on a space with categories, it *binds* it: `part.bind(inputs)` gives the part that knows which columns these are.
+A surrogate or a kernel gets points of the unit cube, in which categories look like numbers. Before an algorithm uses
+one on a space with categories, it *binds* it: `part.bind(inputs)` gives the part for these columns.
 """
 
 from typing import Any, NamedTuple, TypeVar
@@ -13,9 +13,9 @@ class Inputs(NamedTuple):
     """The columns of the unit cube.
 
     Attributes:
-        num_values: [d] how many values each column has, at the centers (i + 0.5) / k of k equal cells where it holds
-            categories; 0 for a continuous one.
-        is_categorical: [d] which columns hold categories, whose positions have no order.
+        num_values: [d] number of values of each column, 0 if it is continuous. Category i of k is at the center
+            (i + 0.5) / k of one of k equal cells.
+        is_categorical: [d] which columns hold categories, which have no order.
     """
 
     num_values: tuple[int, ...]
@@ -28,15 +28,26 @@ class Inputs(NamedTuple):
 
 
 def bound(part: PartT, inputs: Inputs, name: str) -> PartT:
-    """A surrogate or kernel that knows the categorical columns; the same object where there are none.
+    """Bind a surrogate or kernel to the categorical columns of a space.
 
     Args:
         part: a `Surrogate` or a `Kernel`.
         inputs: the columns.
-        name: the argument it came by, for the message.
+        name: name of the argument, "surrogate" or "kernel", for the error message.
+
+    Returns:
+        `part.bind(inputs)`; `part` itself if there are no categories.
 
     Raises:
-        ValueError: there are categories, and the part does not say how it treats them.
+        ValueError: there are categories, and `part.bind` is None.
+
+    Example:
+        >>> from bojax.surrogates import Inputs, matern52
+        >>> kernel = matern52()
+        >>> bound(kernel, Inputs(num_values=(0, 3), is_categorical=(False, False)), "kernel") is kernel
+        True
+        >>> bound(kernel, Inputs(num_values=(0, 3), is_categorical=(False, True)), "kernel") is kernel
+        False
     """
     if not inputs.categorical_dims:
         return part

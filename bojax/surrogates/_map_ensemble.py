@@ -1,14 +1,15 @@
 """Gaussian processes averaged over hyperparameters, at about twice the cost of one.
 
-The posterior of the hyperparameters theta (logarithms) is taken for normal around its mode, which the fit finds:
+The posterior of the hyperparameters theta (logarithms) is approximated by a normal distribution around its mode, which
+the fit finds:
 
     theta_i = mode + spread L^-T z_i,    L L^T = H + ridge I
 
 with H the second derivative of the loss (from differences of its gradient, 2 p of them for p hyperparameters) and z_i
 quasi-random normal points. The mode itself is the first member. Their Gaussian processes are averaged (`_mixture`).
 
-At 20 points this predicts as well as a long Markov chain and far better than the mode alone; a spread above 1 makes up
-for the thin tails of the normal approximation (`benchmarks/results/surrogates.md`).
+At 20 points this predicts as well as a long Markov chain and much better than the mode alone. A spread above 1
+compensates for the thin tails of the normal approximation (`benchmarks/results/surrogates.md`).
 """
 
 import jax
@@ -27,11 +28,11 @@ from bojax.surrogates.posteriors._mixture import MixturePosterior
 NUM_MEMBERS = 8
 SPREAD = 1.5
 STEP = 0.1
-"""Of the differences, in logarithms: wide enough for the rounding of float32, and 0.001 gives the same members."""
+"""Step of the differences, in logarithms: large enough for float32; 0.001 gives the same members."""
 RIDGE = 0.1
 """Added to the second derivative: no direction is wider than the square root of its inverse."""
 LARGEST_MOVE = 5.0
-"""In logarithms, where the loss has a saddle."""
+"""Largest distance of a member from the mode, in logarithms, for losses with a saddle."""
 
 
 def map_ensemble(
@@ -44,28 +45,36 @@ def map_ensemble(
     num_restarts: int = 2,
     max_evals: int = 100,
 ) -> Surrogate:
-    """A mixture of Gaussian processes around the most probable hyperparameters.
+    """Mixture of Gaussian processes around the most probable hyperparameters.
+
+    Member i has hyperparameters theta_i = mode + spread L^-T z_i, where L L^T is the second derivative of the negative
+    log posterior density plus a ridge, and z_i is standard normal. The mixture accounts for the uncertainty of the
+    hyperparameters, which matters most with few observations.
 
     Args:
-        kernel: as in `gp`.
-        mean: as in `gp`.
-        noise: as in `gp`.
-        num_members: processes, >= 1; best a power of two, which divides the samples of batch acquisitions.
-        spread: how far they lie from the mode, in standard deviations of its normal approximation, >= 0.
-        num_restarts: starts of the fit, >= 1.
-        max_evals: most evaluations of the fit, >= 1; 2 p more give the second derivative.
+        kernel: a `Kernel` (by default Matern-5/2 with one lengthscale per dimension) or any GPJax kernel.
+        mean: a `Mean` (by default a learned constant) or any GPJax mean function.
+        noise: `learned_noise()` (default), `known_noise(variance)` or `fixed_noise(variance)`.
+        num_members: number M of Gaussian processes, >= 1, 8 by default. Prefer a power of two: it must divide the
+            number of samples of batch acquisitions.
+        spread: distance of the members from the mode, in standard deviations of the normal approximation, >= 0. The
+            default is 1.5; 0 gives equal members.
+        num_restarts: number of starts of the fit, >= 1, 2 by default.
+        max_evals: largest number of evaluations in one fit, >= 1, 100 by default. The second derivative takes 2 p more
+            for p hyperparameters.
 
     Returns:
         A `Surrogate` whose posterior is a `MixturePosterior` and whose hyperparameters have a leading axis of length
         `num_members`; the first row is the mode.
 
     Raises:
-        ValueError: when a number is out of range.
+        ValueError: a number is out of range.
 
     Example:
-        >>> import bojax
-        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
-        >>> algorithm = bojax.bayesopt(space, surrogate=map_ensemble())
+        >>> import jax.numpy as jnp
+        >>> surrogate = map_ensemble(num_members=4)
+        >>> surrogate.init(2, jnp.float32).kernel.log_lengthscale.shape  # 4 members, 2 dimensions
+        (4, 2)
     """
     if num_members < 1:
         raise ValueError(f"`num_members` must be at least 1, got {num_members}.")
@@ -119,13 +128,13 @@ def mixture(model, params, observations, num_spare: int) -> MixturePosterior:
 
 
 def laplace_moves(key: Key, loss, mode: Float[Array, "p"], num_draws: int) -> Float[Array, "m p"]:
-    """Draws of the normal distribution whose precision is the second derivative of `loss` at `mode`, less the mode.
+    """Draws of the normal distribution whose precision is the second derivative of `loss` at `mode`, minus the mode.
 
     Args:
         key: random key.
         loss: maps [p] to a scalar.
-        mode: [p] where it is smallest.
-        num_draws: how many draws, quasi-random.
+        mode: [p] minimum of `loss`.
+        num_draws: number of quasi-random draws.
     """
     steps = STEP * jnp.eye(mode.size, dtype=mode.dtype)
     points = mode[None, :] + jnp.concatenate([steps, -steps])
@@ -133,7 +142,7 @@ def laplace_moves(key: Key, loss, mode: Float[Array, "p"], num_draws: int) -> Fl
     H = (gradients[: mode.size] - gradients[mode.size :]) / (2.0 * STEP)
     eye = jnp.eye(mode.size, dtype=mode.dtype)
     H = jnp.where(jnp.all(jnp.isfinite(H)), 0.5 * (H + H.T), eye) + RIDGE * eye
-    # What the factorisation adds where H is not convex is of the order of a prior's precision.
+    # Where H is not positive definite, the factorization adds about the precision of a prior.
     _, L_inv, ok = stable_factor(H, first_jitter=RIDGE, max_tries=8)
     L_inv = jnp.where(ok, L_inv, eye)
     moves = matmul(sobol_normal(key, num_draws, mode.size, mode.dtype), L_inv)

@@ -1,15 +1,15 @@
 """The No-U-Turn sampler, in one compiled loop and in the caller's dtype.
 
-A Markov chain whose density is exp(log_density): every transition follows Hamiltonian dynamics with a random momentum
-in both directions of time, doubling the trajectory until it turns back on itself, and picks one of its points with
-probability proportional to its weight (Hoffman and Gelman 2014, arXiv:1111.4246; weights and the test for a turn:
+A Markov chain with stationary density exp(log_density). Every transition follows Hamiltonian dynamics with a random
+momentum in both directions of time, doubling the trajectory until it turns back on itself, and picks one of its points
+with probability proportional to its weight (Hoffman and Gelman 2014, arXiv:1111.4246; weights and the test for a turn:
 Betancourt 2017, arXiv:1701.02434). A subtree is grown leaf by leaf, with the momenta at the left ends of unfinished
 subtrees kept in a table of the depth of the tree, so nothing recurses (Phan, Pradhan, Jankowiak 2019, arXiv:1912.11554;
 Lao and Dillon 2019). During warm-up the step length follows dual averaging towards an acceptance of `TARGET_ACCEPT`,
 and the mass of every coordinate is set twice to its inverse variance so far.
 
-It is written here because it must run inside a compiled suggestion, in the caller's dtype and under `vmap`, without a
-further dependency. Its speed beside other libraries: `benchmarks/results/surrogates.md`.
+bojax has its own sampler because it must run inside a compiled suggestion, in the caller's dtype and under `vmap`,
+without another dependency. Comparison of speed with other libraries: `benchmarks/results/surrogates.md`.
 """
 
 from collections.abc import Callable
@@ -24,20 +24,20 @@ from bojax._types import Array, Bool, Float, Int, Key
 TARGET_ACCEPT = 0.8
 FIRST_STEP = 0.3
 DIVERGENT = 1000.0
-"""A rise of the energy beyond this is no rounding but a failure of the integrator."""
+"""A larger increase of the energy is a failure of the integrator (a divergence) and not a rounding error."""
 WINDOW_ENDS = (0.35, 0.85)
-"""Parts of the warm-up after which the masses are set; a window begins at 0.1 of it or where the last one ended."""
+"""Fractions of the warm-up after which the masses are set. The first window begins at 0.1, the second where it ends."""
 WINDOW_BEGIN = 0.1
 
 
 class NutsResult(NamedTuple):
-    """What a chain gave.
+    """The result of a chain.
 
     Attributes:
         samples: [m, p] every `thinning`-th state after the warm-up.
-        num_divergent: transitions after the warm-up that met a failure of the integrator.
-        num_evals: gradients evaluated.
-        accept: mean acceptance after the warm-up.
+        num_divergent: number of divergent transitions after the warm-up.
+        num_evals: number of gradient evaluations.
+        accept: mean acceptance probability after the warm-up.
         step_size: length of the steps, in standard deviations.
     """
 
@@ -99,11 +99,11 @@ def nuts(
 
     Args:
         key: random key.
-        log_density: maps [p] to a scalar, with a gradient; where it is not finite the chain does not go.
+        log_density: maps [p] to a scalar, differentiable. The chain does not enter regions where it is not finite.
         start: [p] where the chain starts; the density must be finite there.
-        num_warmup: transitions that are thrown away.
-        num_samples: transitions after them, a multiple of `thinning`.
-        thinning: every so many transitions one is kept.
+        num_warmup: number of transitions that are discarded.
+        num_samples: number of transitions after them, a multiple of `thinning`.
+        thinning: every `thinning`-th transition is kept.
         max_depth: a trajectory has at most 2^max_depth - 1 steps.
     """
     value_and_grad = jax.value_and_grad(log_density)
@@ -143,7 +143,7 @@ def nuts(
 
 
 def _windows(num_warmup: int, num_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which transitions count towards the masses, and after which the masses are set."""
+    """Which transitions enter the estimate of the masses, and after which the masses are set."""
     index = np.arange(num_warmup + num_samples)
     ends = np.array([round(part * num_warmup) for part in WINDOW_ENDS])
     collects = (index >= round(WINDOW_BEGIN * num_warmup)) & (index < ends[-1])
@@ -162,7 +162,7 @@ def _adapt(state: _Adaptation, q, accept, collecting, ending) -> _Adaptation:
     shift = jnp.where(collecting, q - state.mean, 0.0)
     mean = state.mean + shift / jnp.maximum(count, 1.0)
     squares = state.squares + shift * (q - mean)
-    # Few samples: drawn towards the masses so far.
+    # With few samples, shrink towards the previous masses.
     inverse_mass = (squares + 5.0 * state.inverse_mass) / (count + 4.0)
     zero, zeros = jnp.zeros_like(count), jnp.zeros_like(q)
     ended = _Adaptation(log_step_mean, log_step_mean, zero, log_step_mean, zero, zero, zeros, zeros, inverse_mass)
@@ -173,7 +173,7 @@ def _adapt(state: _Adaptation, q, accept, collecting, ending) -> _Adaptation:
 
 
 def _trajectory(key, begin: _Point, step, inverse_mass, value_and_grad, max_depth) -> _Tree:
-    """Double the trajectory until it turns, meets a failure, or is deep enough."""
+    """Double the trajectory until it turns, diverges, or reaches the largest depth."""
     energy = _energy(begin, inverse_mass)
     zero, no = jnp.zeros_like(step), jnp.bool_(False)
     single = _Tree(begin, begin, begin, zero, begin.r, no, no, zero, jnp.int32(0))
@@ -190,7 +190,7 @@ def _trajectory(key, begin: _Point, step, inverse_mass, value_and_grad, max_dept
         signed = jnp.where(right, step, -step)
         new = _grow(key_grow, edge, signed, depth, energy, inverse_mass, value_and_grad, max_depth)
         whole = ~(new.turned | new.diverged)
-        # Later halves are favoured, which moves the chain further.
+        # Biased progressive sampling: later halves are favored, which moves the chain farther.
         chance = jnp.exp(jnp.minimum(new.log_weight - tree.log_weight, 0.0))
         taken = whole & (jax.random.uniform(key_pick, (), step.dtype) < chance)
         left_end = _where(right, tree.left, new.right)
@@ -237,7 +237,7 @@ def _grow(key, edge: _Point, step, depth, energy, inverse_mass, value_and_grad, 
         taken = jnp.log(jax.random.uniform(key_pick, (), step.dtype)) < -rise - log_weight
         r_sum = tree.r_sum + point.r
 
-        # An even leaf begins subtrees, an odd one ends as many as its number has trailing ones in base two.
+        # An even leaf begins subtrees; an odd leaf ends as many as its index has trailing ones in base two.
         i = tree.num_leaves
         row = jax.lax.population_count(jnp.right_shift(i, 1))
         even = i % 2 == 0

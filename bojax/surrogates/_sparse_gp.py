@@ -1,15 +1,15 @@
 """A sparse variational Gaussian process, for thousands of observations.
 
-The process is known through its values at m inducing points Z, chosen among the observed ones. With the notation of
-`_collapsed` the best variational law of those values is known in closed form (Titsias 2009), and gives
+The GP is represented by its values at m inducing points Z, chosen among the observed ones. With the notation of
+`_collapsed` the best variational distribution of these values has a closed form (Titsias 2009), which gives
 
     mean(x) = m(x) + W(x) c,    cov(x, z) = k(x, z) - V(x) V(z)^T + W(x) W(z)^T,
     V(x) = k(x, Z) L^-T,    W(x) = V(x) L_B^-T,    L_B L_B^T = B,    c = L_B^-1 A t
 
 in O(n m^2): a `GPPosterior` with the inducing points as rows. The hyperparameters maximize the collapsed bound and
-their prior. Z is chosen greedily where the variance that is left given the points before is largest (a partial pivoted
+their prior. Z is chosen greedily where the remaining variance given the previous points is largest (a partial pivoted
 Cholesky factorization; Burt, Rasmussen, van der Wilk 2020, arXiv:2008.00323), which makes the gap of the bound small.
-The choice depends on the hyperparameters, so choosing and maximizing take turns.
+The choice depends on the hyperparameters, so choosing and maximizing alternate.
 """
 
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ class Inducing(NamedTuple):
 
     Attributes:
         Z: [m, d] points.
-        mask: [m] which of them are used; the others stand for nothing.
+        mask: [m] which of them are used.
     """
 
     Z: Float[Array, "m d"]
@@ -55,7 +55,7 @@ def sparse_gp(
     num_restarts: int = 1,
     max_evals: int = 100,
 ) -> Surrogate:
-    """A sparse variational Gaussian process.
+    """Sparse variational Gaussian process, for thousands of observations.
 
     Below one or two thousand observations the exact `gp()` is affordable and more accurate. With 2,000 observations a
     fit is about 4 times and a prediction 16 times faster than the exact one. Where the observations are sparse for the
@@ -63,19 +63,20 @@ def sparse_gp(
     `benchmarks/results/surrogates.md`.
 
     Args:
-        num_inducing: inducing points, >= 1; all observations serve where there are fewer.
-        kernel: as in `gp`.
-        mean: as in `gp`.
-        noise: as in `gp`.
-        num_restarts: starts of the fit, >= 1.
-        max_evals: most evaluations of the bound in one fit, >= 1.
+        num_inducing: number of inducing points m, >= 1, 256 by default; at most all observations are used. The cost of
+            a fit grows with m^2, the approximation error falls with m.
+        kernel: a `Kernel` (by default Matern-5/2 with one lengthscale per dimension) or any GPJax kernel.
+        mean: a `Mean` (by default a learned constant) or any GPJax mean function.
+        noise: `learned_noise()` (default), `known_noise(variance)` or `fixed_noise(variance)`.
+        num_restarts: number of starts of the fit, >= 1, 1 by default.
+        max_evals: largest number of evaluations of the bound in one fit, >= 1, 100 by default.
 
     Returns:
-        A `Surrogate`. The losses of its `FitInfo` are minus the bound and the log prior.
+        A `Surrogate`. The losses of its `FitInfo` are minus the sum of the bound and the log prior.
 
     Raises:
-        ValueError: when a number is below 1.
-        TypeError: `num_inducing` is no integer.
+        ValueError: a number is below 1.
+        TypeError: `num_inducing` is not an integer, or a part has the wrong type.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -84,6 +85,9 @@ def sparse_gp(
         >>> seen = data.append(data.empty(1, 4), jnp.array([[0.1], [0.5], [0.9]]), jnp.array([0.0, 1.0, 0.0]))
         >>> surrogate.posterior(surrogate.init(1, seen.X.dtype), seen).mean(jnp.array([[0.5]])).shape
         (1,)
+
+    Source: Titsias (2009), "Variational learning of inducing variables in sparse Gaussian processes"; Burt, Rasmussen,
+    van der Wilk (2020), arXiv:2008.00323.
     """
     if isinstance(num_inducing, bool) or not isinstance(num_inducing, int | np.integer):
         raise TypeError(
@@ -114,10 +118,10 @@ def sparse_gp(
 
 
 def choose_inducing(model: GPModel, params: GPParams, observations: Observations, num_inducing: int) -> Inducing:
-    """Observed points, one after another where most of the prior variance is left unexplained.
+    """Observed points, chosen one after another where the remaining prior variance is largest.
 
-    There are `num_inducing` of them, or as many as the capacity, if that is less. Where the observations do not leave
-    so much to explain, the last ones are masked: what is masked in the observations never matters.
+    Their number is `num_inducing` or the capacity, whichever is smaller. Once the remaining variance is negligible,
+    further points are masked. Rows that are masked in the observations are never chosen.
     """
     X, mask = observations.X, observations.mask
     m = min(num_inducing, X.shape[0])
@@ -147,14 +151,14 @@ def choose_inducing(model: GPModel, params: GPParams, observations: Observations
 def evidence_bound(
     model: GPModel, params: GPParams, observations: Observations, inducing: Inducing
 ) -> Float[Array, ""]:
-    """The collapsed lower bound of the log marginal likelihood of the standardised observations."""
+    """The collapsed lower bound of the log marginal likelihood of the standardized observations."""
     return _bound(model, params, observations, inducing, *standardize(observations.y, observations.mask))
 
 
 def condition_sparse(
     model: GPModel, params: GPParams, observations: Observations, inducing: Inducing, num_spare: int = 0
 ) -> GPPosterior:
-    """The process that attains the bound, with `num_spare` rows kept free for `append`."""
+    """The posterior that attains the bound, with `num_spare` free rows for `append`."""
     y, scale = standardize(observations.y, observations.mask)
     Kzz, Kzx, noise_var, residual = _covariances(model, params, observations, inducing, y, scale)
     factors = factorize(Kzz, Kzx, roots(noise_var, observations.mask), residual)
@@ -174,7 +178,7 @@ def condition_sparse(
 
 
 def _covariances(model, params, observations, inducing, y, scale):
-    """K_zz with its jitter, K_zx, the noise variance and the residual of each observation; standardised."""
+    """K_zz with its jitter, K_zx, the noise variance and the residual of each observation; standardized."""
     (Z, used), X, mask = inducing, observations.X, observations.mask
     noise_var = model.noise.variance(params.log_noise_var, scale)
     noise = row_noise(told_noise(observations, scale), noise_var)

@@ -1,27 +1,27 @@
-"""The probability that an evaluation succeeds, learned from where evaluations failed.
+"""The probability that an evaluation succeeds, learned from successes and failures.
 
-A latent Gaussian process g with success probability Phi(m + g(x)), conditioned on which told rows have a finite value
-by expectation propagation: each row's factor Phi(s_i (m + g_i)), s_i = 1 for a success and -1 for a failure, is
-replaced by a normal one, exp(nu_i g_i - tau_i g_i^2 / 2), so chosen that mean and variance of g_i are those under the
-true factor and the other rows' normal ones. With K the prior covariance, T = diag(tau) and
-B = I + T^1/2 K T^1/2 = L L^T (eigenvalues of 1 and above, so it is factored safely in any dtype):
+A latent Gaussian process g with success probability Phi(m + g(x)) is conditioned on which evaluated rows have a finite
+value, by expectation propagation. The factor Phi(s_i (m + g_i)) of row i, with s_i = 1 for a success and -1 for a
+failure, is replaced by a normal one, exp(nu_i g_i - tau_i g_i^2 / 2), chosen such that mean and variance of g_i are
+those under the true factor and the normal factors of the other rows. With K the prior covariance, T = diag(tau) and
+B = I + T^1/2 K T^1/2 = L L^T (eigenvalues of at least 1, so the factorization is safe in every dtype):
 
     mean(x) = m + k(x, X) alpha,                 alpha = nu - T^1/2 B^-1 T^1/2 K nu
     var(x)  = k(x, x) - |L^-1 T^1/2 k(X, x)|^2
     log p(success at x) = log Phi(mean(x) / sqrt(1 + var(x)))
 
-The constant m makes the prior probability of success that of the told rows, shrunk towards `PRIOR_SUCCESS`, so that a
-region nobody has looked at is not avoided. The hyperparameters are those of largest approximate evidence: first over a
-small grid of one lengthscale and the variance, then one dimension after another with its lengthscale made `STRETCH`
-times longer (most often few parameters decide what fails), last with a larger variance (sharp boundaries). Each choice
-starts from the factors of the best one so far, and takes 3 to 5 sweeps over the rows.
+The constant m makes the prior probability of success the observed one, shrunk towards `PRIOR_SUCCESS`, so that
+unexplored regions are not avoided. The hyperparameters maximize the approximate evidence: first over a small grid of
+one lengthscale and the variance, then for one dimension after another with its lengthscale multiplied by `STRETCH`
+(usually few parameters decide what fails), last with a larger variance (sharp boundaries). Each candidate starts from
+the factors of the best one so far and takes 3 to 5 sweeps over the rows.
 
-Laplace's approximation is cheaper and puts probabilities too near one half: the mode of g lies far on the near side of
-its mean (`benchmarks/results/surrogates.md`).
+Laplace's approximation is cheaper, but its probabilities are too close to one half, because the mode of g is much
+smaller than its mean (`benchmarks/results/surrogates.md`).
 
 Source: Minka (2001); Rasmussen and Williams (2006), "Gaussian processes for machine learning", section 3.6, here with
-all rows at once and damped. A probability of success as the weight of an acquisition: Gelbart, Snoek, Adams (2014),
-arXiv:1403.5607.
+damped parallel updates of all rows. A probability of success as the weight of an acquisition: Gelbart, Snoek, Adams
+(2014), arXiv:1403.5607.
 """
 
 import dataclasses
@@ -39,36 +39,44 @@ from bojax.data import Observations
 from bojax.surrogates.parts._kernels import Kernel, KernelParams, matern52
 
 PRIOR_SUCCESS = 0.9
-"""Probability of success before anything is told, with the weight of `PRIOR_ROWS` rows."""
+"""Probability of success before any evaluation, with the weight of `PRIOR_ROWS` rows."""
 PRIOR_ROWS = 5.0
 LENGTHSCALES = (1.0, 0.5, 0.25, 0.12)
-"""Tried lengthscales, times the square root of the number of dimensions."""
+"""Grid of lengthscales, times the square root of the number of dimensions."""
 VARIANCES = (1.0, 16.0)
-"""Tried variances of the latent function: failures by chance, and failures with a boundary."""
+"""Grid of variances of the latent function: random failures, and failures with a sharp boundary."""
 STRETCH = 8.0
 SHARPEN = 6.0
 """Factors of a single dimension's lengthscale, and of the variance, tried after the grid."""
 MAX_SWEEPS = 20
 ENOUGH = 1e-2
-"""Sweeps end when no factor changed by more, relative to one plus its size: probabilities are then good to 0.001."""
+"""Sweeps end when no factor changes by more, relative to one plus its size: probabilities are accurate to 0.001."""
 DAMPING = 0.9
-"""How far each sweep moves towards the new factors; without damping they may take turns for ever."""
+"""How far each sweep moves towards the new factors; without damping they may oscillate."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SuccessModel:
-    """How likely an evaluation is to succeed, given which ones did.
+    """Model of the probability that an evaluation succeeds. `fit_success` makes it.
 
     Attributes:
-        X: [n, d] told points, padding included.
+        X: [n, d] evaluated points, padding included.
         alpha: [n] weights of the kernel functions in the latent mean; 0 on padding.
-        root: [n, n] L^-1 T^1/2, whose product with k(X, x) is what the told rows explain.
+        root: [n, n] L^-1 T^1/2; the squared norm of its product with k(X, x) is the reduction of the latent variance.
         mean: prior mean of the latent function.
         kernel_params: hyperparameters of its kernel.
-        any_failed: whether a told row failed; without one the probability is 1 everywhere.
-        log_evidence: the approximate log probability of the told outcomes.
+        any_failed: whether an evaluation failed; if none did, the probability is 1 everywhere.
+        log_evidence: the approximate log probability of the observed successes and failures.
         kernel: the covariance function (static).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import fit_success
+        >>> seen = data.append(data.empty(1, 4), jnp.array([[0.1], [0.3]]), jnp.array([1.0, 2.0]))
+        >>> fit_success(seen).log_probability(jnp.array([[0.2]])).tolist()  # no failure: probability 1
+        [0.0]
     """
 
     X: Float[Array, "n d"]
@@ -81,7 +89,7 @@ class SuccessModel:
     kernel: Kernel = dataclasses.field(metadata={"static": True})
 
     def log_probability(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
-        """Logarithm of the probability that an evaluation at each of k points succeeds; exactly 0 with no failure."""
+        """Logarithm of the probability that an evaluation at each of k points succeeds; exactly 0 without failures."""
         k = self.kernel.matrix(self.kernel_params, X, self.X)
         explained = matmul(k, self.root.T)
         mean = self.mean + matmul(k, self.alpha)
@@ -91,7 +99,7 @@ class SuccessModel:
 
 
 class _Fit(NamedTuple):
-    """The approximation for one choice of hyperparameters."""
+    """The approximation for one set of hyperparameters."""
 
     tau: Float[Array, "n"]
     nu: Float[Array, "n"]
@@ -103,13 +111,14 @@ class _Fit(NamedTuple):
 
 
 def fit_success(observations: Observations, *, categorical_dims: tuple[int, ...] = ()) -> SuccessModel:
-    """The success model of told rows: those with a finite value succeeded, the other told ones failed.
+    """Fit a model of the probability of success: rows with a finite value succeeded, the other evaluated rows failed.
 
-    About 3 ms at 64 rows and 16 ms at 128 on one CPU core (4 dimensions); next to nothing when no row failed.
+    It takes about 3 ms with 64 rows and 16 ms with 128 on one CPU core (4 dimensions), and almost no time if no row
+    failed.
 
     Args:
-        observations: what was told; rows with a point that is not finite are left out.
-        categorical_dims: columns that hold categories, compared by equality only.
+        observations: the data; rows with a point that is not finite are left out.
+        categorical_dims: columns that hold categories, compared by equality. None by default.
 
     Returns:
         A `SuccessModel`, without derivatives with respect to the observations.
@@ -172,7 +181,7 @@ def fit_success(observations: Observations, *, categorical_dims: tuple[int, ...]
 
 
 def _moves(num_dims, dtype):
-    """What is tried one after another: the grid, then changes of the best so far."""
+    """The candidates in order: the grid, then changes of the best one so far."""
     grid = [(math.log(s * math.sqrt(num_dims)), math.log(v)) for v in VARIANCES for s in LENGTHSCALES]
     stretches = math.log(STRETCH) * np.eye(num_dims)
     lengthscale = np.concatenate([[[s] * num_dims for s, _ in grid], stretches, np.zeros((1, num_dims))])
@@ -182,7 +191,7 @@ def _moves(num_dims, dtype):
 
 
 def _propagate(kernel, params, mean, X, sign, tau, nu):
-    """Expectation propagation from the factors `tau`, `nu`; `sign` is 0 on rows that do not count."""
+    """Expectation propagation from the factors `tau`, `nu`; `sign` is 0 on padding."""
     K = kernel.matrix(params, X, X)
     n, dtype = X.shape[0], X.dtype
     real = sign != 0.0
@@ -202,7 +211,7 @@ def _propagate(kernel, params, mean, X, sign, tau, nu):
         center = matmul(K, alpha)
         var = jnp.maximum(jnp.diagonal(K) - jnp.sum(explained * explained, axis=0), tiny)
 
-        # Each row without its own factor, then with the true one in its place.
+        # Cavity distribution (each row without its own factor), then the moments with the true factor.
         rest = jnp.maximum(1.0 / var - tau, tiny)
         rest_center, rest_var = (center / var - nu) / rest, 1.0 / rest
         spread = jnp.sqrt(1.0 + rest_var)

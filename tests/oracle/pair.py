@@ -36,4 +36,4 @@ def posterior_of(case: dict):
         log_noise_var=(),
     )
     observations = data.from_numpy(X, y, len(y), np.float64)
-    return condition(model, params, observations, NUM_SPARE, standardise=False)
+    return condition(model, params, observations, NUM_SPARE, rescale=False)

@@ -187,7 +187,7 @@ def test_the_mean_has_the_gradients_that_were_told(x64):
 
 
 def test_kernels_without_derivatives_are_refused():
-    with pytest.raises(TypeError, match="`kernel` must know its derivatives"):
+    with pytest.raises(TypeError, match="`kernel` must have `derivatives`"):
         gradient_gp(matern52()._replace(derivatives=None))
     with pytest.raises(ValueError, match="`num_restarts`"):
         gradient_gp(num_restarts=0)

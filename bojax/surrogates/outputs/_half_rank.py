@@ -1,12 +1,12 @@
-"""Half-rank warping: bad values keep their rank and lose their size.
+"""Half-rank warping: values below the median are replaced according to their rank.
 
 Objectives of hyperparameters are skewed: a learning rate ten times too large costs more than all the differences
-between good ones. Values below the median are replaced by what a normal distribution would have at their rank, with
-the median as its mean and the spread of the better half as its standard deviation; values above stay as they are. The
-order of all values is kept, and so is the optimum. However large bad values are, up to the largest float, nothing but
-their order matters (see `better_part` for the case that most values are bad).
+between good ones. Values below the median are replaced by the quantiles of a normal distribution at their rank, with
+the median as its mean and the spread of the better half as its standard deviation. Values above the median do not
+change. The order of all values is preserved, and so is the optimum. Only the order of bad values matters, not their
+size, up to the largest float (see `better_part` for the case that most values are bad).
 
-Source: Song et al. (2024), "The Vizier Gaussian process bandit algorithm", arXiv:2408.11527. What it gains:
+Source: Song et al. (2024), "The Vizier Gaussian process bandit algorithm", arXiv:2408.11527. Measured effect:
 `benchmarks/results/surrogates.md`.
 """
 
@@ -18,15 +18,27 @@ from bojax.surrogates.outputs._standardize import better_part
 
 
 def half_rank(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
-    """Warp the worse half of the masked values.
+    """Replace the worse half of the values by normal quantiles of their ranks.
+
+    Of n values, the one of rank i (1 is the worst) becomes median + s Phi^-1((i - 1/2) / n) if it is below the median,
+    with s the spread of the better half. Its order is preserved; its size has no effect.
 
     Args:
         y: [n] values, larger is better; those outside the mask may be anything.
         mask: [n] which values count.
 
     Returns:
-        [n] warped values in the units of y; outside the mask they are meaningless but finite. Their derivative by y is
-        1 above the median; below it is the warped distance from the median over the true one.
+        [n] warped values in the units of y; outside the mask they are finite but meaningless. Their derivative with
+        respect to y is 1 above the median. Below it is the ratio of the warped to the original distance from the
+        median.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> values = jax.jit(half_rank)(jnp.array([-1000.0, 0.0, 1.0]), jnp.ones(3, bool))
+        >>> [round(value, 1) for value in values.tolist()]
+        [-0.7, 0.0, 1.0]
+
+    Source: Song et al. (2024), arXiv:2408.11527.
     """
     held = jax.lax.stop_gradient(jnp.where(mask, y, 0.0))
     part = better_part(held, mask)

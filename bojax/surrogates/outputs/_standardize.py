@@ -1,4 +1,4 @@
-"""Standardising the observed values, safe for any magnitude."""
+"""Standardization of the observed values, safe for any magnitude."""
 
 from typing import NamedTuple
 
@@ -7,38 +7,39 @@ import jax.numpy as jnp
 from bojax._types import Array, Bool, Float
 
 CONSTANT = 1e-12
-"""A spread below this part of the largest |y| is taken for rounding: the values count as all equal."""
+"""Relative spread of the values below which they count as equal: smaller differences are rounding errors."""
 
 FAR = (1e4, 1e6, 1e8, 1e10, 1e12)
-"""The better quarter, eighth, ... counts in place of the better half where the last value of that half is so many times
-as far from the best one. A model whose least noise has a relative deviation of 1e-3 cannot see differences that small
-beside the others; the fewer values are left, the more likely is a few of them being close by chance."""
+"""The better quarter replaces the better half if the worst value of the half is this many times as far from the best
+value as the worst value of the quarter; then the eighth replaces the quarter, and so on. A model whose smallest noise
+has a relative deviation of 1e-3 cannot resolve both scales. The ratio grows because a few values may be close by
+chance."""
 
 
 class Scale(NamedTuple):
-    """y = loc + scale * standardised y."""
+    """y = loc + scale * standardized y."""
 
     loc: Float[Array, ""]
     scale: Float[Array, ""]
 
 
 def variance_floor(dtype) -> float:
-    """The smallest standardised variance given back: below it there is only rounding."""
+    """The smallest standardized variance that is returned; smaller values are rounding errors."""
     return 1e-12 if jnp.finfo(dtype).bits >= 64 else 1e-7
 
 
 def standardize(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Array, "n"], Scale]:
-    """The values with mean 0 and standard deviation 1 over the mask, and 0 elsewhere.
+    """Shift and scale the values in the mask to mean 0 and standard deviation 1.
 
-    Values are divided by their largest magnitude first, so squares neither overflow nor vanish. Values that are all
-    equal become zeros with a scale of that magnitude (1 if they are zero).
+    Values are divided by their largest magnitude first, so that squares neither overflow nor vanish. If all values are
+    equal, they become zeros with a scale of that magnitude (1 if they are zero).
 
     Args:
         y: [n] values; non-finite ones must be masked out.
         mask: [n] which values count.
 
     Returns:
-        The standardized values, and the location and scale that undo it.
+        The standardized values [n], 0 outside the mask, and the `Scale` that undoes the standardization.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,14 +54,14 @@ def standardize(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Arr
     count = jnp.maximum(jnp.sum(mask), 1).astype(y.dtype)
     loc = jnp.sum(y) / count
     residual = jnp.where(mask, y - loc, 0.0)
-    # The sample standard deviation (n - 1), as BoTorch and scikit-learn's users expect of standardised values.
+    # The sample standard deviation (n - 1), as users of BoTorch expect of standardized values.
     std = jnp.sqrt(jnp.sum(residual**2) / jnp.maximum(count - 1.0, 1.0))
     scale = jnp.where(std > jnp.maximum(CONSTANT, 4.0 * jnp.finfo(y.dtype).eps), std, 1.0)
     return residual / scale, Scale(loc=loc * unit, scale=scale * unit)
 
 
 def is_constant(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Bool[Array, ""]:
-    """Tell whether all values of the mask are equal, except for rounding; fewer than two always are.
+    """Tell whether all values in the mask are equal up to rounding; fewer than two always are.
 
     Args:
         y: [n] values.
@@ -82,13 +83,13 @@ def is_constant(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Bool[Array, ""]
 
 
 class BetterPart(NamedTuple):
-    """The values that a robust transform keeps as they are.
+    """The better part of the values, from which robust transforms estimate location and scale.
 
     Attributes:
-        loc: the least of them: the median, as a rule.
-        scale: their root mean square distance from it, > 0.
+        loc: its smallest value, usually the median of all values.
+        scale: the root mean square distance from `loc`, > 0.
         best: the largest value.
-        share: the share of the values that lies below, 1/2 as a rule.
+        share: the fraction of all values below `loc`, usually 1/2.
     """
 
     loc: Float[Array, ""]
@@ -98,12 +99,12 @@ class BetterPart(NamedTuple):
 
 
 def better_part(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> BetterPart:
-    """The better half of the values and its size, untouched by the size of the others.
+    """The better half of the values and its spread, independent of the size of the others.
 
-    Where the worst value of that half is `FAR` times as far from the best one as the value that halves it again, most
-    evaluations were bad (penalties, say), and the better quarter counts, and so on. Halves of values are subtracted, so
-    that nothing overflows up to the largest float. Where all values of the better half are equal, the distance to the
-    next worse value is the scale.
+    If the worst value of that half is `FAR` times as far from the best one as the value that halves it again, most
+    evaluations were bad (penalties, for example). The better quarter then counts, and so on. Halves of values are
+    subtracted, so that nothing overflows up to the largest float. If all values of the better half are equal, the
+    distance to the next worse value is the scale.
 
     Args:
         y: [n] values, larger is better; non-finite ones must be masked out.

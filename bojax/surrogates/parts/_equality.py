@@ -1,8 +1,8 @@
-"""Categories for kernels that know numbers only: a factor by equality.
+"""Categories for kernels of numeric inputs: a factor that compares them by equality.
 
     k(x, z) = k_inner(x, z) exp(-sum_c [x_c != z_c] / lengthscale_c)
 
-over the categorical columns c, which stand still at 0.5 for the kernel inside.
+over the categorical columns c. The kernel inside gets 0.5 in these columns.
 """
 
 import math
@@ -26,7 +26,7 @@ class EqualityParams(NamedTuple):
     """Hyperparameters of a kernel with categories.
 
     Attributes:
-        kernel: those of the kernel inside.
+        kernel: hyperparameters of the kernel inside.
         log_lengthscale: [c] logarithms, in units of inequality.
     """
 
@@ -35,10 +35,12 @@ class EqualityParams(NamedTuple):
 
 
 def by_equality(kernel: Kernel, categorical_dims: tuple[int, ...] | None = None) -> Kernel:
-    """A kernel for numbers, times a factor that compares categories by equality.
+    """Multiply a kernel of numeric inputs by a factor that compares categories by equality.
+
+    The factor is exp(-sum_c [x_c != z_c] / lengthscale_c) over the categorical columns c.
 
     Args:
-        kernel: any `Kernel`; it sees the categorical columns as constant.
+        kernel: any `Kernel`. It gets 0.5 in the categorical columns.
         categorical_dims: columns that hold categories; by default the algorithm fills in those of its space.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Random features: finitely many functions whose products have a kernel as their mean.
+"""Random features: finitely many random functions whose products equal a kernel in expectation.
 
 A stationary kernel is the characteristic function of its spectral density (Bochner), so with frequencies w drawn from
 it and phases b uniform, sqrt(2) cos(w . x / lengthscale + b) has covariance k. For the squared exponential w is
@@ -26,7 +26,7 @@ class Features(NamedTuple):
     """Random features phi with E phi(x) . phi(z) = k(x, z).
 
     Attributes:
-        draw: `draw(key, num_dims, num_features, dtype) -> draws`, whatever the hyperparameters are.
+        draw: `draw(key, num_dims, num_features, dtype) -> draws`, independent of the hyperparameters.
         apply: `apply(params, draws, X [n, d]) -> [n, num_features]`.
     """
 
@@ -35,13 +35,13 @@ class Features(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What is random in the features of a stationary kernel.
+    """The random numbers of the features of a stationary kernel.
 
     Attributes:
         frequency: [f, d] in units of the lengthscale.
         phase: [f] in [0, 2 pi].
         share: [f, d] uniform numbers; below e^(-1/l) all categories of a column share one sign.
-        seed: [f, d] 32 random bits the signs of categories are made of.
+        seed: [f, d] 32 random bits from which the signs of categories are made.
     """
 
     frequency: Float[Array, "f d"]
@@ -57,7 +57,7 @@ def stationary_features(degrees: int, categorical_dims: tuple[int, ...]) -> Feat
         degrees: degrees of freedom of the spectral density: 2 nu for a Matern kernel, 0 for the squared exponential.
         categorical_dims: columns compared by equality only.
     """
-    dims = np.asarray(categorical_dims, np.int32)  # an int64 constant, met in float64, fails to trace in float32
+    dims = np.asarray(categorical_dims, np.int32)  # an int64 constant from an x64 scope fails to trace without x64
 
     def draw(key: Key, num_dims: int, num_features: int, dtype) -> Draws:
         keys = jax.random.split(key, 3)

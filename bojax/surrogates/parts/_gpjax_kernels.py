@@ -1,6 +1,6 @@
 """The kernels of bojax as GPJax kernels. GPJax has none for categories; the one here compares them by equality.
 
-Importing GPJax takes over a second and starts the JAX backend, so it happens in the functions.
+Importing GPJax takes over a second and starts the JAX backend, so the functions here import it when they are called.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def equality_to_gpjax(kernel: Any, categorical_dims: list[int], lengthscale: Flo
 
 
 def hiding(function: Any, categorical_dims: list[int], base: type) -> Any:
-    """A GPJax kernel or mean function for which the categorical columns stand still at 0.5."""
+    """A GPJax kernel or mean function that gets 0.5 in the categorical columns."""
 
     class Hiding(base):
         function: Any = None  # every field of the base class has a default

@@ -1,7 +1,7 @@
-"""Kernels and mean functions of GPJax as parts of a Gaussian process of bojax.
+"""Kernels and mean functions of GPJax as parts of a bojax Gaussian process.
 
-GPJax objects are taken apart into arrays when they come in and put together again inside the innermost function.
-Importing GPJax takes over a second and starts the JAX backend, so it happens in the functions.
+GPJax objects are split into arrays once and rebuilt inside the innermost function. Importing GPJax takes over a second
+and starts the JAX backend, so the functions here import it when they are called.
 """
 
 from typing import Any
@@ -16,20 +16,21 @@ from bojax.surrogates.parts._kernels import Kernel
 from bojax.surrogates.parts._means import Mean
 
 PRIOR_STD = 3.0
-"""GPJax parameters have no prior: each is held this loosely, on its unconstrained scale, at the value it came with."""
+"""GPJax parameters have no prior. Each gets a normal one with this standard deviation around its given value, on its
+unconstrained scale."""
 REACH = 12.0
-"""How far an unconstrained GPJax parameter may move from where it came: softplus(-12) is 6e-6."""
+"""How far an unconstrained GPJax parameter may move from its given value: softplus(-12) is 6e-6."""
 
 
 def adapt_kernel(kernel: Any) -> Kernel:
     """A GPJax kernel (sums, products and active dimensions included) as a `Kernel`.
 
-    Its unconstrained parameters become hyperparameters, started at the values they have and held there by a loose
-    normal prior; parameters wrapped in `paramax.non_trainable` stay fixed. GPJax knows no categories: on a space that
-    has some, the kernel sees the numeric columns, times a factor that compares categories by equality (`by_equality`).
+    Its unconstrained parameters become hyperparameters that start at their given values, with a wide normal prior
+    around them. Parameters wrapped in `paramax.non_trainable` stay fixed. GPJax has no categories: on a space with
+    categories the kernel gets the numeric columns, times a factor that compares categories by equality (`by_equality`).
 
     Raises:
-        TypeError: when `kernel` is no GPJax kernel.
+        TypeError: `kernel` is not a GPJax kernel.
     """
     from gpjax.kernels import AbstractKernel
 
@@ -56,12 +57,13 @@ def adapt_kernel(kernel: Any) -> Kernel:
 
 
 def adapt_mean(mean: Any) -> Mean:
-    """A GPJax mean function as a `Mean`; it is applied to standardised y. Parameters as in `adapt_kernel`.
+    """A GPJax mean function as a `Mean`, for standardized y.
 
-    On a space with categories it is a function of the numeric columns: the others stand still at 0.5.
+    Its unconstrained parameters become hyperparameters that start at their given values, with a wide normal prior
+    around them. On a space with categories it is a function of the numeric columns; the others are set to 0.5.
 
     Raises:
-        TypeError: when `mean` is no GPJax mean function.
+        TypeError: `mean` is not a GPJax mean function.
     """
     from gpjax.mean_functions import AbstractMeanFunction
 
@@ -95,7 +97,7 @@ def adapt_mean(mean: Any) -> Mean:
 
 
 class _Parts:
-    """A GPJax object taken apart: trainable arrays here, everything else kept to rebuild it."""
+    """A GPJax object split into its trainable arrays and everything else that is needed to rebuild it."""
 
     def __init__(self, tree: Any):
         from paramax import NonTrainable

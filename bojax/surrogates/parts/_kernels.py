@@ -1,21 +1,21 @@
 """Covariance functions on the unit cube.
 
-A `Kernel` is a few pure functions around its hyperparameters, a pytree of unconstrained numbers (logarithms of
-positive ones). The stationary kernels here have a lengthscale per dimension (ARD) and an outputscale, the prior
-variance relative to the variance of the observed values. Distances are computed as one matrix product; kernels are
-functions of the squared distance r^2 with written-out derivatives, which stay finite and right at coincident points,
-where differentiating through sqrt(r^2) gives NaN and GPJax's clamped distance gives a second derivative of zero.
+A `Kernel` is a set of pure functions of its hyperparameters, a pytree of unconstrained numbers (logarithms of positive
+ones). The stationary kernels here have a lengthscale per dimension (ARD) and an outputscale, the prior variance
+relative to the variance of the observed values. Distances are computed as one matrix product. Kernels are functions of
+the squared distance r^2 with explicit derivatives, which are finite and correct at coincident points. There,
+differentiating through sqrt(r^2) gives NaN, and GPJax's clamped distance gives a second derivative of zero.
 
     matern52:  k(r^2) = outputscale (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r)
     rbf:       k(r^2) = outputscale exp(-r^2 / 2)
     r^2 = sum_i ((x_i - z_i) / lengthscale_i)^2
 
-Categorical dimensions have no order, so they enter by equality alone, as a factor
+Categorical dimensions have no order. They are compared by equality, which gives a factor
 exp(-sum_c [x_c != z_c] / lengthscale_c).
 
 The lengthscale prior is log-normal and grows with the square root of the number of dimensions, which keeps the assumed
 complexity of the objective the same in any dimension: Hvarfner, Hellsten, Nardi (2024), "Vanilla Bayesian optimization
-performs great in high dimensions", arXiv:2402.02229. They fix the outputscale at one; here it is learned under a
+performs great in high dimensions", arXiv:2402.02229. They fix the outputscale at one. Here it is learned with a
 log-normal prior, which halves the regret (`benchmarks/results/surrogates.md`).
 """
 
@@ -35,7 +35,7 @@ from bojax.surrogates.parts._features import Features, stationary_features
 LENGTHSCALE_LOC = math.sqrt(2.0)
 LENGTHSCALE_STD = math.sqrt(3.0)
 LENGTHSCALE_BOUNDS = (0.005, 1000.0)
-"""Below, neighbouring points know nothing of each other; above, a dimension is ignored to 1e-6."""
+"""Below, neighboring points are uncorrelated; above, a dimension is ignored to 1e-6."""
 
 
 LOG_OUTPUTSCALE_STD = 1.0
@@ -51,12 +51,12 @@ class Kernel(NamedTuple):
         diagonal: `diagonal(params, X [n, d]) -> [n]`.
         log_prior: `log_prior(params) -> scalar`, up to a constant.
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
-        to_gpjax: `to_gpjax(params) -> GPJax kernel`, or None where there is no equal one.
-        features: random features, or None where they are not known.
+        to_gpjax: `to_gpjax(params) -> GPJax kernel`, or None if there is no equivalent.
+        features: random features, or None if not available.
         derivatives: `derivatives(params, A: LinearRows [n], B: LinearRows [m]) -> [n, m]`, covariances of values and
-            derivatives, or None where they are not known.
-        bind: `bind(inputs) -> Kernel`, the kernel that knows which columns hold categories (`Inputs`); None refuses
-            spaces with categories. `lambda inputs: kernel` says that it treats them well as it is.
+            derivatives, or None if not available.
+        bind: `bind(inputs) -> Kernel`, the kernel for given categorical columns (`Inputs`). None refuses spaces with
+            categories; `lambda inputs: kernel` accepts them unchanged.
     """
 
     init: Callable[..., Any]
@@ -75,7 +75,7 @@ class KernelParams(NamedTuple):
 
     Attributes:
         log_lengthscale: [d] natural logarithms, in units of the cube (of inequality, for categorical dimensions).
-        log_outputscale: natural logarithm of the prior variance, in standardised units.
+        log_outputscale: natural logarithm of the prior variance, in standardized units.
     """
 
     log_lengthscale: Float[Array, "d"]
@@ -83,7 +83,7 @@ class KernelParams(NamedTuple):
 
 
 class KernelPrior(NamedTuple):
-    """The prior of a stationary kernel's hyperparameters: numbers or arrays [], also traced ones.
+    """The prior of a stationary kernel's hyperparameters: numbers or arrays [], possibly traced.
 
     Attributes:
         lengthscale_loc: mean of each logarithmic lengthscale in one dimension; half the logarithm of the number of
@@ -101,29 +101,67 @@ DEFAULT_PRIOR = KernelPrior()
 
 
 def matern52(*, categorical_dims: tuple[int, ...] | None = None, prior: KernelPrior = DEFAULT_PRIOR) -> Kernel:
-    """The Matern kernel with smoothness 5/2, one lengthscale a dimension.
+    """Matern kernel of smoothness 5/2 with one lengthscale per dimension, the default of `gp`.
+
+    It suits twice differentiable objectives. With r^2 = sum_i ((x_i - z_i) / lengthscale_i)^2,
+    k(x, z) = outputscale (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r). Categorical columns are left out of r and give a
+    factor exp(-1 / lengthscale) where they differ.
 
     Args:
-        categorical_dims: columns that hold categories, compared by equality only. By default there are none until an
-            algorithm binds the kernel to its space; what is given here stays.
-        prior: log-normal prior of lengthscales and outputscale.
+        categorical_dims: columns that hold categories, compared by equality. By default an algorithm fills in those of
+            its space, and outside of an algorithm there are none. Columns given here are kept.
+        prior: log-normal prior of lengthscales and outputscale. By default, as in Hvarfner et al., a lengthscale
+            has median exp(sqrt(2)) sqrt(d) and mode exp(sqrt(2) - 3) sqrt(d) in d dimensions, in units of the cube.
+
+    Returns:
+        A `Kernel` whose params are `KernelParams`.
+
+    Raises:
+        ValueError: a standard deviation of the prior is not positive.
 
     Example:
         >>> import jax.numpy as jnp
         >>> kernel = matern52()
-        >>> kernel.matrix(kernel.init(2, jnp.float32), jnp.zeros((1, 2)), jnp.ones((3, 2))).shape
-        (1, 3)
+        >>> params = kernel.init(1, jnp.float32)._replace(log_lengthscale=jnp.zeros(1))  # lengthscale 1
+        >>> K = kernel.matrix(params, jnp.array([[0.0]]), jnp.array([[0.0], [1.0]]))
+        >>> [round(value, 3) for value in K[0].tolist()]
+        [1.0, 0.524]
+
+    Source: Rasmussen and Williams (2006), section 4.2.1; Hvarfner, Hellsten, Nardi (2024), arXiv:2402.02229, for the
+    prior.
     """
     return _stationary("Matern52", MATERN52, categorical_dims, prior, degrees=5)
 
 
 def rbf(*, categorical_dims: tuple[int, ...] | None = None, prior: KernelPrior = DEFAULT_PRIOR) -> Kernel:
-    """The squared-exponential kernel, one lengthscale a dimension. Use it in float64 only, or with a noise variance of
-    1e-3 or more: its matrices are singular to float32.
+    """Squared-exponential kernel with one lengthscale per dimension, for very smooth objectives.
+
+    With r^2 = sum_i ((x_i - z_i) / lengthscale_i)^2, k(x, z) = outputscale exp(-r^2 / 2). Categorical columns are left
+    out of r and give a factor exp(-1 / lengthscale) where they differ. Use it in float64, or with a noise variance of
+    1e-3 or more: its matrices are singular in float32.
 
     Args:
-        categorical_dims: columns that hold categories; see `matern52`.
-        prior: log-normal prior of lengthscales and outputscale.
+        categorical_dims: columns that hold categories, compared by equality. By default an algorithm fills in those of
+            its space, and outside of an algorithm there are none. Columns given here are kept.
+        prior: log-normal prior of lengthscales and outputscale. By default, as in Hvarfner et al., a lengthscale
+            has median exp(sqrt(2)) sqrt(d) and mode exp(sqrt(2) - 3) sqrt(d) in d dimensions, in units of the cube.
+
+    Returns:
+        A `Kernel` whose params are `KernelParams`.
+
+    Raises:
+        ValueError: a standard deviation of the prior is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> kernel = rbf()
+        >>> params = kernel.init(1, jnp.float32)._replace(log_lengthscale=jnp.zeros(1))  # lengthscale 1
+        >>> K = kernel.matrix(params, jnp.array([[0.0]]), jnp.array([[0.0], [1.0]]))
+        >>> [round(value, 3) for value in K[0].tolist()]
+        [1.0, 0.607]
+
+    Source: Rasmussen and Williams (2006), section 4.2.1; Hvarfner, Hellsten, Nardi (2024), arXiv:2402.02229, for the
+    prior.
     """
     return _stationary("RBF", RBF, categorical_dims, prior, degrees=0)
 
@@ -160,7 +198,7 @@ def _matern52_d2(r2):
 
 @_matern52_d2.defjvp
 def _matern52_d2_jvp(primals, tangents):
-    # The slope is infinite at coincident points; wherever it is used it is multiplied by a distance.
+    # The slope is infinite at coincident points, but every use multiplies it by a distance.
     s = jnp.sqrt(5.0 * primals[0])
     slope = -(125.0 / 24.0) * jnp.exp(-s) / jnp.where(s > 0, s, 1.0)
     return _matern52_d2(primals[0]), jnp.where(s > 0, slope, 0.0) * tangents[0]
@@ -186,16 +224,16 @@ RBF = (rbf_of_r2, _rbf_d1, _rbf_d2)
 
 
 def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """All squared distances by one matrix product. Points of the cube are centred first, which saves two bits."""
+    """All squared distances by one matrix product. Center points of the cube first, which gains two bits."""
     squares = jnp.sum(X * X, axis=-1)[:, None] + jnp.sum(Z * Z, axis=-1)[None, :]
     product = matmul(X, Z.T)
     r2 = squares - 2.0 * product
-    # Clamped in value only: a clamped slope would halve second derivatives at coincident points.
+    # Clamp only the value: clamping the slope would halve second derivatives at coincident points.
     return r2 + jax.lax.stop_gradient(jnp.maximum(r2, 0.0) - r2)
 
 
 def lengthscale_mode(num_dims: int, prior: KernelPrior = DEFAULT_PRIOR) -> Any:
-    """Where the prior of each logarithmic lengthscale is largest."""
+    """Mode of the prior of each lengthscale, as a logarithm."""
     return _log_lengthscale_loc(num_dims, prior) - prior.lengthscale_std**2
 
 
@@ -274,13 +312,13 @@ def categorical_factor(
     inverse: Float[Array, "c"], X: Float[Array, "n d"], Z: Float[Array, "m d"], dims: np.ndarray
 ) -> Float[Array, "n m"]:
     """exp(-sum_c [x_c != z_c] / lengthscale_c) over the columns `dims` [c]; `inverse` holds 1 / lengthscale."""
-    # Neighbouring categories sit 1/k apart in the cube, so a margin tells them apart in any dtype.
+    # Neighboring categories are 1/k apart in the cube, so a margin separates them in every dtype.
     differ = jnp.abs(X[:, None, dims] - Z[None, :, dims]) > 1e-6
     return jnp.exp(-jnp.sum(jnp.where(differ, inverse[None, None, :], 0.0), axis=-1))
 
 
 class LinearRows(NamedTuple):
-    """Values and directional derivatives of the objective: row i stands for value_i f(x_i) + direction_i . f'(x_i).
+    """Values and directional derivatives of the objective: row i is value_i f(x_i) + direction_i . f'(x_i).
 
     Attributes:
         X: [n, d] points in the unit cube.

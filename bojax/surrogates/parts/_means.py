@@ -1,4 +1,4 @@
-"""Mean functions: what a surrogate expects where it knows nothing, in standardised units of y."""
+"""Mean functions: the prior mean of a surrogate, in standardized units of y."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ class Mean(NamedTuple):
         value: `value(params, X [n, d]) -> [n]`.
         log_prior: `log_prior(params) -> scalar`, up to a constant.
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
-        to_gpjax: `to_gpjax(params) -> GPJax mean function`, or None where there is no equal one.
-        bind: `bind(inputs) -> Mean`, the mean that knows which columns hold categories (`Inputs`), or None where it
-            needs no such knowledge.
+        to_gpjax: `to_gpjax(params) -> GPJax mean function`, or None if there is no equivalent.
+        bind: `bind(inputs) -> Mean`, the mean for given categorical columns (`Inputs`), or None if it does not depend
+            on them.
     """
 
     init: Callable[..., Any]
@@ -30,7 +30,19 @@ class Mean(NamedTuple):
 
 
 def constant_mean() -> Mean:
-    """One learned number. Its flat prior is bounded to ten standard deviations of the data."""
+    """Make a constant mean function with one learned parameter.
+
+    The prior of the constant is flat between -10 and 10, in standardized units of y.
+
+    Returns:
+        A `Mean` whose params are a scalar, 0 at the start of a fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mean = constant_mean()
+        >>> mean.value(jnp.array(0.5), jnp.zeros((2, 1))).tolist()
+        [0.5, 0.5]
+    """
 
     def init(num_dims, dtype):
         del num_dims
@@ -54,7 +66,16 @@ def constant_mean() -> Mean:
 
 
 def zero_mean() -> Mean:
-    """The mean of the observed values, with nothing to learn."""
+    """Make a mean function that is zero in standardized units: the mean of the observed values.
+
+    Returns:
+        A `Mean` without parameters.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> zero_mean().value((), jnp.zeros((2, 1))).tolist()
+        [0.0, 0.0]
+    """
 
     def to_gpjax(params):
         from gpjax.mean_functions import Zero

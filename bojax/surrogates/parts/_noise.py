@@ -1,4 +1,4 @@
-"""The variance of observation noise: learned, known, or fixed; and what was told of single observations."""
+"""The variance of the observation noise: learned, known, fixed, or reported with single observations."""
 
 import math
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from bojax.surrogates.outputs._standardize import Scale
 
 NOISE_FLOOR_64 = 1e-6
 NOISE_FLOOR_32 = 1e-4
-"""Smallest relative noise variance. In float32 a Matern matrix loses all digits of small posterior deviations below
-1e-4."""
+"""Smallest relative noise variance. In float32, noise below 1e-4 leaves no correct digits in small posterior standard
+deviations of a Matern kernel."""
 
 Number = float | Array
-"""A numeric setting: a number or an array [], also a traced one, so that studies run under `vmap` over settings."""
+"""A numeric setting: a number or an array [], possibly traced, so that studies can run under `vmap` over settings."""
 
 
 class Noise(NamedTuple):
@@ -25,7 +25,7 @@ class Noise(NamedTuple):
 
     Attributes:
         init: `init(dtype) -> params`.
-        variance: `variance(params, scale) -> scalar`, in standardised units; `scale` is the data's `Scale`.
+        variance: `variance(params, scale) -> scalar`, in standardized units; `scale` is the `Scale` of the data.
         log_prior: `log_prior(params) -> scalar`, up to a constant.
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
     """
@@ -37,7 +37,7 @@ class Noise(NamedTuple):
 
 
 def noise_floor(dtype) -> float:
-    """The smallest relative noise variance that a dtype can carry."""
+    """The smallest relative noise variance that is safe in a dtype."""
     return NOISE_FLOOR_64 if jnp.finfo(dtype).bits >= 64 else NOISE_FLOOR_32
 
 
@@ -65,20 +65,34 @@ def told_noise(observations: Observations, scale: Scale) -> Float[Array, "n"]:
 
 
 def row_noise(told: Float[Array, "n"], own: Float[Array, "..."]) -> Float[Array, "n"]:
-    """The noise variance of each row: what was told of it, at least the floor; a model's own where nothing was."""
+    """The noise variance of each row: the reported one, at least the floor, or the model's where it is NaN."""
     return jnp.where(jnp.isnan(told), own, jnp.maximum(told, noise_floor(told.dtype)))
 
 
 def learned_noise(*, loc: Number = -6.0, std: Number = 2.0, upper: Number = 1.0) -> Noise:
-    """A learned noise variance with a log-normal prior.
+    """Make a learned noise variance with a log-normal prior.
 
-    The default allows small or absent noise: deterministic objectives are common, and a prior around exp(-4) costs the
-    last digits of the optimum (`benchmarks/results/surrogates.md`).
+    The prior is log noise_var ~ N(loc, std^2). The default allows small or absent noise: deterministic objectives are
+    common, and a prior around exp(-4) loses the last digits of the optimum (`benchmarks/results/surrogates.md`).
 
     Args:
-        loc: mean of the logarithm of the variance, in standardised units.
-        std: standard deviation of that logarithm, > 0.
-        upper: largest variance, relative to the variance of the data.
+        loc: mean of the logarithm of the variance, in standardized units, -6 by default.
+        std: standard deviation of that logarithm, > 0, 2 by default.
+        upper: largest variance, relative to the variance of the data, > 0. The default, 1, allows data that are pure
+            noise.
+
+    Returns:
+        A `Noise` whose params are the logarithm of the variance.
+
+    Raises:
+        ValueError: `std` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.surrogates import Scale
+        >>> noise, unit = learned_noise(), Scale(jnp.array(0.0), jnp.array(1.0))
+        >>> noise.variance(jnp.log(jnp.array(0.25)), unit).item()
+        0.25
     """
     if not holds(std > 0):
         raise ValueError(f"`std` must be positive, got {std}.")
@@ -101,25 +115,44 @@ def learned_noise(*, loc: Number = -6.0, std: Number = 2.0, upper: Number = 1.0)
 
 
 def known_noise(noise_var: Number) -> Noise:
-    """A noise variance known in the units of y, such as the squared standard error of each evaluation.
+    """Make a noise variance that is known in the units of y, such as the squared standard error of an evaluation.
 
     Args:
-        noise_var: variance of one observation, >= 0, in squared units of y.
+        noise_var: variance of one observation, >= 0, a number or an array [], in squared units of y.
+
+    Returns:
+        A `Noise` without parameters. Its relative variance is at least 1e-4 in float32 and 1e-6 in float64.
 
     Raises:
-        ValueError: when `noise_var` is negative or not finite.
+        ValueError: `noise_var` is negative or not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.surrogates import Scale
+        >>> known_noise(1.0).variance((), Scale(jnp.array(0.0), jnp.array(2.0))).item()  # y has standard deviation 2
+        0.25
     """
     return _constant_noise(_check_variance(noise_var), lambda scale: scale.scale)
 
 
 def fixed_noise(noise_var: Number = NOISE_FLOOR_64) -> Noise:
-    """A noise variance fixed relative to the variance of the observed values.
+    """Make a noise variance that is fixed relative to the variance of the observed values.
 
     Args:
-        noise_var: variance in standardised units, >= 0.
+        noise_var: variance in standardized units, >= 0, a number or an array []. The default, 1e-6, is for exact
+            evaluations.
+
+    Returns:
+        A `Noise` without parameters. Its variance is at least 1e-4 in float32 and 1e-6 in float64.
 
     Raises:
-        ValueError: when `noise_var` is negative or not finite.
+        ValueError: `noise_var` is negative or not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.surrogates import Scale
+        >>> fixed_noise(0.25).variance((), Scale(jnp.array(0.0), jnp.array(2.0))).item()
+        0.25
     """
     return _constant_noise(_check_variance(noise_var), lambda scale: jnp.ones_like(scale.scale))
 

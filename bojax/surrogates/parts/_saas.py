@@ -1,12 +1,12 @@
 """Sparse axis-aligned subspaces: Gaussian processes for many inputs of which few matter.
 
-The covariance is Matern-5/2 of r^2 = sum_i rho_i (x_i - z_i)^2 with a prior that holds most inverse squared
-lengthscales rho_i near zero and lets a few be large:
+The covariance is Matern-5/2 of r^2 = sum_i rho_i (x_i - z_i)^2. The prior keeps most inverse squared lengthscales rho_i
+near zero and allows a few to be large:
 
     tau ~ half-Cauchy(0.1),    rho_i ~ half-Cauchy(tau)
 
 (Eriksson and Jankowiak 2021, arXiv:2103.00349). The sampler works with log tau and u_i = log(rho_i / tau), which are
-independent under the prior, each with the density sech(u) / pi around its centre.
+independent under the prior, each with the density sech(u) / pi around its center.
 """
 
 import math
@@ -26,7 +26,7 @@ from bojax.surrogates.parts._kernels import (
 GLOBAL_SCALE = 0.1
 """Scale of the half-Cauchy prior of tau."""
 REACH = 12.0
-"""How far log tau and log(rho / tau) may go from the middle of their priors, which has a chance of 4e-6."""
+"""Largest distance of log tau and log(rho / tau) from the centers of their priors; more has probability 4e-6."""
 
 
 class SaasParams(NamedTuple):
@@ -35,7 +35,7 @@ class SaasParams(NamedTuple):
     Attributes:
         log_ratio: [d] logarithms of rho_i / tau.
         log_tau: logarithm of tau.
-        log_outputscale: logarithm of the prior variance, in standardised units.
+        log_outputscale: logarithm of the prior variance, in standardized units.
     """
 
     log_ratio: Float[Array, "d"]
@@ -47,7 +47,8 @@ def saas_kernel(*, categorical_dims: tuple[int, ...] | None = None) -> Kernel:
     """Matern-5/2 with the sparse prior, for `fully_bayesian_gp`.
 
     Args:
-        categorical_dims: columns that hold categories; see `matern52`.
+        categorical_dims: columns that hold categories, compared by equality. By default an algorithm fills in those of
+            its space.
     """
     base = matern52(categorical_dims=categorical_dims)
 

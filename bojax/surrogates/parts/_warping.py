@@ -2,9 +2,10 @@
 
     w(x) = 1 - (1 - x^a)^b,    a, b > 0,
 
-the distribution function of Kumaraswamy's law, which stretches the cube where the objective changes fast: what looks
-logarithmic or saturated becomes stationary. Log-normal priors keep a and b near 1, where w is the identity. (Snoek,
-Swersky, Zemel, Adams 2014, arXiv:1402.0929, with the beta distribution's function in place of this closed form.)
+the distribution function of Kumaraswamy's law. It stretches the cube where the objective changes fast, so that an
+objective that varies logarithmically or saturates becomes stationary. Log-normal priors keep a and b near 1, where w is
+the identity. (Snoek, Swersky, Zemel, Adams 2014, arXiv:1402.0929, use the beta distribution in place of this closed
+form.)
 """
 
 import math
@@ -28,7 +29,7 @@ class WarpedParams(NamedTuple):
     """Hyperparameters of a warped kernel.
 
     Attributes:
-        kernel: those of the kernel inside.
+        kernel: hyperparameters of the kernel inside.
         log_a: [d] logarithms of the first exponent.
         log_b: [d] logarithms of the second exponent.
     """
@@ -41,8 +42,7 @@ class WarpedParams(NamedTuple):
 def kumaraswamy(X: Float[Array, "n d"], log_a: Float[Array, "d"], log_b: Float[Array, "d"]) -> Float[Array, "n d"]:
     """1 - (1 - x^a)^b in every column; the identity at a = b = 1, with a finite slope up to both ends.
 
-    The ends are approached to a millionth of the side (a ten-thousandth in float32, where 1 - x^a loses its digits),
-    beyond which the map goes on in a straight line.
+    Within a millionth of the ends (a ten-thousandth in float32, where 1 - x^a loses its digits) the map is linear.
     """
     edge = 1e-6 if jnp.finfo(X.dtype).bits >= 64 else 1e-4
     inner = jnp.clip(X, edge, 1.0 - edge)
@@ -54,12 +54,15 @@ def kumaraswamy(X: Float[Array, "n d"], log_a: Float[Array, "d"], log_b: Float[A
 
 
 def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) -> Kernel:
-    """A kernel on learned monotone transformations of its inputs.
+    """Apply a kernel to learned monotone transformations of its inputs.
+
+    Each column is transformed by w(x) = 1 - (1 - x^a)^b. The exponents a and b are hyperparameters with log-normal
+    priors around 1.
 
     Args:
         kernel: the kernel inside; Matern-5/2 by default.
-        fixed_dims: columns that are not warped. An algorithm adds the categorical ones of its space; outside of one
-            they must be among them.
+        fixed_dims: columns that are not warped. An algorithm adds the categorical columns of its space. Without an
+            algorithm, list them here.
 
     Returns:
         A `Kernel`, for `gp(warped(matern52()))`.
@@ -78,7 +81,7 @@ def warped(kernel: Kernel | None = None, *, fixed_dims: tuple[int, ...] = ()) ->
         return X.at[:, free].set(kumaraswamy(X[:, free], params.log_a[free], params.log_b[free]))
 
     def init(num_dims, dtype):
-        # Exactly at the identity the modes of a and b are not; the logarithms' are, and these are what is searched.
+        # The mode of log a and log b, which the fit searches, is the identity; the mode of a and b is not.
         return WarpedParams(inner.init(num_dims, dtype), jnp.zeros(num_dims, dtype), jnp.zeros(num_dims, dtype))
 
     def matrix(params, X, Z):

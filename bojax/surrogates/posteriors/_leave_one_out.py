@@ -1,6 +1,6 @@
 """Leave-one-out diagnostics from the cached factor, without refitting.
 
-With K^-1 at hand, the prediction of y_i from all others has mean y_i - alpha_i / K^-1_ii and variance 1 / K^-1_ii,
+Given K^-1, the prediction of y_i from all others has mean y_i - alpha_i / K^-1_ii and variance 1 / K^-1_ii,
 noise included (Sundararajan and Keerthi 2001; Rasmussen and Williams 2006, section 5.4.2). Hyperparameters are not
 refitted.
 """
@@ -19,14 +19,14 @@ COVERAGE_Z = 1.959963984540054
 
 
 class LeaveOneOut(NamedTuple):
-    """How well each observation is predicted from the others.
+    """Predictions of each observation from all others, and their quality.
 
     Attributes:
-        mean: [n] predicted values, units of y (meaningless on padding).
-        std: [n] predicted standard deviations, noise included, units of y.
-        rmse: root mean square error relative to the spread of y; 1 is no better than predicting their mean.
-        log_density: mean log predictive density, units of y.
-        coverage: part of the observations inside their 95 % interval; about 0.95 for a good surrogate.
+        mean: [n] predicted values, in the units of y (meaningless on padding).
+        std: [n] predicted standard deviations, noise included, in the units of y.
+        rmse: root mean square error relative to the standard deviation of y; 1 is no better than predicting their mean.
+        log_density: mean log predictive density, in the units of y.
+        coverage: fraction of observations inside their 95 % interval; about 0.95 for a good surrogate.
     """
 
     mean: Float[Array, "n"]
@@ -47,7 +47,7 @@ def leave_one_out(posterior: GPPosterior) -> LeaveOneOut:
         Predictions in the units of y, and their quality.
 
     Raises:
-        TypeError: when the rows of the posterior are no observations, as in `sparse_gp`.
+        TypeError: the rows of the posterior are not observations, for example with `sparse_gp`.
     """
     if posterior.residual is None:
         raise TypeError("`posterior` must be that of an exact Gaussian process: its rows must be observations.")

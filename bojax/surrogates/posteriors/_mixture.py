@@ -1,14 +1,14 @@
 """A posterior averaged over hyperparameters: M Gaussian processes with equal weights.
 
-Each member i has mean mu_i and covariance c_i. The mixture is described by its first two moments,
+Member i has mean mu_i and covariance c_i. The mixture has the moments
 
     mean(x) = 1/M sum_i mu_i(x)
     cov(x, z) = 1/M sum_i c_i(x, z) + 1/M sum_i (mu_i(x) - mean(x)) (mu_i(z) - mean(z))
 
-so the uncertainty about the hyperparameters shows as what the members disagree on (Rasmussen and Williams 2006,
-section 5.2). Samples and `fantasies` come from the members themselves: an acquisition over fantasies is the mean of the
+so the disagreement of the members is the uncertainty about the hyperparameters (Rasmussen and Williams 2006,
+section 5.2). Samples and `fantasies` come from the members. An acquisition over fantasies is therefore the mean of the
 acquisition over the members, the integrated acquisition of Snoek, Larochelle, Adams (2012), arXiv:1206.2944, and not
-that of one Gaussian with matched moments.
+that of one Gaussian with the same moments.
 """
 
 import dataclasses
@@ -24,23 +24,38 @@ from bojax.surrogates.posteriors._posterior import GPFantasies, GPPosterior
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MixturePosterior:
-    """Several Gaussian processes on the same observations, with equal weights.
+    """A mixture of Gaussian processes on the same observations, with equal weights.
+
+    `map_ensemble` and `fully_bayesian_gp` make it; its methods are those of `Posterior`. With means mu_i and variances
+    v_i of the members, its mean is mean_i mu_i and its variance mean_i v_i + mean_i (mu_i - mean)^2.
 
     Attributes:
         members: a `GPPosterior` whose arrays have a leading axis of length M.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import map_ensemble
+        >>> surrogate = map_ensemble(num_members=2)
+        >>> seen = data.append(data.empty(1, 2), jnp.array([[0.2], [0.8]]), jnp.array([0.0, 1.0]))
+        >>> posterior = surrogate.posterior(surrogate.init(1, jnp.float32), seen)
+        >>> posterior.num_members
+        2
+        >>> [round(value, 2) for value in jax.jit(posterior.mean)(jnp.array([[0.5], [0.8]])).tolist()]
+        [0.5, 1.0]
     """
 
     members: GPPosterior
 
     @property
     def num_members(self) -> int:
-        """M, how many processes are averaged."""
+        """M, the number of Gaussian processes."""
         return self.members.mask.shape[0]
 
     def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
         """Mean and variance of the mixture at each of k points."""
         means, variances = jax.vmap(lambda member: member.mean_var(X))(self.members)
-        return jnp.mean(means, axis=0), jnp.mean(variances, axis=0) + jnp.mean(_centred(means) ** 2, axis=0)
+        return jnp.mean(means, axis=0), jnp.mean(variances, axis=0) + jnp.mean(_centered(means) ** 2, axis=0)
 
     def mean(self, X: Float[Array, "k d"]) -> Float[Array, "k"]:
         """Mean at each of k points."""
@@ -53,14 +68,14 @@ class MixturePosterior:
     def joint(self, X: Float[Array, "q d"]) -> tuple[Float[Array, "q"], Float[Array, "q q"]]:
         """Mean and covariance of q points together."""
         means, covariances = jax.vmap(lambda member: member.joint(X))(self.members)
-        spread = _centred(means)
+        spread = _centered(means)
         cov = jnp.mean(covariances, axis=0) + matmul(spread.T, spread) / self.num_members
         return jnp.mean(means, axis=0), cov
 
     def cov(self, X: Float[Array, "k d"], Z: Float[Array, "l d"]) -> Float[Array, "k l"]:
         """Covariance of the noise-free objective between two sets of points."""
         covariances = jax.vmap(lambda member: member.cov(X, Z))(self.members)
-        spread = matmul(_centred(self._means(X)).T, _centred(self._means(Z)))
+        spread = matmul(_centered(self._means(X)).T, _centered(self._means(Z)))
         return jnp.mean(covariances, axis=0) + spread / self.num_members
 
     def observation_noise(self) -> Float[Array, ""]:
@@ -75,22 +90,22 @@ class MixturePosterior:
         return jnp.swapaxes(samples, 0, 1).reshape(-1, X.shape[0])[:num_samples]
 
     def append(self, x: Float[Array, "d"], y: Float[Array, ""]) -> "MixturePosterior":
-        """The mixture after one more observation; each member takes it in, the weights stay equal."""
+        """The mixture after one more observation of every member; the weights stay equal."""
         return MixturePosterior(jax.vmap(lambda member: member.append(x, y))(self.members))
 
     def standardized(self) -> "MixturePosterior":
-        """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
+        """The same posterior in units in which the observed y have mean 0 and standard deviation 1."""
         return MixturePosterior(jax.vmap(lambda member: member.standardized())(self.members))
 
     def fantasies(
         self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0
     ) -> "MixtureFantasies":
-        """Samples of the members, fixed at m points; see `Posterior.fantasies`.
+        """Samples of the members with fixed values at m points; see `Posterior.fantasies`.
 
         Sample i belongs to member i // (s / M).
 
         Raises:
-            ValueError: when the number of samples is no multiple of the number of members.
+            ValueError: the number of samples is not a multiple of the number of members.
         """
         divided = _divide(base, self.num_members)
         return MixtureFantasies(
@@ -104,36 +119,49 @@ class MixturePosterior:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MixtureFantasies:
-    """Samples of a mixture; see `Fantasies`. The first s / M samples are those of the first member, and so on.
+    """Samples of a mixture with fixed values at m points. It implements `Fantasies`.
+
+    `MixturePosterior.fantasies` makes it. The first s / M samples are those of the first member, and so on.
 
     Attributes:
         members: `GPFantasies` of s / M samples, with a leading axis of length M.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import map_ensemble
+        >>> surrogate = map_ensemble(num_members=2)
+        >>> seen = data.append(data.empty(1, 2), jnp.array([[0.2], [0.8]]), jnp.array([0.0, 1.0]))
+        >>> posterior = surrogate.posterior(surrogate.init(1, jnp.float32), seen)
+        >>> draw = jax.jit(lambda z: posterior.fantasies(jnp.array([[0.5]]), jnp.array([True]), z))
+        >>> draw(jnp.zeros((4, 1))).values.shape  # two samples of each member
+        (4, 1)
     """
 
     members: GPFantasies
 
     @property
     def values(self) -> Float[Array, "s m"]:
-        """Every sample at the fixed points; minus infinity where masked."""
+        """Values of every sample at the fixed points; minus infinity where masked."""
         return _merge(self.members.values)
 
     def mean_var(self, X: Float[Array, "k d"]) -> tuple[Float[Array, "s k"], Float[Array, "s k"]]:
-        """Mean and variance of every sample at X, by its own member."""
+        """Mean and variance of every sample at X, those of its member."""
         mean, var = jax.vmap(lambda member: member.mean_var(X))(self.members)
         return _merge(mean), _merge(jnp.broadcast_to(var, mean.shape))
 
     def joint(self, X: Float[Array, "q d"]) -> tuple[Float[Array, "s q"], Float[Array, "M q q"]]:
-        """Mean of every sample at q points, and one covariance a member: samples of a member share theirs."""
+        """Mean of every sample at q points, and one covariance per member, which its samples share."""
         mean, cov = jax.vmap(lambda member: member.joint(X))(self.members)
         return _merge(mean), cov[:, 0]
 
     def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "MixtureFantasies":
-        """The samples fixed at one more point."""
+        """The samples with fixed values at one more point."""
         divided = _divide(base, self.members.values.shape[0])
         return MixtureFantasies(jax.vmap(lambda member, base: member.append(x, base))(self.members, divided))
 
 
-def _centred(means: Float[Array, "M k"]) -> Float[Array, "M k"]:
+def _centered(means: Float[Array, "M k"]) -> Float[Array, "M k"]:
     return means - jnp.mean(means, axis=0, keepdims=True)
 
 

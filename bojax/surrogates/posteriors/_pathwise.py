@@ -1,12 +1,12 @@
 """Sample paths of a Gaussian process, by pathwise conditioning.
 
-A draw from the prior is corrected to a draw from the posterior by what it misses at the observations (Matheron's rule):
+A draw from the prior plus a correction by its error at the observations is a draw from the posterior (Matheron's rule):
 
     f(x) = m(x) + phi(x) . w + k(x, X_n) v,    v = K^-1 (r - phi(X_n) w - e),    w ~ N(0, I), e ~ N(0, noise)
 
 with random features phi for the prior only, so that the error of finitely many features does not grow with the data.
-A draw costs O(n^2) once through the cached factor and O(n + f) at each point, and has a gradient: thousands of draws
-can each be maximised. (Wilson, Borovitskiy, Terenin, Mostowsky, Deisenroth 2020, arXiv:2002.09309.)
+A draw costs O(n^2) once with the cached factor and O(n + f) at each point, and it is differentiable: thousands of draws
+can each be maximized. (Wilson, Borovitskiy, Terenin, Mostowsky, Deisenroth 2020, arXiv:2002.09309.)
 """
 
 import dataclasses
@@ -25,13 +25,28 @@ NUM_FEATURES = 1024
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SamplePaths:
-    """Functions drawn from a Gaussian process: its sample paths, in the units of y.
+    """Functions drawn from a Gaussian process posterior, in the units of y. `sample_paths` makes them.
+
+    Path j at x is m(x) + phi(x) . weights_j + k(x, X_n) . update_j, for standardized y.
 
     Attributes:
-        posterior: the process.
-        draws: what is random in the features.
-        weights: [p, f] of the features.
-        update: [p, n] of the kernel functions of the observations.
+        posterior: the `GPPosterior` they are drawn from.
+        draws: random numbers of the features phi.
+        weights: [p, f] weights of the features.
+        update: [p, n] weights of the kernel functions of the observations.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import gp, sample_paths
+        >>> surrogate = gp()
+        >>> seen = data.append(data.empty(1, 2), jnp.array([[0.2], [0.8]]), jnp.array([0.0, 1.0]))
+        >>> def draw(key):
+        ...     posterior = surrogate.posterior(surrogate.init(1, jnp.float32), seen)
+        ...     return sample_paths(key, posterior, 3, num_features=64)
+        >>> paths = jax.eval_shape(draw, jax.random.key(0))  # shapes only
+        >>> paths.weights.shape, paths.update.shape
+        ((3, 64), (3, 2))
     """
 
     posterior: GPPosterior
@@ -64,7 +79,7 @@ class SamplePaths:
 
 
 def features_of(kernel):
-    """The random features of a kernel. Raises ValueError where they are not known."""
+    """The random features of a kernel. Raises ValueError if it has none."""
     if kernel.features is None:
         raise ValueError(
             "`kernel` must have random features to draw sample paths from; `matern52` and `rbf` have them, alone or "
@@ -74,17 +89,34 @@ def features_of(kernel):
 
 
 def sample_paths(key: Key, posterior: GPPosterior, num_paths: int, *, num_features: int = NUM_FEATURES) -> SamplePaths:
-    """Draw sample paths of the posterior.
+    """Draw functions from the posterior.
 
     Args:
         key: random key.
-        posterior: a `GPPosterior`.
-        num_paths: how many.
-        num_features: random features of the prior, >= 1; the error falls with the square root of it.
+        posterior: the `GPPosterior` of an exact Gaussian process of values, such as `gp` gives.
+        num_paths: number of functions, >= 1.
+        num_features: number of random features of the prior, >= 1, 1024 by default. The error of the prior falls as
+            1 / sqrt(num_features); the cost is proportional to it.
+
+    Returns:
+        `SamplePaths`; `at_all(X)` gives all functions at the same points, `at_own(X)` each at its own.
 
     Raises:
-        TypeError: when the posterior is not a Gaussian process with a cached factor.
-        ValueError: when the kernel has no random features, or a number is below 1.
+        TypeError: the posterior is not that of an exact Gaussian process of values.
+        ValueError: the kernel has no random features, or a number is below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import gp
+        >>> surrogate = gp()
+        >>> seen = data.append(data.empty(1, 2), jnp.array([[0.2], [0.8]]), jnp.array([0.0, 1.0]))
+        >>> posterior = surrogate.posterior(surrogate.init(1, jnp.float32), seen)
+        >>> draw = jax.jit(lambda key: sample_paths(key, posterior, 3, num_features=64).at_all(seen.X))
+        >>> [round(value) for value in draw(jax.random.key(0))[:, 1].tolist()]  # all pass near y = 1 at x = 0.8
+        [1, 1, 1]
+
+    Source: Wilson, Borovitskiy, Terenin, Mostowsky, Deisenroth (2020), arXiv:2002.09309.
     """
     if not isinstance(posterior, GPPosterior):
         raise TypeError(f"`posterior` must be a GPPosterior, got {type(posterior).__name__}.")
@@ -97,7 +129,7 @@ def sample_paths(key: Key, posterior: GPPosterior, num_paths: int, *, num_featur
     n, d = posterior.X.shape
     keys = jax.random.split(key, 2)
     draws = features.draw(keys[0], d, num_features, posterior.X.dtype)
-    # Rows of observations come last, so that more spare rows change nothing that was drawn for the others.
+    # Rows of observations come last, so that more spare rows do not change the draws of the others.
     normals = jax.random.normal(keys[1], (num_features + n, num_paths), posterior.X.dtype).T
     weights, noise = normals[:, :num_features], normals[:, num_features:]
     prior = matmul(weights, features.apply(law.kernel_params, draws, posterior.X).T)

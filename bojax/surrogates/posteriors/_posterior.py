@@ -1,14 +1,14 @@
 """The one posterior: a Gaussian process, factored once and queried with matrix products.
 
 A surrogate's author writes a `Law`: the mean m(x), covariance k(x, z) and variance k(x, x) before the rows of the
-posterior, and the noise variance, all for standardized y. The posterior holds r rows X_r (observations, inducing
+posterior, and the noise variance, all for standardized y. The posterior has r rows X_r (observations, inducing
 points, appended points) and is
 
     mean(x)   = m(x) + k(x, X_r) alpha
     cov(x, z) = k(x, z) - V(x) V(z)^T + W(x) W(z)^T,    V(x) = k(x, X_r) L^-T,    W(x) = k(x, X_r) G^T
 
 For observations with covariance K = L L^T (noise included) and residuals r, alpha = K^-1 r and there is no G. A sparse
-process has inducing points as rows and a G; a law that already knows its data has no rows.
+GP has inducing points as rows and a G. A law that already includes its data has no rows.
 
 The inverse factor L^-1 is kept, so a query is a product and not a triangular solve (2 to 10 times faster in batches),
 and a further point x is added in O(r^2): with s^2 = cov(x, x) + noise, its row of L^-1 is
@@ -34,9 +34,10 @@ from bojax.surrogates.parts._means import Mean
 
 @runtime_checkable
 class Law(Protocol):
-    """A Gaussian belief about the objective in standardized units: what the author of a surrogate writes.
+    """A Gaussian distribution over objectives in standardized units: the part that the author of a surrogate writes.
 
-    A law is a pytree, registered for example by `jax.tree_util.register_dataclass`. `from_law` makes a posterior of it.
+    A law is a pytree, registered for example by `jax.tree_util.register_dataclass`. `from_law` turns it into a
+    posterior.
     """
 
     @property
@@ -60,7 +61,7 @@ class Law(Protocol):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GPLaw:
-    """The prior of a Gaussian process with given hyperparameters; see `Law`.
+    """The prior of a Gaussian process with given hyperparameters. It implements `Law`.
 
     Attributes:
         kernel_params: hyperparameters of the kernel.
@@ -68,6 +69,14 @@ class GPLaw:
         noise_var: noise variance, standardized.
         kernel: the covariance function (static).
         mean_function: the mean function (static).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.surrogates import matern52, zero_mean
+        >>> kernel, mean = matern52(), zero_mean()
+        >>> law = GPLaw(kernel.init(1, jnp.float32), (), jnp.array(1e-4), kernel, mean)
+        >>> law.var(jnp.array([[0.5]])).tolist()
+        [1.0]
     """
 
     kernel_params: Any
@@ -92,22 +101,34 @@ class GPLaw:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GPPosterior:
-    """A Gaussian process after r rows. Means and variances are in the units of y, of the noise-free objective.
+    """A Gaussian process given r rows. Means and variances are those of the noise-free objective, in the units of y.
 
-    Fields may have leading axes m: many posteriors, for `vmap`.
+    Surrogates make it; its methods are those of `Posterior`. Fields may have leading axes m for many posteriors, for
+    use with `vmap`.
 
     Attributes:
-        law: the belief before the rows (`Law`).
+        law: the distribution before the rows (`Law`).
         X: [r, d] rows, padding included.
         mask: [r] which rows are real.
         L_inv: [r, r] inverse Cholesky factor; the identity on padding.
-        alpha: [r] what k(x, X_r) is multiplied by to give the mean.
+        alpha: [r] weights of k(x, X_r) in the mean.
         scale: location and scale of y.
         num_used: rows in use; `append` writes the next one.
         ok: whether the factorization is finite.
-        residual: [r] standardized y minus the mean of the law, 0 on padding; None where rows are no observations.
-        gain: [m, r] the matrix G of a sparse process; None elsewhere.
-        lift: maps points [k, d] to the rows that the law knows, where these are not points (static).
+        residual: [r] standardized y minus the mean of the law, 0 on padding; None if rows are not observations.
+        gain: [m, r] the matrix G of a sparse GP; None otherwise.
+        lift: function from points [k, d] to rows of the law, if rows are not points (static); None otherwise.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import gp
+        >>> surrogate = gp()
+        >>> seen = data.append(data.empty(1, 2), jnp.array([[0.2], [0.8]]), jnp.array([0.0, 1.0]))
+        >>> posterior = surrogate.posterior(surrogate.init(1, jnp.float32), seen)
+        >>> mean, var = jax.jit(posterior.mean_var)(jnp.array([[0.5], [0.8]]))
+        >>> [round(value, 2) for value in mean.tolist()], [round(value, 2) for value in var.tolist()]
+        ([0.5, 1.0], [0.41, 0.0])
     """
 
     law: Any
@@ -162,7 +183,7 @@ class GPPosterior:
         return self._unscaled(self._mean(query)[None, :] + matmul(noise, L.T))
 
     def standardized(self) -> "GPPosterior":
-        """The same belief in units in which the observed y have mean 0 and standard deviation 1."""
+        """The same posterior in units in which the observed y have mean 0 and standard deviation 1."""
         one = Scale(loc=jnp.zeros_like(self.scale.loc), scale=jnp.ones_like(self.scale.scale))
         return dataclasses.replace(self, scale=one)
 
@@ -183,7 +204,7 @@ class GPPosterior:
     def fantasies(
         self, X: Float[Array, "m d"], mask: Bool[Array, "m"], base: Float[Array, "s m"], num_spare: int = 0
     ) -> "GPFantasies":
-        """Samples of the objective, fixed at m points; see `Posterior.fantasies`."""
+        """Samples of the objective with fixed values at m points; see `Posterior.fantasies`."""
         n, m = self.X.shape[0], X.shape[0]
         base = jnp.where(mask[None, :], base, 0.0)
         values = jnp.full((base.shape[0], m + num_spare), -jnp.inf, X.dtype)
@@ -269,7 +290,7 @@ class GPPosterior:
 
 @dataclasses.dataclass(frozen=True)
 class _Query:
-    """k points: the rows [k, d] they are to the law, k(x, X_r) [k, r], V [k, r], and W [k, m] or None."""
+    """k points: their rows [k, d] for the law, k(x, X_r) [k, r], V [k, r], and W [k, m] or None."""
 
     rows: Array
     k: Array
@@ -285,16 +306,29 @@ class _Query:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GPFantasies:
-    """Samples of a Gaussian process, fixed at m points; see `Fantasies`. Fields may have leading axes b, for `vmap`.
+    """Samples of a Gaussian process with fixed values at m points. It implements `Fantasies`.
 
-    With the fixed points as the last m rows of the posterior and V_m(x) the last m columns of V(x), sample i has
+    `GPPosterior.fantasies` makes it. Fields may have leading axes b, for use with `vmap`. With the fixed points as the
+    last m rows of the posterior and V_m(x) the last m columns of V(x), sample i has
 
         mean_i(x) = mean(x) + V_m(x) z_i,    var(x) = k(x, x) - V(x) V(x)^T + W(x) W(x)^T.
 
     Attributes:
         posterior: the process with the fixed points as noise-free rows after its own.
         base: [s, m] standard normal numbers z; 0 where masked or not used yet.
-        values: [s, m] the samples at the fixed points; minus infinity there.
+        values: [s, m] the samples at the fixed points; minus infinity where masked or not used yet.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import gp
+        >>> surrogate = gp()
+        >>> seen = data.append(data.empty(1, 2), jnp.array([[0.2], [0.8]]), jnp.array([0.0, 1.0]))
+        >>> posterior = surrogate.posterior(surrogate.init(1, jnp.float32), seen)
+        >>> draw = jax.jit(lambda z: posterior.fantasies(jnp.array([[0.5]]), jnp.array([True]), z))
+        >>> fantasies = draw(jnp.array([[-1.0], [1.0]]))  # one standard deviation below and above the mean
+        >>> [round(value, 2) for value in fantasies.values[:, 0].tolist()]
+        [-0.14, 1.14]
     """
 
     posterior: GPPosterior
@@ -312,7 +346,7 @@ class GPFantasies:
         return self._means(query), (self.posterior._cov(query, query) * self.posterior.scale.scale**2)[None]
 
     def append(self, x: Float[Array, "d"], base: Float[Array, "s"]) -> "GPFantasies":
-        """The samples fixed at one more point."""
+        """The samples with fixed values at one more point."""
         query = self.posterior._query(x[None])
         longer, _, pivot = self.posterior._with_row(query, 0.0)
         value = self._means(query)[:, 0] + pivot * self.posterior.scale.scale * base
@@ -330,10 +364,10 @@ class GPFantasies:
 
 
 def from_law(law: Law, scale: Scale, num_dims: int, num_spare: int = 0) -> GPPosterior:
-    """The posterior of a law that knows its data, with room for further observations.
+    """The posterior of a law that includes its data, with room for further observations.
 
     Args:
-        law: the belief about standardized y.
+        law: the distribution of the objective, for standardized y.
         scale: location and scale of y, as `standardize` gives them.
         num_dims: columns of the cube.
         num_spare: how many observations `append` may add.
