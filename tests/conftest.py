@@ -1,11 +1,20 @@
 """Settings of the whole test session; they hold before bojax is imported."""
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 
 # Several BLAS threads make small factorisations slower by an order of magnitude when cores are shared.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The workers of a run and the processes that tests start share what they compile, in a folder of this run alone.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bojax-tests-")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
@@ -22,6 +31,14 @@ if os.environ.get("BOJAX_TYPECHECK") == "1":
 
 # A shape that only broadcasting makes fit is mostly a mistake. The variable lets one look at other failures first.
 jax.config.update("jax_numpy_rank_promotion", os.environ.get("JAX_NUMPY_RANK_PROMOTION", "raise"))
+
+# Tracing makes many objects that live on; looking for circles among them every 700 takes a tenth of the time.
+gc.set_threshold(50_000, 20, 50)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest test of all is first, so that no worker is left alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
 @pytest.fixture

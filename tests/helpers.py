@@ -114,6 +114,19 @@ ALGORITHMS = {
 }
 
 
+def random_with_gradients(space, q):
+    """Random search that keeps gradients, as algorithms that learn from them do."""
+    plain = bojax.random_search(space, q=q)
+    columns = ("noise_var", "grad")
+
+    def init(key):
+        state = plain.init(key)
+        kept = data.empty(space.num_dims, state.observations.capacity, columns=columns)
+        return state._replace(observations=kept)
+
+    return plain._replace(init=init, columns=columns)
+
+
 def tol(dtype) -> float:
     """The tolerance of results that only rounding separates."""
     return 1e-10 if jnp.finfo(dtype).bits >= 64 else 1e-4

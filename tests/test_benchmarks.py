@@ -47,6 +47,7 @@ def test_warm_suggestion_and_quality(tmp_path):
     assert figures[0]["versions"]["jax"] and figures[0]["command"].startswith("python -m benchmarks.speed")
 
 
+@pytest.mark.slow
 def test_first_minute(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", "first")
     marks = by_name(figures)["first minute"]["marks_s"]
@@ -85,12 +86,14 @@ def test_gpu_script_runs_without_a_gpu(tmp_path):
     assert by_name(figures)["gpu suggestion"]["agreement"]["CPU"]["status"] == 0
 
 
+@pytest.mark.slow
 def test_training(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.training")
     gaps = by_name(figures)["training"]["largest_gap"]
     assert gaps["train_loss"] < 1e-2
 
 
+@pytest.mark.slow
 def test_zoo(tmp_path):
     printed, figures = run(tmp_path, "-m", "benchmarks.zoo")
     values = by_name(figures)
@@ -99,6 +102,7 @@ def test_zoo(tmp_path):
     assert "missed" in printed  # three steps do not train a network
 
 
+@pytest.mark.slow
 def test_multifidelity(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.multifidelity")
     runs = {figure["values"]["contestant"]: figure["values"] for figure in figures}
@@ -106,6 +110,7 @@ def test_multifidelity(tmp_path):
     assert runs["hyperband"]["steps"] == (9 + 3 * 2 + 6) + (5 * 3 + 6) + 3 * 9
 
 
+@pytest.mark.slow
 def test_hypergrad(tmp_path):
     printed, figures = run(tmp_path, "-m", "benchmarks.hypergrad", "--no-peers")
     values = by_name(figures)
@@ -132,6 +137,7 @@ def test_hypergrad_peers_say_the_same(tmp_path):
     assert float(values["small"]["differs"]["TorchOpt MetaSGD"]) < 1e-5
 
 
+@pytest.mark.slow
 def test_gradient_bo(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.gradient_bo")
     methods = {figure["values"]["method"] for figure in figures if figure["figure"] == "race"}

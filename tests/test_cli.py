@@ -151,7 +151,13 @@ def test_training_functions_are_compiled_once_and_keep_their_metrics(folder, cap
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"), [([], True), (["--gradients"], True), (["--no-gradients"], False), (QUICK, False)]
+    ("flags", "told"),
+    [
+        ([], True),
+        pytest.param(["--gradients"], True, marks=pytest.mark.slow),
+        (["--no-gradients"], False),
+        (QUICK, False),
+    ],
 )
 def test_gradients_are_told_where_the_objective_has_them(folder, capsys, flags, told):
     assert cli.run(["tune", "mine:sloped", "--trials", "4", "--no-cache", *flags]) == 0

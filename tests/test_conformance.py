@@ -12,7 +12,6 @@ BOTH, DOUBLE = ("float32", "float64"), ("float64",)
 FAST_ALGORITHMS = {
     "random_search": BOTH,
     "random_search-finite": DOUBLE,
-    "bayesopt": DOUBLE,
     "bayesopt-mixed-batch": DOUBLE,
     "turbo": DOUBLE,
 }

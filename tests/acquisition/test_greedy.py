@@ -112,7 +112,9 @@ def test_upper_bound_and_simple_regret_of_a_batch():
             assert abs(single - scores[:, 0].mean()) < 5 * scores[:, 0].std() / 4096**0.5
 
 
-@pytest.mark.parametrize("name", ["batch_log_ei", "batch_log_nei", "batch_log_pi", "batch_ucb"])
+@pytest.mark.parametrize(
+    "name", ["batch_log_ei", "batch_log_nei", pytest.param("batch_log_pi", marks=pytest.mark.slow), "batch_ucb"]
+)
 def test_a_pending_point_is_not_proposed_again(name):
     with jax.enable_x64(True):
         posterior, context = setting()

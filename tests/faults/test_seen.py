@@ -1,5 +1,7 @@
 """A noiseless objective is never evaluated twice at one place; a noisy one is, where that pays."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from bojax.optim._lattice import SAME
 
 SQUARE = bojax.Space({f"x{i}": bojax.Float(0.0, 1.0) for i in range(2)})
 MIXED = bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 5), c=bojax.Categorical(["u", "v", "w"]))
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)  # a program of its own, of a kind that others stand for
 FACTORIES = [bojax.bayesopt, bojax.thompson, bojax.turbo, bojax.random_search]
 
 
@@ -37,7 +40,7 @@ def test_an_optimum_in_a_corner_is_evaluated_once(factory, q):
     assert final.observations.y.max() > (1.999 if factory is bojax.bayesopt else 1.2)
 
 
-@pytest.mark.parametrize("factory", [bojax.bayesopt, bojax.thompson, bojax.turbo])
+@pytest.mark.parametrize("factory", [bojax.bayesopt, slow(bojax.thompson), slow(bojax.turbo)])
 def test_mixed_spaces_have_places_too(factory):
     final = bojax.run(jax.random.key(0), factory(MIXED, q=2), mixed_corner, 12)
     assert repeats(final.observations.X) == 0
@@ -47,10 +50,10 @@ def test_mixed_spaces_have_places_too(factory):
     "chosen",
     [
         acquisition.log_ei,
-        acquisition.ucb,
-        acquisition.posterior_mean,
+        slow(acquisition.ucb),
+        slow(acquisition.posterior_mean),
         acquisition.batch_log_nei(),
-        acquisition.batch_simple_regret(),
+        slow(acquisition.batch_simple_regret()),
     ],
 )
 def test_no_acquisition_repeats_itself(chosen):
@@ -63,7 +66,7 @@ def test_where_nothing_better_is_left_the_space_is_explored():
     assert np.sum(np.min(1.0 - X, axis=1) > 0.2) >= 8
 
 
-@pytest.mark.parametrize("factory", FACTORIES)
+@pytest.mark.parametrize("factory", [bojax.bayesopt, slow(bojax.thompson), slow(bojax.turbo), bojax.random_search])
 def test_asks_without_a_tell_give_other_points(factory):
     study = bojax.Study(SQUARE, "maximize", seed=0, algorithm=FACTORY_OF[factory])
     for trial in study.ask(6):
@@ -79,6 +82,7 @@ def noisy(space, q):
     return bojax.bayesopt(space, q=q, noisy=True)
 
 
+@pytest.mark.slow
 def test_a_noisy_finite_space_goes_on_and_finds_its_best_arm():
     space = bojax.Space(arm=bojax.Categorical(list("abcdef")))
     means = dict(zip("abcdef", [0.0, 1.0, 2.0, 3.0, 4.0, 8.0], strict=True))
@@ -103,7 +107,7 @@ def test_a_finite_space_without_noise_is_exhausted():
     assert seen == [True, True, False]
 
 
-HELD = [*FACTORIES, loop.hybrid, loop.cost_aware]
+HELD = [*FACTORIES, slow(loop.hybrid), slow(loop.cost_aware)]
 
 
 @pytest.mark.parametrize("factory", HELD)

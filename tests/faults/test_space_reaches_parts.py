@@ -62,7 +62,7 @@ def relabelled(seen):
     return seen._replace(X=seen.X.at[:, 1].set(jnp.asarray((order[position] + 0.5) / 6, seen.X.dtype)))
 
 
-SLOW = ("rbf", "map_ensemble", "fully_bayesian_gp", "saas", "gpjax mean", "transformed")
+SLOW = ("rbf", "map_ensemble", "fully_bayesian_gp", "saas", "gpjax mean", "transformed", "gpjax kernel")
 
 
 @pytest.mark.parametrize(

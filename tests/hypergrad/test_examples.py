@@ -111,6 +111,7 @@ def tune_feature_l2(seed):
     )
 
 
+@pytest.mark.slow
 def test_a_penalty_for_each_feature_beats_the_best_single_one(x64):
     result = tune_feature_l2(seed=0)
     assert result.each[0] < 0.8 * result.single[0]
@@ -208,6 +209,7 @@ def clean_labels(seed, num_outer_steps=80, num_folds=4, num_rounds=3):
     return Cleaning(float(f1), float(roc_auc_score(wrong, -logits)), reached[:, 0], reached[:, 1])
 
 
+@pytest.mark.slow
 def test_weights_of_examples_find_wrong_labels():
     result = clean_labels(seed=0)
     assert result.f1 > 0.96 and result.auroc > 0.96

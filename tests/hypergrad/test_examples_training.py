@@ -88,6 +88,7 @@ def learn_schedule(seed, num_outer_steps, num_steps=100):
     return Schedules(tuple(losses[best]), (float(learned.value), float(outer_loss(learned.params, None, test))))
 
 
+@pytest.mark.slow
 def test_a_learned_schedule_beats_constant_rates():
     result = learn_schedule(seed=2, num_outer_steps=80)
     assert result.learned[0] < 0.75 * result.constant[0]
@@ -130,6 +131,7 @@ def tune_layers(apply, w0, log_decay, num_outer_steps=30):
     return search(log_decay), hg.check_hypergradient(fn, log_decay, w0, train, valid, step=0.3)
 
 
+@pytest.mark.slow
 def test_decays_of_the_layers_of_a_linen_model():
     model = MLP(max_width=32, max_depth=2)
     architecture = {"width": 32, "depth": 2, "activation": jnp.int32(3)}

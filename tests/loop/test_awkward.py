@@ -63,7 +63,9 @@ def test_scaling_y_does_not_change_the_suggestions(x64, algorithm):
 NOISES = {"known": lambda: surrogates.known_noise(0.01), "fixed": lambda: surrogates.fixed_noise(1e-4)}
 
 
-@pytest.mark.parametrize(("num_dims", "noise"), [(1, "known"), (1, "fixed"), (50, "known")])
+@pytest.mark.parametrize(
+    ("num_dims", "noise"), [pytest.param(1, "known", marks=pytest.mark.slow), (1, "fixed"), (50, "known")]
+)
 def test_one_and_fifty_dimensions_with_noise_that_is_not_learned(x64, num_dims, noise):
     space = bojax.Space({f"x{i}": bojax.Float(-1.0, 1.0) for i in range(num_dims)})
     surrogate = surrogates.gp(noise=NOISES[noise](), num_restarts=1, max_evals=20)

@@ -49,6 +49,7 @@ def test_keeps_the_contract_of_algorithms():
     testing.check_algorithm(small(cost=price), num_rounds=5, dtypes=["float64"])
 
 
+@pytest.mark.slow
 def test_learning_costs_keeps_the_contract_of_algorithms():
     testing.check_algorithm(small(budget=30.0), num_rounds=5, dtypes=["float64"])
 

@@ -78,6 +78,7 @@ def test_the_surrogate_does_not_see_failures(x64, algorithm):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_failing_category_is_left():
     space = SPACES["mixed"]()
 

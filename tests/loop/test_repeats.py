@@ -16,7 +16,7 @@ def distinct(points):
     return len({tuple(np.round(np.asarray(x, float), 7)) for x in points})
 
 
-@pytest.mark.parametrize("factory", [loop.bayesopt, loop.random_search])
+@pytest.mark.parametrize("factory", [pytest.param(loop.bayesopt, marks=pytest.mark.slow), loop.random_search])
 def test_asking_again_before_telling_gives_other_points_and_says_when_there_is_no_room(factory):
     algorithm = factory(SPACE)
     state = algorithm.init(jax.random.key(0))
@@ -35,6 +35,7 @@ def test_failures_alone_never_bring_a_point_twice():
     assert not final.observations.mask.any()
 
 
+@pytest.mark.slow
 def test_a_failing_region_is_left():
     def f(p):
         return jnp.where(p["x"] > 0.7, jnp.nan, -((p["x"] - 0.65) ** 2) - (jnp.log10(p["y"]) + 1.0) ** 2)

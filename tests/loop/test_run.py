@@ -148,6 +148,7 @@ def test_mistakes_are_told(call, match):
         call(bojax.random_search(SPACES["continuous"]()), lambda params: params["a"])
 
 
+@pytest.mark.slow
 def test_float32_stays_finite_for_40_steps(algorithm):
     """Inside a compiled function `run` keeps the precision that holds there."""
     final = jax.jit(lambda key: bojax.run(key, algorithm, negative_branin, 40))(jax.random.key(0))

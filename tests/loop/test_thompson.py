@@ -44,6 +44,7 @@ def test_points_of_mixed_spaces_are_valid_and_differ(x64, name):
     assert len(np.unique(both, axis=0)) == len(np.unique(X, axis=0)) * (name == "finite") + 6
 
 
+@pytest.mark.slow
 def test_a_study_beats_random_search(x64):
     branin = objectives.branin()
     algorithm = bojax.thompson(branin.space, q=4, num_features=256, raw_samples=256, capacity=32)

@@ -165,6 +165,7 @@ def test_mixed_and_finite_spaces(x64):
     assert info.status == Status.EXHAUSTED and not info.valid.any()
 
 
+@pytest.mark.slow
 def test_a_study_in_many_dimensions_beats_random_search(x64):
     space = bojax.Space({f"x{i}": bojax.Float(0.0, 1.0) for i in range(30)})
     target = np.random.default_rng(0).random(30)

@@ -125,7 +125,9 @@ def test_x64_changes_nothing(batch):
     ("name", "given", "size", "own", "larger"),
     [
         ("digits_mlp", {"width": 40, "depth": 3, "dropout": 0.3}, "width", 64, 256),
-        ("digits_cnn", {"channels": 6, "depth": 2, "dropout": 0.3}, "channels", 8, 32),
+        pytest.param(
+            *("digits_cnn", {"channels": 6, "depth": 2, "dropout": 0.3}, "channels", 8, 32), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_arrays_of_a_larger_size_change_nothing(name, given, size, own, larger):
@@ -141,7 +143,7 @@ def test_arrays_of_a_larger_size_change_nothing(name, given, size, own, larger):
     assert_close(run(own), run(larger), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["digits_gru", "modular_transformer"])
+@pytest.mark.parametrize("name", ["digits_gru", pytest.param("modular_transformer", marks=pytest.mark.slow)])
 def test_alone_equals_in_a_batch_of_one_structure(name):
     objective = models.OBJECTIVES[name].with_num_steps(5)
     hparams = middle(objective)

@@ -123,6 +123,7 @@ def studies():
     return [freeze_thaw(toy(), seed=seed, budget_steps=8 * NUM_STEPS) for seed in range(5)]
 
 
+@pytest.mark.slow
 def test_it_beats_random_search_of_full_runs(studies):
     random = []
     for seed in range(5):

@@ -334,6 +334,7 @@ def test_an_exhausted_space_is_filled_up_with_random_points():
     assert X[0, 0] == 0.875  # the only point that was left
 
 
+@pytest.mark.slow
 def test_the_proposals_of_a_gaussian_process_are_better_than_chance():
     points = np.linspace(0.0, 1.0, 6)[:, None]
     recorder = filled(-((points[:, 0] - 0.3) ** 2), np.ones(6), points=points)

@@ -298,6 +298,7 @@ def _jitted(fn):
     return jax.jit(fn)
 
 
+@pytest.mark.slow
 def test_hundreds_of_decays_inside_beat_one_outside():
     """Trials are as many, trainings are not: a trial of the nested search trains 30 times, at most."""
     result = tune_decays(seed=0, num_trials=4, num_steps=20, activations=("tanh", "gelu"))

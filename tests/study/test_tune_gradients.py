@@ -15,27 +15,17 @@ from bojax.loop import Algorithm, Info
 from bojax.models import cancer_logistic
 from bojax.study._study import core_of
 from bojax.study._suggest import bayesopt, gradient_bayesopt
+from tests.helpers import random_with_gradients
 
 SPACE = Space(x=Float(0.0, 1.0), rate=Float(1e-3, 1.0, log=True), width=Int(1, 4), kind=Categorical(["a", "b"]))
 FLOATS = Space(x=Float(0.0, 1.0), rate=Float(1e-3, 1.0, log=True))
 
 
-def at_random(space, q):
-    """Random search that keeps gradients, as algorithms that learn from them do."""
-    plain = bojax.random_search(space, q=q)
-    columns = ("noise_var", "grad")
-
-    def init(key):
-        state = plain.init(key)
-        kept = bojax.data.empty(space.num_dims, state.observations.capacity, columns=columns)
-        return state._replace(observations=kept)
-
-    return plain._replace(init=init, columns=columns)
-
-
 def tune(objective, *args, **kwargs):
     return bojax.tune(
-        objective, *args, **({"algorithm": at_random, "progress": False, "num_trials": 4, "batch_size": 2} | kwargs)
+        objective,
+        *args,
+        **({"algorithm": random_with_gradients, "progress": False, "num_trials": 4, "batch_size": 2} | kwargs),
     )
 
 
@@ -154,7 +144,7 @@ def test_the_surrogate_sees_derivatives_of_what_is_maximised(sign):
         (smooth, {"gradients": True}, gradient_bayesopt),
         (Differentiable(), {}, gradient_bayesopt),
         (Differentiable(), {"gradients": False}, bayesopt),
-        (Differentiable(), {"algorithm": at_random}, at_random),
+        (Differentiable(), {"algorithm": random_with_gradients}, random_with_gradients),
     ],
 )
 def test_the_default_algorithm_learns_from_gradients(objective, options, expected):
@@ -162,6 +152,7 @@ def test_the_default_algorithm_learns_from_gradients(objective, options, expecte
     assert core_of(result.study).algorithm is expected
 
 
+@pytest.mark.slow
 def test_a_mixed_space_is_searched_with_gradients():
     result = tune(smooth, SPACE, gradients=True, algorithm=None, num_trials=12, batch_size=2)
     assert result.best_params["kind"] == "a" and result.best_params["width"] == 1

@@ -12,7 +12,7 @@ from bojax.surrogates import gp, gradient_gp, half_rank, matern52, rbf, warped
 from bojax.surrogates._gradient_rows import rows_of
 from bojax.surrogates.parts._kernels import KernelParams, LinearRows
 from bojax.surrogates.parts._warping import WarpedParams
-from tests.helpers import smooth
+from tests.helpers import random_with_gradients, smooth
 
 KERNELS = {"matern52": matern52(), "rbf": rbf(), "categorical": matern52(categorical_dims=(1,))}
 DEFAULT = gradient_gp()  # one for all tests, so that equal shapes compile once
@@ -254,7 +254,7 @@ def test_a_study_is_told_gradients_in_native_units(tmp_path):
 
 
 def test_what_has_no_gradient_is_named():
-    study = Study(SPACE, seed=0, algorithm=with_gradients)
+    study = Study(SPACE, seed=0, algorithm=random_with_gradients)
     trial = study.ask()[0]
     for grad, words in (({"kind": 1.0}, "'kind', which is discrete"), ({"speed": 1.0}, "'speed', which the space")):
         with pytest.raises(ValueError, match=words):
