@@ -1,8 +1,8 @@
 """Quasi-random points of the unit cube, drawn inside compiled code.
 
-Sobol's sequence comes from SciPy once on the host, as 32-bit integers. In compiled code a random digital shift (an
-exclusive-or with one random integer a dimension) makes each draw a fresh, uniformly distributed copy that keeps the
-even spread of the sequence (Owen 2003, "Variance with alternative scramblings of digital nets").
+The Sobol sequence is computed once by SciPy on the host, as 32-bit integers. In compiled code a random digital shift
+(exclusive or with one random integer per dimension) turns it into uniformly distributed points that keep the even
+spread of the sequence (Owen 2003, "Variance with alternative scramblings of digital nets").
 """
 
 import functools
@@ -14,12 +14,12 @@ import numpy as np
 from bojax._types import Array, Float, Key
 
 MAX_DIMS = 21201
-"""As far as SciPy's direction numbers reach (Joe and Kuo 2008)."""
+"""Number of dimensions of SciPy's direction numbers (Joe and Kuo 2008)."""
 
 
 @functools.lru_cache(maxsize=64)
 def sobol_integers(num_points: int, num_dims: int) -> np.ndarray:
-    """The first points of the unscrambled sequence as uint32 [num_points, num_dims]; do not write to it."""
+    """The first points of the unscrambled sequence as read-only uint32 [num_points, num_dims]."""
     if num_dims > MAX_DIMS:
         raise ValueError(f"`num_dims` must be at most {MAX_DIMS}, got {num_dims}.")
     from scipy.stats import qmc  # takes half a second to import, so only when points are needed
@@ -49,7 +49,30 @@ def shifted(integers: Array | np.ndarray, shift: Array, dtype) -> Float[Array, "
 
 
 def sobol(key: Key, num_points: int, num_dims: int, dtype=None) -> Float[Array, "n d"]:
-    """Randomly shifted Sobol points in the open unit cube; `num_points` is best a power of two."""
+    """Draw randomly shifted Sobol points in the open unit cube.
+
+    Each point is uniformly distributed, and together they fill the cube more evenly than independent points.
+
+    Args:
+        key: random key; it determines the shift.
+        num_points: number of points n, >= 1. Prefer a power of two: only then is the sequence balanced.
+        num_dims: number of dimensions d, between 1 and 21,201.
+        dtype: floating dtype of the points; the default float of JAX by default.
+
+    Returns:
+        [n, d] points.
+
+    Raises:
+        ValueError: `num_dims` is above 21,201.
+
+    Example:
+        >>> import jax
+        >>> points = sobol(jax.random.key(0), 4, 1)[:, 0]
+        >>> sorted(int(4 * x) for x in points.tolist())  # one point in each quarter
+        [0, 1, 2, 3]
+
+    Source: Owen (2003), "Variance with alternative scramblings of digital nets".
+    """
     dtype = jnp.zeros((), dtype).dtype
     return shifted(sobol_integers(num_points, num_dims), random_shift(key, num_dims), dtype)
 

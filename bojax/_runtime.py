@@ -148,14 +148,25 @@ def check_not_forked() -> None:
 
 @contextlib.contextmanager
 def host_scope() -> Iterator[None]:
-    """Float64 (but on TPU), one BLAS thread and bojax's own settings of JAX inside; all as they were afterwards.
+    """Open a scope with float64, one BLAS thread and bojax's own JAX settings; all are restored at its end.
 
-    Precision and settings hold for the calling thread only, as JAX scopes do. The limit on BLAS threads holds for the
-    whole process while the scope is open: more threads make factorisations of this size slower by up to 20 times when
-    the cores are shared. Arrays that leave the scope should be turned into NumPy arrays inside it.
+    `Study` uses it around compiled calls. On TPU, where float64 is not available, the precision stays as it is.
+    Precision and settings apply to the calling thread only, like JAX's scopes. The limit on BLAS threads applies to the
+    whole process while the scope is open: on shared cores, more threads make small factorizations up to 20 times
+    slower. Convert arrays that leave the scope to NumPy inside it.
+
+    Yields:
+        Nothing; use it in a `with` statement.
 
     Raises:
         StudyError: this process was forked from one in which JAX had computed.
+
+    Example:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> with host_scope():
+        ...     x = np.asarray(jnp.ones(2))
+        >>> x.dtype
+        dtype('float64')
     """
     check_not_forked()
     with contextlib.ExitStack() as stack:
@@ -209,19 +220,26 @@ def _thread_controller():
 def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path | None:
     """Keep compiled programs on disk, so that a new process starts without compiling them again.
 
-    This sets JAX's global cache options, which is why importing bojax never does it. Whoever can write to the directory
-    can have code run by later processes, so keep it private.
+    This sets JAX's global cache options, which is why importing bojax never does it. Anyone who can write to the
+    directory can make later processes run their code, so keep it private.
 
     Args:
-        directory: where to keep the programs; by default `$XDG_CACHE_HOME/bojax` or `~/.cache/bojax`. A folder named
-            after the jaxlib version is made inside, since programs of another version must not be loaded.
+        directory: folder for the programs; by default `$XDG_CACHE_HOME/bojax` or `~/.cache/bojax`. Programs are kept in
+            a folder inside it that is named after the jaxlib version, because programs of other versions must not be
+            loaded.
 
     Returns:
-        The folder in use. A cache the user has already configured (`JAX_COMPILATION_CACHE_DIR`) is kept as it is. None,
-        after a warning, where the default folder cannot be written: then programs are compiled anew in each process.
+        The folder in use. If a cache is already configured (`JAX_COMPILATION_CACHE_DIR`) and no `directory` is given,
+        it is left unchanged. None, with a warning, if the default folder cannot be written; programs are then compiled
+        in each process.
 
     Raises:
         OSError: the given `directory` cannot be written.
+
+    Example:
+        >>> import bojax
+        >>> bojax.enable_compilation_cache("programs").name  # doctest: +SKIP
+        'jaxlib-0.10.2'
     """
     configured = jax.config.values.get("jax_compilation_cache_dir")
     if configured is not None and directory is None:

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from bojax._types import Array, Bool, Float, Int
 
 MIN_CAPACITY = 16
-"""Smallest buffer that `next_capacity` gives: below it a factorisation costs less than starting the program."""
+"""Smallest buffer that `next_capacity` gives: below it a factorization costs less than starting the program."""
 
 
 class Column(NamedTuple):

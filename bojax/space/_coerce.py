@@ -1,4 +1,4 @@
-"""Anything that describes a space, as a `Space`."""
+"""Conversion of descriptions of a space to a `Space`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,21 @@ from bojax.space._space import Space
 
 
 def to_space(space: Any) -> Space:
-    """A `Space` from a `Space`, a mapping of names to parameters, or a plain specification.
+    """Convert a description of a space to a `Space`.
+
+    Args:
+        space: a `Space`, a mapping of names to parameters, or a plain specification as `Space.to_spec` gives it.
+
+    Returns:
+        A `Space`. If one is given, it is returned unchanged.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: `space` is none of these.
+
+    Example:
+        >>> import bojax
+        >>> to_space({"x": bojax.Float(0.0, 1.0)}).names
+        ('x',)
     """
     if isinstance(space, Space):
         return space

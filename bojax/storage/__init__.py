@@ -1,6 +1,6 @@
-"""Storages: Optuna's, opened by their URL, with errors that say which file is meant and what is wrong with it.
+"""Optuna's storages, opened by URL, with error messages that name the file and the problem.
 
-Journals survive a full disk, and of several workers that want a trial which waits in line, one gets it.
+Journals survive a full disk, and a waiting trial that several workers want goes to exactly one of them.
 """
 
 from bojax.storage._claims import claim

@@ -1,7 +1,8 @@
-"""Claims: of several workers that want the trial which waits in line, one gets it.
+"""Claims: a waiting trial that several workers want goes to exactly one of them.
 
-Optuna reads the state of a trial and then writes it. On SQLite another process may come in between, and both evaluate
-the trial. Here a database compares and sets in one statement. Journals and the storage in memory do so themselves.
+Optuna reads the state of a trial and then writes it. On SQLite another process may do the same in between, and both
+evaluate the trial. Here a database compares and sets the state in one statement. Journals and the in-memory storage
+already do.
 """
 
 import datetime
@@ -14,10 +15,10 @@ from optuna.trial import TrialState
 
 
 class ClaimingRDBStorage(RDBStorage):
-    """Optuna's storage in a database, in which one worker gets a waiting trial, also by Optuna's own loop."""
+    """Optuna's database storage, in which exactly one worker gets a waiting trial, also in Optuna's own loop."""
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """As Optuna's; in one statement where a trial begins to run."""
+        """Set state and values as Optuna does, but in one statement if a trial begins to run."""
         if state != TrialState.RUNNING or values is not None:
             return super().set_trial_state_values(trial_id, state, values)
         if _compare_and_set(self, trial_id):
@@ -27,7 +28,23 @@ class ClaimingRDBStorage(RDBStorage):
 
 
 def claim(storage: BaseStorage, trial_id: int) -> bool:
-    """Makes a waiting trial a running one; False where another worker was faster."""
+    """Turn a waiting trial into a running one, if no other worker has done so.
+
+    Args:
+        storage: the Optuna storage of the trial.
+        trial_id: id of the trial in the storage.
+
+    Returns:
+        True if this call started the trial; False if it was no longer waiting.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study()
+        >>> study.enqueue_trial({"x": 0.5})
+        >>> trial = study.get_trials()[0]
+        >>> claim(study._storage, trial._trial_id), claim(study._storage, trial._trial_id)
+        (True, False)
+    """
     backend = storage._backend if isinstance(storage, _CachedStorage) else storage
     if isinstance(backend, RDBStorage):
         return _compare_and_set(backend, trial_id)

@@ -1,4 +1,4 @@
-"""A space as Optuna's storages describe it."""
+"""Conversion of a space to Optuna's distributions."""
 
 from typing import Any
 
@@ -13,15 +13,27 @@ from bojax.space import Categorical, Float, Int, Ordinal, Space
 
 
 def to_distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Optuna's description of a space; an ordinal is a categorical there."""
+    """Convert a space to Optuna's distributions.
+
+    Args:
+        space: the space. Ordinals become categorical distributions.
+
+    Returns:
+        A dict of distributions by parameter name.
+
+    Example:
+        >>> import bojax
+        >>> to_distributions(bojax.Space(x=bojax.Float(0.0, 1.0)))
+        {'x': FloatDistribution(high=1.0, log=False, low=0.0, step=None)}
+    """
     return {name: _to_distribution(space[name]) for name in space.names}
 
 
 def _to_distribution(parameter: Any) -> BaseDistribution:
     match parameter:
         case Float():
-            # Optuna knows no steps on a log scale, and none that miss `high` by a rounding error: what matters is that
-            # it takes the values. The scale stands in the specification of the space.
+            # Optuna has no steps on a log scale, and none that miss `high` by a rounding error. It only has to accept
+            # the values; the specification of the space keeps the scale.
             step = parameter.step if parameter.meets_high else None
             return FloatDistribution(parameter.low, parameter.high, log=parameter.log and not step, step=step)
         case Int():

@@ -1,17 +1,17 @@
-"""What an error of a storage means, in words of files and disks, with the way out."""
+"""Explanations of storage errors: which file, what is wrong, what to do."""
 
 import errno
 import os
 import sqlite3
 from collections.abc import Iterator
 
-_FULL = "its disk is full or a quota is reached. Free some space and go on: what was told before is kept"
-_READ_ONLY = "it is read-only. Make the file and its folder writable, or copy it to where you may write"
+_FULL = "its disk is full or a quota is reached. Free some space and continue: results told before are kept"
+_READ_ONLY = "it is read-only. Make the file and its folder writable, or copy it to a writable folder"
 GONE = "it was deleted, moved or replaced while in use. Put it back and open the study again"
 _IO = "the disk cannot be read or written. Check its space, its quota and its health"
 _LOCKED = "another process keeps it locked. End that process, or give each its own file"
-_NO_DATABASE = "it is no SQLite database. Choose another file"
-_DAMAGED = "it is damaged. Restore a copy, or recover what is left with the command `sqlite3 FILE .recover`"
+_NO_DATABASE = "it is not a SQLite database. Choose another file"
+_DAMAGED = "it is damaged. Restore a copy, or recover the rest with the command `sqlite3 FILE .recover`"
 
 _BY_SQLITE_NAME = {
     "SQLITE_READONLY_DBMOVED": GONE,
@@ -36,12 +36,12 @@ _BY_ERRNO = {
 
 
 def explain(error: BaseException, path: str | None, *, opening: bool = False) -> str | None:
-    """One sentence on what is wrong with the file of a storage and what helps; None where that is not known.
+    """One sentence about what is wrong with the file of a storage and what helps; None if that is unknown.
 
     Args:
-        error: what the storage raised; its causes count, too.
-        path: the file, None for a storage that is none.
-        opening: whether it is just being opened.
+        error: the exception of the storage; its causes are examined too.
+        path: the file, or None if the storage has none.
+        opening: whether the storage is being opened.
     """
     if path is None:
         return None
@@ -57,24 +57,36 @@ def explain(error: BaseException, path: str | None, *, opening: bool = False) ->
 
 
 def unusable(path: str, reason: str, *, opening: bool = False) -> str:
-    """The sentence about a file: its path and the reason, which ends without a full stop."""
+    """The sentence about a file: its path and the reason, which is given without a final period."""
     return f"the file {path!r} cannot be {'opened' if opening else 'used'}: {reason}."
 
 
 def is_locked(error: BaseException) -> bool:
-    """Whether a database said that somebody else is writing."""
+    """Tell whether an error means that another process is writing to the database.
+
+    Args:
+        error: an exception of a storage; its causes are examined too.
+
+    Returns:
+        True if the database is locked or busy, so that trying again may help.
+
+    Example:
+        >>> import sqlite3
+        >>> is_locked(sqlite3.OperationalError("database is locked"))
+        True
+    """
     texts = ("database is locked", "database table is locked", "database is busy")
     return any(text in str(cause) for cause in _causes(error) for text in texts)
 
 
 def identity_of(path: str) -> tuple[int, int]:
-    """What tells a file from another one that takes its place while the first is held open."""
+    """Device and inode, which distinguish a file from one that replaces it while the first is open."""
     status = os.stat(path)
     return status.st_dev, status.st_ino
 
 
 def missing_folder(path: str) -> str | None:
-    """What is wrong with the folder a new file is to lie in, if something is."""
+    """What is wrong with the folder of a new file; None if nothing is."""
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path):
         return f"it is a folder. Name a file in it, such as {os.path.join(path, 'study.db')!r}"
@@ -94,7 +106,7 @@ def _of_sqlite(error: sqlite3.Error, path: str) -> str | None:
 
 def _misplaced(path: str) -> str | None:
     if os.path.exists(path) and not os.path.isdir(path) and not os.access(path, os.R_OK):
-        return "you may not read it. Change its permissions"
+        return "it is not readable. Change its permissions"
     return missing_folder(path)
 
 

@@ -1,8 +1,8 @@
-"""A journal that survives a full disk: one record a line, appended under a lock, as Optuna's journal storage wants it.
+"""A journal backend for Optuna that survives a full disk: one record per line, appended under a lock.
 
-Where a disk is full, the last record is cut. Optuna's own backend writes the next record on the same line, and can read
-neither this line nor what follows. Here a cut record, which nobody was told to be stored, is removed before the next
-one is written, and where one is in the middle of a line, reading goes on with the record behind it.
+If the disk is full, the last record is truncated. Optuna's own backend writes the next record on the same line and can
+then read neither this line nor the following ones. Here a truncated record, whose write was reported as failed, is
+removed before the next one is written. If one is in the middle of a line, reading continues with the record after it.
 """
 
 import contextlib
@@ -18,30 +18,30 @@ from bojax._errors import BojaxWarning, StudyError
 from bojax.storage._errors import GONE, explain, missing_folder, unusable
 
 _START = b'{"op_code":'
-"""How Optuna begins a record; inside a text of a record the quotation marks would be escaped."""
+"""Beginning of a record of Optuna; inside a string of a record the quotation marks would be escaped."""
 
 _HEAD = 4096
-"""Bytes at the beginning of a journal that tell it from every other one."""
+"""Number of bytes at the beginning of a journal that identify it."""
 
 _BLOCK = 1 << 16
-"""Bytes that are read at once in looking for the end of the last whole record."""
+"""Number of bytes read at once in the search for the end of the last complete record."""
 
 
 class Journal(BaseJournalBackend):
     """The file of a journal storage.
 
     Args:
-        path: of the file; it is created where there is none.
+        path: path of the file; it is created if it does not exist.
 
     Raises:
-        StudyError: the file is no journal, or cannot be used.
+        StudyError: the file is not a journal, or cannot be used.
     """
 
     def __init__(self, path: str):
-        self._path = os.path.abspath(path)  # the lock is a link to it, which must lead there from any folder
+        self._path = os.path.abspath(path)  # the lock is a link to it, which must be valid in every folder
         self._lock = JournalFileSymlinkLock(self._path)
         self._offsets = {0: 0}  # from the number of a record to where it begins
-        self._first = b""  # the beginning of the first record, which no other journal has
+        self._first = b""  # the beginning of the first record, which identifies the journal
         self._warned = False
         wrong = missing_folder(self._path)
         if wrong is not None:
@@ -53,10 +53,10 @@ class Journal(BaseJournalBackend):
                 first = file.readline(_BLOCK)
         known = not first or _parsed(first) or _behind_cut(first)
         if not known and (first.endswith(b"\n") or not first.startswith(b"{")):
-            raise StudyError(unusable(self._path, "it is no journal of Optuna. Choose another file", opening=True))
+            raise StudyError(unusable(self._path, "it is not an Optuna journal. Choose another file", opening=True))
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """The records from that number on. Lines that cannot be read have no number and cause one warning."""
+        """The records from this number on. Unreadable lines have no number and cause one warning."""
         number = log_number_from if log_number_from in self._offsets else 0
         offset = self._offsets[number]
         broken = damaged = False
@@ -66,8 +66,8 @@ class Journal(BaseJournalBackend):
             for line in file:
                 offset += len(line)
                 if offset > end or not line.endswith(b"\n"):
-                    break  # being written, or cut
-                damaged |= broken  # which counts now that a line follows: on network files the last may be half there
+                    break  # being written, or truncated
+                damaged |= broken  # only if a line follows: on network file systems the last line may be incomplete
                 record = _parsed(line)
                 if record is None:
                     record = _behind_cut(line)
@@ -85,7 +85,7 @@ class Journal(BaseJournalBackend):
             warnings.warn(text, BojaxWarning, stacklevel=2)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Appends records behind the last whole one: all of them, or none."""
+        """Append records after the last complete one: all of them, or none."""
         data = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
         with self._explained(), self._locked():
             file = os.open(self._path, os.O_RDWR | os.O_APPEND)  # never creates it: a deleted journal is an error
@@ -116,7 +116,7 @@ class Journal(BaseJournalBackend):
             self._lock.release()
 
     def _check_same(self, file: int, offset: int) -> int:
-        """The size of the file, if it still is the one that was opened, or a copy of it."""
+        """The size of the file, if it is still the one that was opened, or a copy of it."""
         size, first = os.fstat(file).st_size, os.pread(file, _HEAD, 0).partition(b"\n")
         if size < offset or (self._first and first[0] != self._first):
             raise StudyError(unusable(self._path, GONE))
@@ -126,7 +126,7 @@ class Journal(BaseJournalBackend):
 
 
 def _behind_cut(line: bytes) -> dict[str, Any] | None:
-    """The record that follows a cut one on the same line."""
+    """The record that follows a truncated one on the same line."""
     record, start = None, line.find(_START, 1)
     while record is None and start >= 0:
         record = _parsed(line[start:])
@@ -143,7 +143,7 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
 
 
 def _end_of_last_record(file: int, size: int) -> int:
-    """Where the last line that is finished ends."""
+    """The end of the last complete line."""
     end = size
     while end > 0:
         start = max(0, end - _BLOCK)

@@ -1,4 +1,4 @@
-"""Opening a storage by its URL, with errors that say which file is meant and what is wrong with it."""
+"""Opening a storage by its URL, with error messages that name the file and the problem."""
 
 import functools
 import os
@@ -20,7 +20,7 @@ from bojax.storage._journal import Journal
 T = TypeVar("T")
 
 SQLITE_TIMEOUT = 60.0
-"""Seconds that SQLite waits for another process's write: many times what a queue of workers needs."""
+"""Seconds that SQLite waits for the write of another process: many times what a queue of workers needs."""
 
 NUM_RETRIES = 8
 
@@ -29,22 +29,31 @@ _URI_OPTIONS = frozenset(["cache", "immutable", "mode", "modeof", "nolock", "pso
 _OPTIONS = _URI_OPTIONS | frozenset(
     ["cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"]
 )
-"""What may stand behind the `?` of a SQLite URL; any other `?` belongs to the name of the file."""
+"""Options after the `?` of a SQLite URL; any other `?` is part of the file name."""
 
 
 def open_storage(
     storage: str | optuna.storages.BaseStorage | None, *, create: bool = True
 ) -> optuna.storages.BaseStorage:
-    """The Optuna storage behind a URL.
+    """Open an Optuna storage.
 
     Args:
-        storage: None (in memory), `sqlite:///file.db`, `journal:///file.log`, `grpc://host:port`, any URL
-            that SQLAlchemy knows (the driver must be installed), or an Optuna storage.
-        create: whether to create a file that does not exist. Without, nothing is written.
+        storage: None (in memory), `sqlite:///file.db`, `journal:///file.log`, `grpc://host:port`, any URL that
+            SQLAlchemy accepts (its driver must be installed), or an Optuna storage.
+        create: whether to create a file that does not exist, True by default. If False, nothing is written.
+
+    Returns:
+        The storage. An Optuna storage is returned unchanged.
 
     Raises:
-        ValueError: the text is no URL.
+        ValueError: the text is not a URL.
+        TypeError: `storage` is of another type.
         StudyError: the storage cannot be opened.
+
+    Example:
+        >>> storage = open_storage(None)
+        >>> storage.get_all_studies()
+        []
     """
     if storage is None:
         return optuna.storages.InMemoryStorage()
@@ -73,9 +82,17 @@ def open_storage(
 
 
 def file_of(url: str) -> str | None:
-    """The path of the file that a SQLite or journal URL names; None for any other storage.
+    """The file of a SQLite or journal URL.
 
-    As SQLAlchemy does, a SQLite URL may write a character as `%` and two digits.
+    Args:
+        url: URL of a storage. In a SQLite URL, `%` and two hexadecimal digits stand for a character, as in SQLAlchemy.
+
+    Returns:
+        The path of the file; None if the storage has none.
+
+    Example:
+        >>> file_of("sqlite:///folder/study.db"), file_of("mysql://host/db")
+        ('folder/study.db', None)
     """
     scheme, _, rest = url.partition("://")
     if scheme == "journal":
@@ -90,12 +107,40 @@ def file_of(url: str) -> str | None:
 
 
 def hide_password(url: str) -> str:
-    """The URL without its password, for messages."""
+    """Remove the password from a URL, for messages.
+
+    Args:
+        url: URL of a storage.
+
+    Returns:
+        The URL with `***` in place of its password.
+
+    Example:
+        >>> hide_password("mysql://me:secret@host/db")
+        'mysql://me:***@host/db'
+    """
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
 
 
 def retry(call: Callable[[], T]) -> T:
-    """Calls an idempotent storage operation again while the database says that it is locked."""
+    """Call a storage operation, and call it again while the database is locked.
+
+    There are at most `NUM_RETRIES` calls within 60 seconds, with random pauses between them.
+
+    Args:
+        call: an idempotent function without arguments.
+
+    Returns:
+        The result of `call`.
+
+    Raises:
+        StudyError: raised by `call`; it is not tried again.
+        Exception: any other exception of `call`, if the database is not locked or the limit is reached.
+
+    Example:
+        >>> retry(lambda: 3)
+        3
+    """
     end = time.monotonic() + SQLITE_TIMEOUT
     for attempt in range(NUM_RETRIES):
         try:
@@ -126,7 +171,7 @@ def _open_url(url: str, path: str | None, create: bool) -> optuna.storages.BaseS
     uri = _check_file(path, {key: value for key, value in query.items() if key in _URI_OPTIONS}, create, timeout)
     options: dict[str, Any] = {"connect_args": {"timeout": timeout}}
     if scheme in ("sqlite", "sqlite+pysqlite") and set(query) <= _URI_OPTIONS | {"timeout", "uri"}:
-        # As a URI the name may hold any character, and a file that is deleted later is not made anew, empty.
+        # A URI allows any character in the name, and SQLite then does not recreate a file that is deleted later.
         url = f"sqlite:///{urllib.parse.quote(os.fsencode(path))}"
         options = {"creator": functools.partial(_connect, uri, timeout, path, identity_of(path))}
     storage = _open_sqlite(url, options)
@@ -141,7 +186,7 @@ def _connect(uri: str, timeout: float, path: str, identity: tuple[int, int]) -> 
 
 
 def _split_query(path: str) -> tuple[str, dict[str, str]]:
-    """The name of a SQLite file, and the options behind it."""
+    """The name of a SQLite file, and the options after it."""
     name, mark, text = path.rpartition("?")
     pairs = urllib.parse.parse_qsl(text, keep_blank_values=True)
     if not mark or not pairs or not {key for key, _ in pairs} <= _OPTIONS:
@@ -150,10 +195,10 @@ def _split_query(path: str) -> tuple[str, dict[str, str]]:
 
 
 def _check_file(path: str, query: Mapping[str, str], create: bool, timeout: float) -> str:
-    """The URI of a file that is, or can become, a SQLite database of Optuna; an empty one is made where there is none.
+    """The URI of a file that is, or can become, a SQLite database of Optuna. A missing file is created empty.
 
     Raises:
-        StudyError, OSError, sqlite3.Error: it is none, or cannot be opened.
+        StudyError, OSError, sqlite3.Error: the file is something else, or cannot be opened.
     """
     wrong = missing_folder(path)
     if wrong is not None:
@@ -179,7 +224,7 @@ def _check_file(path: str, query: Mapping[str, str], create: bool, timeout: floa
 def _open_sqlite(url: str, options: dict[str, Any]) -> optuna.storages.RDBStorage:
     end = time.monotonic() + SQLITE_TIMEOUT
     for _ in range(NUM_RETRIES - 1):
-        # Processes that create the tables of a new file at the same moment trip over each other.
+        # Processes that create the tables of a new file at the same time disturb each other.
         try:
             return ClaimingRDBStorage(url, engine_kwargs=options)
         except Exception as error:
@@ -192,9 +237,9 @@ def _open_sqlite(url: str, options: dict[str, Any]) -> optuna.storages.RDBStorag
 
 
 def _explain_errors(storage: optuna.storages.RDBStorage, path: str, timeout: float) -> None:
-    """From now on errors of the database are StudyErrors that say what is wrong with its file.
+    """Turn errors of the database into StudyErrors that say what is wrong with its file.
 
-    That it is locked is left to those who try again, unless SQLite has waited for as long as it may.
+    Errors about locks pass unchanged, for `retry`, unless SQLite has waited for its whole timeout.
     """
     from sqlalchemy import event
 

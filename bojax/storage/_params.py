@@ -13,13 +13,13 @@ from bojax.storage._open import retry
 def set_params(
     storage: BaseStorage, trial_id: int, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
 ) -> None:
-    """Writes parameters of a running trial: in a database at once, elsewhere one by one.
+    """Write the parameters of a running trial: in one transaction in a database, one by one in other storages.
 
     Args:
-        storage: where the trial is.
-        trial_id: of the trial.
+        storage: the Optuna storage of the trial.
+        trial_id: id of the trial in the storage.
         params: values by name, in the order in which they are written.
-        distributions: theirs, by name; a database does not compare them with those of other trials.
+        distributions: their distributions by name. In a database they are not compared with those of other trials.
 
     Raises:
         UpdateFinishedTrialError, RuntimeError: the trial has finished.

@@ -1,9 +1,9 @@
-"""Conformance checks for pieces written outside bojax, to be called from any test suite.
+"""Conformance checks for parts written outside bojax, to be called from any test suite.
 
     def test_my_algorithm():
         bojax.testing.check_algorithm(my_algorithm(space))
 
-Each check raises an AssertionError that says what is wrong. `MockPosterior` is a posterior with a prescribed mean and
+Each check raises an AssertionError that says what is wrong. `MockPosterior` is a posterior with a given mean and
 variance, for testing acquisition functions.
 """
 

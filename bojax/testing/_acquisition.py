@@ -1,4 +1,4 @@
-"""Does an acquisition function keep the contract of `bojax.acquisition`?"""
+"""Conformance check for acquisition functions of single points."""
 
 from collections.abc import Sequence
 
@@ -13,22 +13,32 @@ from bojax.testing._mock import MockPosterior
 
 MEANS = (0.0, 1e-3, 1.0, 30.0, 1e3)
 STDS = (1e-5, 1e-2, 1.0, 1e2)
-"""Standardised beliefs from certain to vague, near the incumbent and far from it."""
+"""Standardized means and standard deviations, from certain to vague, near the incumbent and far from it."""
 
 
 def check_acquisition(acquisition: AcquisitionFn, *, dtypes: Sequence[str] = checks.DTYPES) -> None:
-    """Checks that an acquisition function is pure, works row by row, and has finite values and gradients.
+    """Check that an acquisition function is pure, works row by row, and has finite values and gradients.
 
-    In each dtype: shape and dtype kept; each row by itself; jit as without, vmap as in a loop, scan too; traced once;
-    values and gradients with respect to X finite for means within 1000 of the incumbent (in standardised units) and
-    standard deviations from 1e-5 to 100.
+    In each dtype it checks:
+
+    * the result has shape [k] and the dtype of X, and each row is independent of the others;
+    * results agree with and without `jit`, under `vmap` and in a `scan`, and the function is traced once;
+    * values and gradients with respect to X are finite for means within 1000 of the incumbent (in standardized units)
+      and standard deviations from 1e-5 to 100.
 
     Args:
-        acquisition: `(posterior, X [k, d], best_f) -> [k]`.
-        dtypes: which of "float32" and "float64" to check.
+        acquisition: function `(posterior, X [k, d], best_f) -> [k]`.
+        dtypes: which of "float32" and "float64" to check; both by default.
 
     Raises:
-        AssertionError: saying what is wrong.
+        AssertionError: a check fails; the message says what is wrong.
+
+    Example:
+        >>> def total(posterior, X, best_f):
+        ...     return posterior.mean(X).sum()
+        >>> check_acquisition(total, dtypes=["float32"])
+        Traceback (most recent call last):
+        AssertionError: total must give one value a row, [6], got ().
     """
     for dtype in dtypes:
         with checks.dtype_scope(dtype) as scope_dtype:
@@ -65,7 +75,7 @@ def _check(acquisition, dtype):
 
 
 def _check_range(acquisition, dtype):
-    """A mean and a deviation for each row, written on the points themselves; gradients reach them through X."""
+    """Encode mean and standard deviation of each row in its coordinates, so that gradients reach them through X."""
     offsets = [sign * mean for mean in MEANS for sign in (-1.0, 1.0)]
     table = jnp.asarray([(offset, np.log(std)) for offset in offsets for std in STDS], dtype)
     posterior = MockPosterior(lambda X: X[:, 0], lambda X: jnp.exp(2.0 * X[:, 1]))

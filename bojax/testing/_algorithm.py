@@ -1,4 +1,4 @@
-"""Does an algorithm keep the contract of `bojax.loop`?"""
+"""Conformance check for algorithms."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,24 +22,37 @@ def check_algorithm(
     dtypes: Sequence[str] = checks.DTYPES,
     tolerance: float = 1e-3,
 ) -> None:
-    """Checks that an algorithm is a triple of pure functions that can be compiled, scanned and vmapped.
+    """Check that an algorithm consists of pure functions that can be compiled, scanned and vmapped.
 
-    In each dtype: State and Info have their fields; points lie in the unit cube and are representable; what is asked is
-    pending until it is told; everything depends on the key alone; `ask` and `tell` are traced once for all rounds, give
-    under jit what they give without, and in a vmapped `lax.scan` what they give in a loop; failed observations (NaN,
-    infinite) are masked and do not break the next `ask`.
+    In each dtype it checks:
+
+    * State and Info have the required fields;
+    * points are in the unit cube and representable;
+    * points that were asked are pending until they are told;
+    * results depend on the key alone;
+    * `ask` and `tell` are traced once for all rounds, and agree with and without `jit`, in a loop and in a vmapped
+      `lax.scan`;
+    * failed observations (NaN, infinite) are masked and do not break the next `ask`.
 
     Args:
-        algorithm: the algorithm; its buffers must hold `(num_rounds + 1) * q` observations.
-        objective: maps points [q, d] to values [q], traceable; a smooth bowl by default.
-        num_rounds: rounds of ask and tell, enough to leave the initial design.
-        num_keys: studies run side by side.
-        dtypes: which of "float32" and "float64" to check.
-        tolerance: how far the points of a vmapped study may lie from those of a loop (in float32 only the first ones
-            are compared): different programs round differently, and an inner optimizer stops a little apart.
+        algorithm: the `Algorithm` to check; its buffers must hold `(num_rounds + 1) * q` observations.
+        objective: traceable function from points [q, d] to values [q]; a smooth bowl by default.
+        num_rounds: number of rounds of ask and tell, enough to leave the initial design; 6 by default.
+        num_keys: number of studies that run side by side, 2 by default.
+        dtypes: which of "float32" and "float64" to check; both by default.
+        tolerance: largest distance between the points of a vmapped study and those of a loop (in float32 only the first
+            ones are compared), 1e-3 by default. Different programs round differently, and inner optimizers then stop at
+            slightly different points.
 
     Raises:
-        AssertionError: saying what is wrong.
+        AssertionError: a check fails; the message says what is wrong.
+
+    Example:
+        >>> import bojax
+        >>> algorithm = bojax.random_search(bojax.Space(x=bojax.Float(0.0, 1.0)))
+        >>> check_algorithm(algorithm._replace(columns=()), dtypes=["float32"])
+        Traceback (most recent call last):
+        AssertionError: `Algorithm.columns` must name the columns that a State keeps, ['noise_var'], got [].
     """
     for dtype in dtypes:
         with checks.dtype_scope(dtype) as scope_dtype:
@@ -47,7 +60,7 @@ def check_algorithm(
 
 
 def _bowl(X):
-    """Not symmetric, so that an acquisition has no two equal peaks."""
+    """A bowl without symmetry, so that no acquisition has two equal maxima."""
     slopes = jnp.arange(1, X.shape[-1] + 1, dtype=X.dtype)[None, :]
     return -jnp.sum(slopes * (X - 0.3 - 0.02 * slopes) ** 2, axis=-1)
 

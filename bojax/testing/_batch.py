@@ -1,4 +1,4 @@
-"""Does a batch acquisition keep the contract of `bojax.acquisition.BatchAcquisition`?"""
+"""Conformance check for batch acquisitions."""
 
 from collections.abc import Sequence
 
@@ -22,22 +22,40 @@ def check_batch_acquisition(
     dtypes: Sequence[str] = checks.DTYPES,
     tolerance: float = 1e-6,
 ) -> None:
-    """Checks that a batch acquisition is a set of pure functions and gives finite values and gradients.
+    """Check that a batch acquisition consists of pure functions and has finite values and gradients.
 
-    In each dtype, with no point pending and with one: `begin`, `value` and `add` keep the types of their state, are
-    deterministic in the key and traced once; `value` takes each row by itself, at observed, pending and chosen points
-    too, and keeps the dtype; values and gradients are finite for q points in turn; masked pending rows do not matter;
-    jit and vmap change nothing; `joint`, where there is one, has finite values and gradients and does not depend on
-    the other batches.
+    In each dtype, without pending points and with one, it checks:
+
+    * `begin`, `value` and `add` preserve the type of the state, depend on the key alone, and are traced once;
+    * rows of `value` are independent of each other, at observed, pending and chosen points too, and keep the dtype;
+    * values and gradients are finite for q points in turn;
+    * masked pending rows have no effect;
+    * results agree with and without `jit` and `vmap`;
+    * `joint`, if there is one, has finite values and gradients, and batches are independent of each other.
 
     Args:
-        acquisition: the acquisition.
-        surrogate: on whose posterior it is tried; a Gaussian process by default.
-        dtypes: which of "float32" and "float64" to check.
-        tolerance: how far values may differ between jit and none, in float64; float32 gets 1e4 times as much.
+        acquisition: the `BatchAcquisition` to check.
+        surrogate: the surrogate whose posterior is used; `gp` by default.
+        dtypes: which of "float32" and "float64" to check; both by default.
+        tolerance: largest difference of values between programs in float64, 1e-6 by default; 1e4 times as much in
+            float32.
 
     Raises:
-        AssertionError: saying what is wrong.
+        AssertionError: a check fails; the message says what is wrong.
+
+    Example:
+        >>> from bojax.acquisition import kriging_believer
+        >>> from bojax.surrogates import Surrogate
+        >>> from bojax.testing import MockPosterior
+        >>> surrogate = Surrogate(
+        ...     init=lambda num_dims, dtype: (),
+        ...     fit=lambda key, observations, params: (params, None),
+        ...     posterior=lambda params, observations, num_spare: MockPosterior(lambda X: X[:, 0]),
+        ... )
+        >>> total = kriging_believer(lambda posterior, X, best_f: posterior.mean(X).sum())
+        >>> check_batch_acquisition(total, surrogate=surrogate, dtypes=["float32"])
+        Traceback (most recent call last):
+        AssertionError: `value` must give one value a row, [5], got ().
     """
     surrogate = gp(num_restarts=1, max_evals=20) if surrogate is None else surrogate
     for dtype in dtypes:

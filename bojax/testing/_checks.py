@@ -1,4 +1,4 @@
-"""What the conformance checks have in common: comparing pytrees, counting traces, looping over dtypes."""
+"""Helpers of the conformance checks: comparing pytrees, counting traces, looping over dtypes."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ DTYPES = ("float32", "float64")
 
 @contextlib.contextmanager
 def dtype_scope(dtype: str) -> Iterator[Any]:
-    """JAX with `dtype` as its default floating type; gives the dtype."""
+    """A scope in which `dtype` is JAX's default floating type; yields the dtype."""
     expect(dtype in DTYPES, f"`dtypes` must be among {DTYPES}, got {dtype!r}.")
     with jax.enable_x64(dtype == "float64"):
         yield jnp.dtype(dtype)
@@ -35,18 +35,18 @@ class Traced:
         self._jitted = jax.jit(counted)
 
     def __call__(self, *args: Any) -> Any:
-        """Calls the compiled function."""
+        """Call the compiled function."""
         return self._jitted(*args)
 
 
 def expect(condition: Any, message: str) -> None:
-    """Raises AssertionError with `message` unless `condition`; a plain `assert` vanishes under `python -O`."""
+    """Raise AssertionError with `message` unless `condition` holds; `python -O` removes plain asserts."""
     if not bool(condition):
         raise AssertionError(message)
 
 
 def expect_equal(a: Any, b: Any, what: str) -> None:
-    """Two pytrees are equal bit for bit, NaN counting as equal."""
+    """Two pytrees are equal bit for bit; NaN equals NaN."""
     expect_close(a, b, what, tolerance=0.0)
 
 

@@ -1,4 +1,4 @@
-"""A posterior whose mean and variance are prescribed, for testing whatever reads a posterior."""
+"""A posterior with given mean and variance, for testing code that uses posteriors."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from bojax.surrogates import Scale, from_law
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MockPosterior:
-    """A belief with a given mean and variance at every point, and no correlation between different points.
+    """A posterior with given mean and variance at every point and no correlation between different points.
 
-    It implements the protocols `Posterior` and `Law`. It does not learn: `append` and `standardized` give it back
+    It implements the protocols `Posterior` and `Law`. It does not learn: `append` and `standardized` return it
     unchanged.
 
     Args:
@@ -68,7 +68,7 @@ class MockPosterior:
         return jnp.zeros(())
 
     def fantasies(self, X: Float[Array, "m d"], mask: Array, base: Float[Array, "s m"], num_spare: int = 0):
-        """Samples fixed at m points."""
+        """Samples with fixed values at m points."""
         scale = Scale(jnp.zeros((), X.dtype), jnp.ones((), X.dtype))
         return from_law(self, scale, X.shape[1]).fantasies(X, mask, base, num_spare)
 
@@ -80,10 +80,10 @@ class MockPosterior:
         return mean[None, :] + jnp.sqrt(var)[None, :] * noise[:, jnp.argmax(same, axis=1)]
 
     def append(self, x: Float[Array, "d"], y: Float[Array, ""]) -> "MockPosterior":
-        """The same belief."""
+        """The same posterior."""
         del x, y
         return self
 
     def standardized(self) -> "MockPosterior":
-        """The same belief."""
+        """The same posterior."""
         return self

@@ -1,4 +1,4 @@
-"""Does a surrogate keep the contract of `bojax.surrogates`?"""
+"""Conformance check for surrogates."""
 
 from collections.abc import Sequence
 
@@ -15,22 +15,35 @@ from bojax.testing._checks import expect
 def check_surrogate(
     surrogate: Surrogate, *, num_dims: int = 2, dtypes: Sequence[str] = checks.DTYPES, tolerance: float = 1e-2
 ) -> None:
-    """Checks that a surrogate is a triple of pure functions and its posterior a consistent belief.
+    """Check that a surrogate consists of pure functions and its posterior is consistent.
 
-    In each dtype: hyperparameters keep their type through a fit; the fit depends on the key alone, is traced once, and
-    gives under vmap what it gives in a loop; `mean`, `var`, `mean_var`, `joint` and `sample` agree with each other;
-    variances are positive; `append` keeps the type and makes the new point more certain; gradients with respect to X
-    are finite, at observed points too; masked rows do not matter; no data, one observation and equal values do no
-    harm.
+    In each dtype it checks:
+
+    * a fit preserves the type of the hyperparameters, depends on the key alone, is traced once, and agrees under `vmap`
+      and in a loop;
+    * `mean`, `var`, `mean_var`, `joint` and `sample` agree with each other, and variances are positive;
+    * `append` preserves the type and reduces the variance at the new point;
+    * gradients with respect to X are finite, at observed points too;
+    * masked rows have no effect;
+    * results are finite without data, with one observation and with equal values.
 
     Args:
-        surrogate: the surrogate.
-        num_dims: columns of the data it is tried on.
-        dtypes: which of "float32" and "float64" to check.
-        tolerance: how far losses of vmapped and looped fits may differ, relative and absolute.
+        surrogate: the `Surrogate` to check.
+        num_dims: number of columns of the test data, 2 by default.
+        dtypes: which of "float32" and "float64" to check; both by default.
+        tolerance: largest difference between the losses of vmapped and looped fits, relative and absolute, 1e-2 by
+            default.
 
     Raises:
-        AssertionError: saying what is wrong.
+        AssertionError: a check fails; the message says what is wrong.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.surrogates import gp
+        >>> surrogate = gp()._replace(init=lambda num_dims, dtype: jnp.zeros(num_dims, jnp.float32))
+        >>> check_surrogate(surrogate, dtypes=["float64"])
+        Traceback (most recent call last):
+        AssertionError: the hyperparameters of `init`: itself has dtype float32, expected float64.
     """
     for dtype in dtypes:
         with checks.dtype_scope(dtype) as scope_dtype:
@@ -126,7 +139,7 @@ def _check_posterior(surrogate, params, observations, key, dtype):
 
 
 def _check_masks(surrogate, params, observations, dtype):
-    """A failed row, and more padding, leave the posterior as it was."""
+    """A failed row and more padding do not change the posterior."""
     X = jnp.linspace(0.0, 1.0, 5, dtype=dtype)[:, None] * jnp.ones((1, observations.X.shape[1]), dtype)
     want = surrogate.posterior(params, observations).mean_var(X)
     failed = data.append(observations, X[2:3], jnp.full(1, jnp.nan, dtype))
@@ -143,7 +156,7 @@ def _observations(num_dims, count, capacity, dtype):
 
 
 def _poor_data(num_dims, dtype):
-    """No observation, one, only failed ones, all equal, and one point many times."""
+    """No observation, one, only failed ones, all equal, and one point repeatedly."""
     empty = data.empty(num_dims, 8, dtype)
     X = jax.random.uniform(jax.random.key(8), (4, num_dims), dtype)
     yield empty

@@ -244,7 +244,8 @@ def test_a_file_that_is_no_storage_is_named_and_left_alone(kind, content, tmp_pa
     url = url_of(kind, tmp_path)
     path = tmp_path / url.rpartition("/")[2]
     path.write_bytes(content)
-    with pytest.raises(StudyError, match=rf"{path.name}' .*is no (SQLite database|journal).* Choose another file"):
+    wanted = rf"{path.name}' .*is not (a SQLite database|an Optuna journal).* Choose another file"
+    with pytest.raises(StudyError, match=wanted):
         make(url)
     assert path.read_bytes() == content
 
