@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 from bojax import acquisition, data, loop, objectives, optim, space, surrogates
 from bojax._errors import BojaxError, BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax._runtime import enable_compilation_cache, host_scope
-from bojax.loop import Algorithm, bayesopt, random_search, run, run_many, thompson, turbo
+from bojax.loop import (
+    Algorithm,
+    bayesopt,
+    gradient_bayesopt,
+    noisy_bayesopt,
+    random_search,
+    run,
+    run_many,
+    thompson,
+    turbo,
+)
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 
 if TYPE_CHECKING:
@@ -50,12 +60,14 @@ __all__ = [
     "bayesopt",
     "data",
     "enable_compilation_cache",
+    "gradient_bayesopt",
     "host_scope",
     "hypergrad",
     "loop",
     "maximize",
     "minimize",
     "multifidelity",
+    "noisy_bayesopt",
     "objectives",
     "optim",
     "random_search",

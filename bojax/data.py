@@ -68,7 +68,7 @@ COLUMNS: Mapping[str, Column] = {
         units=1,
         must="numbers",
         allowed=lambda v: (v == v) | (v != v),
-        read_by="bojax.bayesopt(space, gradients=True)",
+        read_by="bojax.gradient_bayesopt(space)",
     ),
 }
 """What may be reported beside values: variances of their noise, 0 for exact values; costs of evaluations; derivatives

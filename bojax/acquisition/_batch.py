@@ -48,8 +48,8 @@ class BatchAcquisition(NamedTuple):
         add: `add(state, x [d]) -> state`, the state after x was chosen.
         joint: `joint(state, X [b, q, d]) -> [b]`, the utility of adding q points at once; None if not available.
         in_logs: True if `value` is the logarithm of a positive utility. Logarithms of weights can then be added to it.
-        num_samples: approximate count of numbers that `value` holds for each row of X, in addition to the covariances
-            with the n observations. Memory limits are computed from it.
+        noisy: True if it is made for noisy objectives. Points may then be evaluated again, a finite space is never
+            exhausted, and the default surrogate expects noise.
     """
 
     begin: Callable[..., Any]
@@ -57,7 +57,7 @@ class BatchAcquisition(NamedTuple):
     add: Callable[..., Any]
     joint: Callable[..., Float[Array, "b"]] | None = None
     in_logs: bool = True
-    num_samples: int = 1
+    noisy: bool = False
 
 
 class BelieverState(NamedTuple):
@@ -67,7 +67,9 @@ class BelieverState(NamedTuple):
     best_f: Float[Array, ""]
 
 
-def kriging_believer(acquisition: AcquisitionFn, *, in_logs: bool | None = None) -> BatchAcquisition:
+def kriging_believer(
+    acquisition: AcquisitionFn, *, in_logs: bool | None = None, noisy: bool = False
+) -> BatchAcquisition:
     """Make a batch acquisition from a function of single points.
 
     Points are chosen one after another. Chosen and pending points count as observed at their posterior mean, and the
@@ -78,6 +80,7 @@ def kriging_believer(acquisition: AcquisitionFn, *, in_logs: bool | None = None)
         acquisition: function `(posterior, X [k, d], best_f) -> [k]`, such as `log_ei`.
         in_logs: True if its values are logarithms of a positive utility. By default, True for functions marked with
             `bojax.acquisition.in_logs`, such as `log_ei` and `log_pi`.
+        noisy: True if the objective is noisy, so that points may be evaluated again.
 
     Returns:
         A `BatchAcquisition` without `joint`.
@@ -109,7 +112,8 @@ def kriging_believer(acquisition: AcquisitionFn, *, in_logs: bool | None = None)
         mean = state.posterior.mean(x[None])[0]
         return BelieverState(state.posterior.append(x, mean), jnp.maximum(state.best_f, mean))
 
-    return BatchAcquisition(begin, value, add, in_logs=is_in_logs(acquisition) if in_logs is None else in_logs)
+    in_logs = is_in_logs(acquisition) if in_logs is None else in_logs
+    return BatchAcquisition(begin, value, add, in_logs=in_logs, noisy=noisy)
 
 
 def imagine_pending(posterior: Any, context: Context) -> Any:

@@ -60,7 +60,7 @@ class GreedyState(NamedTuple):
     noise_var: Float[Array, ""] | float = 0.0
 
 
-def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
+def batch_log_ei(*, num_samples: int = NUM_SAMPLES, joint: bool = True) -> BatchAcquisition:
     """Joint log expected improvement of a batch, for objectives with little or no noise.
 
     A point is worth log mean_i sigma_i h((mu_i - b_i) / sigma_i) over s sampled objectives, where b_i is the larger of
@@ -70,6 +70,8 @@ def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
     Args:
         num_samples: number s of sampled objectives, >= 1, default 64. More samples choose the second and later points
             of a batch more accurately, at proportional cost. With a mixture it must be a multiple of its members.
+        joint: whether the points of a batch, chosen one after another, are then moved together along the gradient of
+            their joint improvement.
 
     Returns:
         A `BatchAcquisition` with `joint`.
@@ -95,10 +97,12 @@ def batch_log_ei(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
     def begin(key, posterior, context, q):
         return _begin(key, posterior, context, q, num_samples, 0)
 
-    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement, num_samples=num_samples)
+    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement if joint else None)
 
 
-def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BASELINE) -> BatchAcquisition:
+def batch_log_nei(
+    *, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BASELINE, joint: bool = True
+) -> BatchAcquisition:
     """Joint log noisy expected improvement of a batch, for noisy objectives.
 
     With noise it is uncertain which observed point is best. The incumbent b_i of sample i is the largest value of that
@@ -109,6 +113,8 @@ def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BAS
             mixture it must be a multiple of its members.
         num_baseline: number of observed points that may be the incumbent, >= 1, default 16: those with the largest
             mean plus two standard deviations. Raise it if the noise is as large as the objective's range.
+        joint: whether the points of a batch, chosen one after another, are then moved together along the gradient of
+            their joint improvement.
 
     Returns:
         A `BatchAcquisition` with `joint`.
@@ -118,8 +124,8 @@ def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BAS
 
     Example:
         >>> acquisition = batch_log_nei(num_samples=32)
-        >>> acquisition.in_logs, acquisition.num_samples
-        (True, 32)
+        >>> acquisition.in_logs, acquisition.noisy
+        (True, True)
 
     Source: Letham, Karrer, Ottoni, Bakshy (2019), arXiv:1706.07094; Ament et al. (2023), arXiv:2310.20708.
     """
@@ -130,7 +136,7 @@ def batch_log_nei(*, num_samples: int = NUM_SAMPLES, num_baseline: int = NUM_BAS
     def begin(key, posterior, context, q):
         return _begin(key, posterior, context, q, num_samples, num_baseline)
 
-    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement, num_samples=num_samples)
+    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement if joint else None, noisy=True)
 
 
 def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
@@ -175,7 +181,7 @@ def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
         worst = jnp.where(jnp.any(open_samples), -jnp.inf, -1e3)
         return _log_mean_exp(jnp.where(open_samples, logs, logs + worst))
 
-    return BatchAcquisition(begin, value, _add, num_samples=num_samples)
+    return BatchAcquisition(begin, value, _add)
 
 
 def batch_ucb(*, beta: Any = 4.0, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
@@ -271,7 +277,7 @@ def _sampled(score, num_samples) -> BatchAcquisition:
         best = jnp.maximum(state.greedy.best, scores(state, x[None])[:, 0])
         return SampledState(state.posterior, _add(state.greedy, x)._replace(best=best))
 
-    return BatchAcquisition(begin, value, add, in_logs=False, num_samples=num_samples)
+    return BatchAcquisition(begin, value, add, in_logs=False)
 
 
 def _check_samples(num_samples):

@@ -104,4 +104,4 @@ def jes(*, num_samples: int = 32, num_candidates: int = NUM_CANDIDATES) -> Batch
     def value(state, X):
         return joint_entropy(state.posterior, X, state.optima, conditioned=state.conditioned)
 
-    return BatchAcquisition(begin, value, add_to_conditioned, in_logs=False, num_samples=2 * num_samples)
+    return BatchAcquisition(begin, value, add_to_conditioned, in_logs=False)

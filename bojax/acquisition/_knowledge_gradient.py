@@ -151,4 +151,4 @@ def knowledge_gradient(*, num_fantasies: int = 16, num_points: int = 32) -> Batc
     def add(state, x):
         return state._replace(posterior=state.posterior.append(x, state.posterior.mean(x[None])[0]))
 
-    return BatchAcquisition(begin, value, add, in_logs=False, num_samples=num_fantasies * num_points)
+    return BatchAcquisition(begin, value, add, in_logs=False)

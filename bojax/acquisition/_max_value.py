@@ -166,7 +166,7 @@ def mes(*, num_samples: int = 32, num_candidates: int = NUM_CANDIDATES) -> Batch
         posterior = state.posterior.append(x, state.posterior.mean(x[None])[0])
         return InformationState(posterior, posterior, state.optima)
 
-    return BatchAcquisition(begin, value, add, in_logs=False, num_samples=num_samples)
+    return BatchAcquisition(begin, value, add, in_logs=False)
 
 
 def gibbon(*, num_samples: int = 32, num_candidates: int = NUM_CANDIDATES) -> BatchAcquisition:
@@ -200,7 +200,7 @@ def gibbon(*, num_samples: int = 32, num_candidates: int = NUM_CANDIDATES) -> Ba
     def value(state, X):
         return gibbon_information(state.posterior, X, state.optima.values, conditioned=state.conditioned)
 
-    return BatchAcquisition(begin, value, add_to_conditioned, in_logs=False, num_samples=num_samples)
+    return BatchAcquisition(begin, value, add_to_conditioned, in_logs=False)
 
 
 def add_to_conditioned(state: InformationState, x: Float[Array, "d"]) -> InformationState:

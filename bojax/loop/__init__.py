@@ -1,8 +1,9 @@
 """Algorithms: whole studies as pure functions."""
 
-from bojax.loop._algorithm import Algorithm, Info, grow, lattice_of, restore, status_of, tell_state
+from bojax.loop._algorithm import Algorithm, Info, grow, restore, status_of, tell_state
 from bojax.loop._bayesopt import BayesoptInfo, bayesopt
 from bojax.loop._cost_aware import CostAwareInfo, cost_aware
+from bojax.loop._defaults import default_gradient_surrogate, default_surrogate
 from bojax.loop._design import replace_seen, seen_points
 from bojax.loop._hybrid import HybridInfo, hybrid
 from bojax.loop._model_based import (
@@ -14,10 +15,11 @@ from bojax.loop._model_based import (
     model_based,
     without_failures,
 )
+from bojax.loop._presets import gradient_bayesopt, noisy_bayesopt
 from bojax.loop._random_search import RandomSearchState, random_search
 from bojax.loop._run import run, run_many
 from bojax.loop._thompson import thompson
-from bojax.loop._turbo import TurboInfo, turbo
+from bojax.loop._turbo import TrustRegion, TurboInfo, turbo
 
 __all__ = [
     "Algorithm",
@@ -30,14 +32,18 @@ __all__ = [
     "Proposal",
     "RandomSearchState",
     "Rule",
+    "TrustRegion",
     "TurboInfo",
     "bayesopt",
     "cost_aware",
+    "default_gradient_surrogate",
+    "default_surrogate",
     "failures_as_worst",
+    "gradient_bayesopt",
     "grow",
     "hybrid",
-    "lattice_of",
     "model_based",
+    "noisy_bayesopt",
     "random_search",
     "replace_seen",
     "restore",

@@ -25,7 +25,6 @@ from bojax import data
 from bojax._errors import BojaxError, Status
 from bojax._runtime import as_key, own_settings, under_own_settings
 from bojax._types import Array, Bool, Int
-from bojax.optim import Lattice
 from bojax.space import Space
 
 StateT = TypeVar("StateT", bound=Any)
@@ -71,28 +70,6 @@ class Info(NamedTuple):
 
     status: Int[Array, ""]
     valid: Bool[Array, "q"]
-
-
-def lattice_of(space: Space) -> Lattice:
-    """The discrete columns of a space, as candidate optimizers want them.
-
-    Args:
-        space: what is searched.
-
-    Returns:
-        The lattice of its representable points.
-
-    Raises:
-        TypeError: for what is no `Space`.
-
-    Example:
-        >>> import bojax
-        >>> bojax.loop.lattice_of(bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 4))).discrete
-        (1,)
-    """
-    if not isinstance(space, Space):
-        raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
-    return Lattice(space.num_values, space.is_categorical, space.positions, space.coordinates)
 
 
 def compiled_ask(ask: Callable[..., Any]) -> Callable[..., Any]:

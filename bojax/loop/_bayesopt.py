@@ -8,52 +8,33 @@ is evaluated twice, unless the objective is noisy. Failed evaluations are masked
 learns from them where evaluations succeed, and its probability weighs the acquisition (benchmarks/results/failures.md).
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from bojax import data
 from bojax._bfgs import minimize_lanes
 from bojax._types import Array, Bool, Float, Int
 from bojax.acquisition import (
     AcquisitionFn,
     BatchAcquisition,
     Context,
+    as_batch,
     batch_log_ei,
-    batch_log_nei,
-    kriging_believer,
     with_success,
 )
-from bojax.loop._algorithm import Algorithm, lattice_of
+from bojax.loop._algorithm import Algorithm
 from bojax.loop._arguments import check_parts
-from bojax.loop._defaults import (
-    NUM_INITIAL_GRADIENTS,
-    default_gradient_surrogate,
-    default_surrogate,
-    surrogate_for,
-)
+from bojax.loop._defaults import bound_surrogate, default_surrogate
 from bojax.loop._design import mark_seen, replace_seen, seen_points
-from bojax.loop._model_based import Asked, Proposal, Rule, check_counts, model_based, seeing, without_failures
+from bojax.loop._model_based import Asked, Proposal, Rule, model_based, without_failures
 from bojax.optim import CandidateOptimizer, Lattice, Seen, is_seen, multistart
 from bojax.space import Space
-from bojax.surrogates import (
-    OutputTransform,
-    Surrogate,
-    fit_success,
-    half_rank,
-    log_tail,
-    standardize,
-    told_noise,
-)
+from bojax.surrogates import Surrogate, fit_success, standardize, told_noise, unwrapped
 
 POLISH_EVALS = 30
 """Evaluations of the joint polish (benchmarks/results/algorithms.md)."""
-BYTE_BUDGET = 2**28
-"""256 MiB: nothing is divided at ordinary sizes (a row of n = 1,000 with 64 samples takes 54 kB)."""
 
 
 class BayesoptInfo(NamedTuple):
@@ -83,58 +64,33 @@ def bayesopt(
     surrogate: Surrogate | None = None,
     acquisition: AcquisitionFn | BatchAcquisition | None = None,
     optimizer: CandidateOptimizer | None = None,
-    num_restarts: int | None = None,
-    raw_samples: int | None = None,
-    output_transform: OutputTransform | None | Literal["auto"] = "auto",
-    noisy: bool = False,
-    gradients: bool = False,
-    joint: bool = True,
     max_pending: int | None = None,
-    byte_budget: int | None = None,
-    mesh: Mesh | None = None,
 ) -> Algorithm:
     """Bayesian optimization of a space.
 
     Args:
         space: what to search.
         q: how many points each `ask` gives, >= 1.
-        capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
-        num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16, and 3 with
-            gradients.
-        surrogate: the statistical model; a Gaussian process with a Matern-5/2 kernel by default. It is told which
-            columns hold categories; one that does not say how it treats them is refused on spaces that have some.
-        acquisition: what the next points should maximise: a `BatchAcquisition` such as `batch_log_nei()`, or a function
-            `(posterior, X, best_f) -> [k]` in standardised units of y, whose batches imagine chosen and pending points
-            at their mean (`kriging_believer`). `batch_log_ei()` by default, `batch_log_nei()` for noisy objectives.
-        optimizer: how it is maximised; `multistart` by default.
-        num_restarts: starts of the default optimizer, 10 by default.
-        raw_samples: raw samples of the default optimizer, 512 by default.
-        output_transform: a monotone map of the values that the surrogate sees, or None; what is stored and told stays
-            as it is. By default values worse than the median count by their rank only (`surrogates.half_rank`), which
-            suits objectives that are very bad in places; with gradients they are compressed (`surrogates.log_tail`)
-            while gradients are believed.
-        noisy: whether evaluations of one point differ by more than a little. Then the default acquisition is noisy
-            expected improvement, the default surrogate expects a noise variance of about e^-4 of the values', and
-            points may be asked for again where that pays, so that a finite space is never exhausted. Figures in
-            `loop._defaults`.
-        gradients: whether `tell` takes gradients of y, which the default surrogate (`gradient_gp` with warped inputs)
-            learns from as long as the values do not contradict them. An `output_transform` changes gradients by its
-            slope; where that is 0, they are left out.
-        joint: whether the q points, chosen one after another, are then moved together along the gradient of their joint
-            utility, where the acquisition has one. Figures in `POLISH_EVALS`.
-        max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
-        byte_budget: about how many bytes the default optimizer may hold while it evaluates points, 256 MiB by default;
-            more points than fit are evaluated in turn.
-        mesh: devices (a `jax.sharding.Mesh` of one axis) among which the default optimizer divides its restarts and raw
-            samples.
+        capacity: room for this many observations, >= 1; `bojax.loop.grow` enlarges a state.
+        num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16, and 3 where
+            the surrogate learns from gradients.
+        surrogate: the statistical model; `bojax.loop.default_surrogate()` by default, a Gaussian process with a
+            Matern-5/2 kernel that sees only the ranks of bad values. Another one sees all values as they are, unless
+            it is wrapped by `with_output_transform`. What it reads beside the values (`Surrogate.columns`) is what
+            `tell` takes. On a space with categories it is told which columns hold them.
+        acquisition: what the next points maximize: a `BatchAcquisition`, or a function `(posterior, X, best_f) -> [k]`
+            in standardized units of y, whose batches count chosen and pending points as observed at their mean
+            (`kriging_believer`). `batch_log_ei()` by default. One for noisy objectives, such as `batch_log_nei()`,
+            may ask for a point again where that pays, and makes the default surrogate expect noise.
+        optimizer: how it is maximized; `multistart()` by default.
+        max_pending: room for this many points asked for and not yet told, >= q; 8, or q if that is more, by default.
 
     Returns:
         An `Algorithm` whose `ask` gives a `BayesoptInfo`. It works in the float type that JAX has when `init` is
         called: float64 inside `bojax.run` and `Study`, or in a scope `with jax.enable_x64(True)`.
 
     Raises:
-        ValueError: when a number is out of range, or an argument would have no effect: `num_restarts`, `raw_samples`,
-            `byte_budget` or `mesh` beside `optimizer`, `gradients` beside a surrogate that does not learn from them.
+        ValueError: when a number is out of range, or the surrogate does not say how it treats categories.
         TypeError: when surrogate, acquisition or optimizer is none.
 
     Example:
@@ -145,24 +101,7 @@ def bayesopt(
         >>> X.shape
         (1, 1)
     """
-    parts, frame = assemble(
-        space,
-        q=q,
-        capacity=capacity,
-        num_initial=num_initial,
-        surrogate=surrogate,
-        acquisition=acquisition,
-        optimizer=optimizer,
-        num_restarts=num_restarts,
-        raw_samples=raw_samples,
-        output_transform=output_transform,
-        noisy=noisy,
-        gradients=gradients,
-        joint=joint,
-        max_pending=max_pending,
-        byte_budget=byte_budget,
-        mesh=mesh,
-    )
+    parts = parts_of(space, surrogate, acquisition, optimizer)
 
     def propose(key, asked):
         return greedy(key, asked, parts)[0]
@@ -171,8 +110,9 @@ def bayesopt(
         del asked, X
         return BayesoptInfo(status, valid, *details)
 
+    frame = {"q": q, "capacity": capacity, "num_initial": num_initial, "max_pending": max_pending}
     rule = Rule(propose, describe, no_details=lambda dtype: no_details(q, dtype))
-    return model_based(space, rule, **frame)
+    return model_based(space, rule, surrogate=parts.surrogate, repeats=parts.acquisition.noisy, **frame)
 
 
 class Parts(NamedTuple):
@@ -180,89 +120,34 @@ class Parts(NamedTuple):
 
     Attributes:
         surrogate: the model, bound to the space.
-        acquisition: what the points maximise.
-        optimizer_for: `optimizer_for(lattice, capacity, dtype)` gives the candidate optimizer.
-        joint: whether the points are moved together in the end.
-        repeats: whether points may be asked for again.
-        seen: what the surrogate sees of what was told.
+        acquisition: what the points maximize. Where it is for noisy objectives, points may be asked for again.
+        optimizer: the candidate optimizer.
     """
 
     surrogate: Surrogate
     acquisition: BatchAcquisition
-    optimizer_for: Callable[..., CandidateOptimizer]
-    joint: bool
-    repeats: bool
-    seen: Callable[[data.Observations], data.Observations]
+    optimizer: CandidateOptimizer
 
 
 class Fitted(NamedTuple):
-    """The model on which a proposal was made: hyperparameters, and the standardised posterior."""
+    """The model on which a proposal was made: hyperparameters, and the standardized posterior."""
 
     params: Any
     posterior: Any
 
 
-def assemble(
+def parts_of(
     space: Space,
-    *,
-    q: int = 1,
-    capacity: int = 64,
-    surrogate: Surrogate | None = None,
-    acquisition: AcquisitionFn | BatchAcquisition | None = None,
-    optimizer: CandidateOptimizer | None = None,
-    output_transform: OutputTransform | None | Literal["auto"] = "auto",
-    noisy: bool = False,
-    gradients: bool = False,
-    **others: Any,
-) -> tuple[Parts, dict[str, Any]]:
-    """The parts of `bayesopt`, and the arguments of `model_based`, from the arguments of `bayesopt`."""
-    lattice = lattice_of(space)
-    sizes = {name: others.pop(name, None) for name in ("num_restarts", "raw_samples", "byte_budget", "mesh")}
-    joint = others.pop("joint", True)
-    unknown = set(others) - {"num_initial", "max_pending"}
-    if unknown:
-        raise TypeError(f"`{'`, `'.join(sorted(unknown))}` is no argument of bayesopt.")
-    if gradients and others.get("num_initial") is None:
-        others["num_initial"] = NUM_INITIAL_GRADIENTS
-    check_counts(q=q, capacity=capacity, byte_budget=1 if sizes["byte_budget"] is None else sizes["byte_budget"])
-    check_parts(space, surrogate, acquisition, optimizer, gradients=gradients, sizes=sizes)
-    fallback_transform = None
-    if output_transform == "auto":
-        # `half_rank` sees the same after `log_tail`, which keeps the order and the better half.
-        output_transform, fallback_transform = (log_tail, half_rank) if gradients else (half_rank, None)
-    if surrogate is not None:
-        surrogate = surrogate_for(space, surrogate)
-    elif gradients:
-        surrogate = default_gradient_surrogate(space, noisy=noisy, fallback_transform=fallback_transform)
-    else:
-        surrogate = default_surrogate(space, noisy=noisy)
-    if acquisition is None:
-        acquisition = batch_log_nei() if noisy else batch_log_ei()
-    elif not isinstance(acquisition, BatchAcquisition):
-        acquisition = kriging_believer(acquisition)
-    optimizer_for = _optimizer_factory(optimizer, acquisition.num_samples, sizes)
-    optimizer_for(lattice, capacity, jnp.float32)  # complains about bad numbers now
-    seen = seeing(without_failures, output_transform)
-    joint = joint and q > 1 and acquisition.joint is not None and lattice.cardinality is None
-    parts = Parts(surrogate, acquisition, optimizer_for, joint, noisy, seen)
-    columns = ("noise_var", "grad") if gradients else ("noise_var",)
-    frame = {"surrogate": surrogate, "seen": seen, "q": q, "capacity": capacity, "repeats": noisy, "columns": columns}
-    return parts, frame | others
-
-
-def _optimizer_factory(optimizer, num_samples, sizes):
-    """`optimizer_for` of `Parts`: the given one, or `multistart` with as many points at a time as memory allows."""
-    settings = {name: sizes[name] for name in ("num_restarts", "raw_samples") if sizes[name] is not None}
-    byte_budget = BYTE_BUDGET if sizes["byte_budget"] is None else sizes["byte_budget"]
-
-    def optimizer_for(lattice, capacity, dtype):
-        if optimizer is not None:
-            return optimizer
-        # Covariances, their products with the factor, and samples; their gradients hold as much again.
-        row_bytes = 2 * jnp.finfo(dtype).bits // 8 * (3 * capacity + 6 * num_samples)
-        return multistart(lattice, **settings, max_rows=max(1, byte_budget // row_bytes), mesh=sizes["mesh"])
-
-    return optimizer_for
+    surrogate: Surrogate | None,
+    acquisition: AcquisitionFn | BatchAcquisition | None,
+    optimizer: CandidateOptimizer | None,
+) -> Parts:
+    """What is given to `bayesopt`, checked, and the defaults for the rest."""
+    check_parts(surrogate, acquisition, optimizer)
+    acquisition = batch_log_ei() if acquisition is None else as_batch(acquisition)
+    surrogate = default_surrogate(noisy=acquisition.noisy) if surrogate is None else surrogate
+    Lattice.of(space)
+    return Parts(bound_surrogate(space, surrogate), acquisition, multistart() if optimizer is None else optimizer)
 
 
 def no_details(q: int, dtype) -> tuple[Array, ...]:
@@ -287,18 +172,18 @@ def greedy(
         The proposal, its details the acquisition at each point, the loss of the fit and its evaluations; and the model.
     """
     lattice, state, (others, _) = asked.lattice, asked.state, asked.design
-    surrogate, repeats = parts.surrogate, parts.repeats
+    surrogate, sees = unwrapped(parts.surrogate)
     acquisition = parts.acquisition if acquisition is None else acquisition
+    repeats = acquisition.noisy
     q = others.shape[0]
     keys = jax.random.split(key, q + 2)
     observations, pending = state.observations, state.pending
-    optimizer = parts.optimizer_for(lattice, observations.capacity, observations.X.dtype)
-    data_seen = parts.seen(observations)
-    params, fit = surrogate.fit(keys[q], data_seen, state.params if params is None else params)
+    seen_data = sees(without_failures(observations))
+    params, fit = surrogate.fit(keys[q], seen_data, state.params if params is None else params)
     num_slots = pending.X.shape[0]
-    posterior = surrogate.posterior(params, data_seen, num_slots + q - 1).standardized()
+    posterior = surrogate.posterior(params, seen_data, num_slots + q - 1).standardized()
     best_f, center = incumbent(posterior, observations)
-    context = Context(best_f, data_seen.X, data_seen.mask, pending.X, pending.mask, typical_noise(data_seen))
+    context = Context(best_f, seen_data.X, seen_data.mask, pending.X, pending.mask, typical_noise(seen_data))
     if state.failures is not None:
         categories = tuple(i for i, categorical in enumerate(lattice.is_categorical) if categorical)
         acquisition = with_success(acquisition, fit_success(observations, categorical_dims=categories))
@@ -307,7 +192,10 @@ def greedy(
     avoided = Seen(seen.X, jnp.zeros_like(seen.mask)) if repeats else seen
 
     def choose(key, chosen, seen):
-        x, candidate = optimizer(key, lambda X: acquisition.value(chosen, lattice.pin(X)), seen, lattice.pin(center))
+        def value(X):
+            return acquisition.value(chosen, lattice.pin(X))
+
+        x, candidate = parts.optimizer(key, lattice, value, seen, lattice.pin(center))
         usable = jnp.isfinite(candidate.raw_value)  # an acquisition that is NaN everywhere counts as -inf
         return jnp.where(usable, lattice.snap(x), jnp.nan), candidate.value, candidate.valid
 
@@ -315,7 +203,7 @@ def greedy(
         X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], chosen, avoided))
     else:
         X, values, valid = _choose_greedily(choose, acquisition, keys[:q], chosen, avoided, repeats=repeats)
-        if parts.joint:
+        if acquisition.joint is not None and lattice.cardinality is None:
             polished = _polish(lattice, acquisition, chosen, X)
             X = polished if repeats else keep_apart(lattice, polished, X, seen)
     if lattice.cardinality is None and not repeats:

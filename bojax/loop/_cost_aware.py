@@ -21,18 +21,19 @@ from bojax._types import Array, Bool, Float, Int
 from bojax.acquisition import (
     AcquisitionFn,
     BatchAcquisition,
+    as_batch,
     batch_log_ei,
-    check_acquisition,
     cooled,
     on_params,
     per_cost,
 )
 from bojax.loop._algorithm import Algorithm
-from bojax.loop._bayesopt import assemble, greedy, no_details
-from bojax.loop._defaults import surrogate_for
+from bojax.loop._bayesopt import greedy, no_details, parts_of
+from bojax.loop._defaults import bound_surrogate
 from bojax.loop._model_based import Rule, model_based
+from bojax.optim import CandidateOptimizer
 from bojax.space import Space
-from bojax.surrogates import Surrogate
+from bojax.surrogates import Surrogate, gp
 
 
 class CostAwareInfo(NamedTuple):
@@ -60,12 +61,15 @@ class CostAwareInfo(NamedTuple):
 def cost_aware(
     space: Space,
     *,
-    cost: Callable[[dict[str, Array]], Any] | None = None,
+    cost: Callable[[dict[str, Array]], Any] | Surrogate | None = None,
     budget: float | None = None,
-    cost_surrogate: Surrogate | None = None,
-    acquisition: AcquisitionFn | BatchAcquisition | None = None,
+    q: int = 1,
     capacity: int = 64,
-    **settings: Any,
+    num_initial: int | None = None,
+    surrogate: Surrogate | None = None,
+    acquisition: AcquisitionFn | BatchAcquisition | None = None,
+    optimizer: CandidateOptimizer | None = None,
+    max_pending: int | None = None,
 ) -> Algorithm:
     """Bayesian optimization by expected improvement per cost.
 
@@ -73,19 +77,24 @@ def cost_aware(
         space: what to search.
         cost: the cost of one evaluation as a traceable function of the decoded parameters (a dict of scalars), > 0. By
             default costs are learned from what is told: `tell(state, X, y, cost=cost)`, or `Study.tell(trial, value,
-            cost=cost)`; rows told without a cost teach nothing about it.
+            cost=cost)`; rows told without a cost teach nothing about it. A `Surrogate` learns the logarithm of told
+            costs in place of the default Gaussian process.
         budget: total cost that will be spent, > 0: the more of it is spent, the less costs matter. The study does not
             end by itself when it is spent.
-        cost_surrogate: the model of the logarithm of told costs; a Gaussian process by default.
+        q: how many points each `ask` gives, >= 1.
+        capacity: room for this many observations, >= 1.
+        num_initial: points of the initial design, as for `bayesopt`.
+        surrogate: the model of the values, as for `bayesopt`.
         acquisition: what is divided by the cost; `batch_log_ei()` by default.
-        capacity: room for so many observations.
-        **settings: other arguments of `bayesopt`, such as `q` and `surrogate`.
+        optimizer: how it is maximized; `multistart()` by default.
+        max_pending: room for this many points asked for and not yet told.
 
     Returns:
-        An `Algorithm` whose `ask` gives a `CostAwareInfo` and whose `tell` takes `cost`.
+        An `Algorithm` whose `ask` gives a `CostAwareInfo`. Its `tell` takes `cost` where costs are learned.
 
     Raises:
-        ValueError: `budget` is not positive, or both `cost` and `cost_surrogate` are given.
+        ValueError: when a number is out of range.
+        TypeError: when a part is none.
 
     Example:
         >>> import jax, bojax
@@ -98,15 +107,10 @@ def cost_aware(
     """
     if budget is not None and not budget > 0:
         raise ValueError(f"`budget` must be positive, got {budget}.")
-    if cost is not None and cost_surrogate is not None:
-        raise ValueError("`cost_surrogate` must be left out where `cost` is given: a known cost is not learned.")
-    acquisition = batch_log_ei() if acquisition is None else acquisition
-    check_acquisition(acquisition)
-    same = per_cost(acquisition, lambda X: jnp.zeros(X.shape[:-1], X.dtype), exponent=1.0)
-    parts, frame = assemble(space, acquisition=same, capacity=capacity, **settings)
-    known = None if cost is None else on_params(space, lambda params: jnp.log(cost(params)))
-    model = surrogate_for(space, cost_surrogate, "cost_surrogate")
-    q = frame["q"]
+    acquisition = batch_log_ei() if acquisition is None else as_batch(acquisition)
+    parts = parts_of(space, surrogate, acquisition, optimizer)
+    model = bound_surrogate(space, cost if isinstance(cost, Surrogate) else gp(), "cost")
+    known = None if cost is None or isinstance(cost, Surrogate) else _log_of(space, cost)
 
     def init_params(dtype):
         costs = () if known is not None else model.init(space.num_dims, dtype)
@@ -137,8 +141,14 @@ def cost_aware(
         return CostAwareInfo(status, valid, *details, cost=jnp.exp(costs.log_cost(X)), spent=costs.spent)
 
     rule = Rule(propose, describe, lambda dtype: no_details(q, dtype), init_params, prepare)
-    frame["columns"] += () if known is not None else ("cost",)
-    return model_based(space, rule, **frame)
+    frame = {"q": q, "capacity": capacity, "num_initial": num_initial, "max_pending": max_pending}
+    columns = parts.surrogate.columns + (("cost",) if known is None else ())
+    return model_based(space, rule, surrogate=parts.surrogate, repeats=acquisition.noisy, columns=columns, **frame)
+
+
+def _log_of(space: Space, cost: Callable[..., Any]) -> Callable[[Array], Array]:
+    """The logarithm of a known cost, as a function of X [k, d]."""
+    return on_params(space, lambda params: jnp.log(cost(params)))
 
 
 class Costs(NamedTuple):

@@ -1,18 +1,19 @@
 """What an algorithm does where nothing else is asked for: the size of its initial design, and its surrogate."""
 
+from collections.abc import Sequence
+
 from bojax.loop._arguments import check_surrogate
 from bojax.space import Space
 from bojax.surrogates import (
     Inputs,
-    OutputTransform,
     Surrogate,
     bound,
     gp,
     gradient_gp,
     half_rank,
     learned_noise,
-    matern52,
-    warped,
+    log_tail,
+    with_output_transform,
 )
 
 NOISE = {"loc": -4.0, "std": 1.0}
@@ -23,35 +24,70 @@ NUM_INITIAL_GRADIENTS = 3
 (benchmarks/results/algorithms.md)."""
 
 
-def default_num_initial(num_dims: int) -> int:
-    """Size of the initial design when none is given: d + 1, between 3 and 16 (benchmarks/results/algorithms.md)."""
-    return min(max(3, num_dims + 1), 16)
+def default_num_initial(num_dims: int, columns: Sequence[str] = ()) -> int:
+    """Size of the initial design when none is given.
+
+    Args:
+        num_dims: dimension of the cube.
+        columns: what is told beside the values.
+
+    Returns:
+        d + 1, between 3 and 16; 3 where gradients are told (benchmarks/results/algorithms.md).
+
+    Example:
+        >>> default_num_initial(6), default_num_initial(6, ["grad"])
+        (7, 3)
+    """
+    return NUM_INITIAL_GRADIENTS if "grad" in columns else min(max(3, num_dims + 1), 16)
 
 
-def surrogate_for(space: Space, surrogate: Surrogate | None, name: str = "surrogate") -> Surrogate:
-    """The surrogate given as the argument `name`, which is told the categorical columns of the space; or the default.
+def bound_surrogate(space: Space, surrogate: Surrogate, name: str = "surrogate") -> Surrogate:
+    """The surrogate given as the argument `name`, which is told the categorical columns of the space.
 
     Raises:
         TypeError: what is given is no surrogate.
         ValueError: the space has categories, and the surrogate or its kernel does not say how it treats them.
     """
-    if surrogate is None:
-        return default_surrogate(space)
     check_surrogate(surrogate, name)
     return bound(surrogate, Inputs(space.num_values, space.is_categorical), name)
 
 
-def default_surrogate(space: Space, *, noisy: bool = False) -> Surrogate:
-    """A Gaussian process with a Matern-5/2 kernel; categories are compared by equality."""
-    kernel = matern52(categorical_dims=tuple(i for i, c in enumerate(space.is_categorical) if c))
-    return gp(kernel, noise=learned_noise(**NOISE) if noisy else None)
+def default_surrogate(*, noisy: bool = False) -> Surrogate:
+    """The surrogate of an algorithm that is given none.
+
+    A Gaussian process with a Matern-5/2 kernel, in which categories are compared by equality. Of values worse than the
+    median it sees the ranks only (`half_rank`), which suits objectives that are very bad in places.
+
+    Args:
+        noisy: whether to expect a noise variance of about e^-4 of the values' variance, rather than hardly any.
+
+    Returns:
+        A `Surrogate`.
+
+    Example:
+        >>> import bojax
+        >>> surrogate = bojax.loop.default_surrogate(noisy=True)
+        >>> algorithm = bojax.bayesopt(bojax.Space(x=bojax.Float(0.0, 1.0)), surrogate=surrogate)
+    """
+    return with_output_transform(gp(noise=learned_noise(**NOISE) if noisy else None), half_rank)
 
 
-def default_gradient_surrogate(
-    space: Space, *, noisy: bool = False, fallback_transform: OutputTransform | None = half_rank
-) -> Surrogate:
-    """The same for values and gradients, its numeric inputs warped."""
-    categorical = tuple(i for i, c in enumerate(space.is_categorical) if c)
-    kernel = warped(matern52(categorical_dims=categorical), fixed_dims=categorical)
+def default_gradient_surrogate(*, noisy: bool = False) -> Surrogate:
+    """The surrogate of an algorithm that is told gradients.
+
+    A Gaussian process of values and gradients, its numeric inputs warped. Values worse than the median are compressed
+    (`log_tail`) as long as the gradients are believed, and replaced by their ranks (`half_rank`) where they are not.
+
+    Args:
+        noisy: whether to expect a noise variance of about e^-4 of the values' variance, rather than hardly any.
+
+    Returns:
+        A `Surrogate` whose `columns` are `noise_var` and `grad`.
+
+    Example:
+        >>> default_gradient_surrogate().columns
+        ('noise_var', 'grad')
+    """
     noise = learned_noise(**NOISE) if noisy else None
-    return gradient_gp(kernel, noise=noise, fallback_transform=fallback_transform)
+    # `half_rank` sees the same after `log_tail`, which keeps the order and the better half.
+    return with_output_transform(gradient_gp(noise=noise, fallback_transform=half_rank), log_tail)

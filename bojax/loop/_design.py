@@ -94,7 +94,8 @@ def replace_seen(
     Example:
         >>> import jax.numpy as jnp
         >>> from bojax import Float, Space, data, loop
-        >>> lattice = loop.lattice_of(Space(x=Float(0.0, 1.0)))
+        >>> from bojax.optim import Lattice
+        >>> lattice = Lattice.of(Space(x=Float(0.0, 1.0)))
         >>> told = data.append(data.empty(1, 2), jnp.array([[0.5]]), jnp.ones(1))
         >>> seen = loop.seen_points(told, data.empty_pending(1, 0), num_spare=1)
         >>> loop.replace_seen(lattice, jnp.array([[0.5]]), seen, jnp.array([[0.5], [0.25]]))[0].tolist()

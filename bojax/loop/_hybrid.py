@@ -15,22 +15,30 @@ believe the gradients, there is no local proposal. Local steps win in many dimen
 arXiv:2603.02970).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bojax._errors import Status
 from bojax._types import Array, Bool, Float, Int
-from bojax.acquisition import check_acquisition, is_log_improvement
+from bojax.acquisition import (
+    AcquisitionFn,
+    BatchAcquisition,
+    as_batch,
+    batch_log_ei,
+    check_acquisition,
+    is_log_improvement,
+)
 from bojax.data import Observations
 from bojax.loop._algorithm import Algorithm
-from bojax.loop._bayesopt import assemble, greedy, incumbent
+from bojax.loop._bayesopt import greedy, incumbent, parts_of
+from bojax.loop._defaults import default_gradient_surrogate
 from bojax.loop._design import seen_points
-from bojax.loop._model_based import Rule, model_based
-from bojax.optim import is_seen
+from bojax.loop._model_based import Rule, model_based, without_failures
+from bojax.optim import CandidateOptimizer, is_seen
 from bojax.space import Space
-from bojax.surrogates import standardize
+from bojax.surrogates import standardize, unwrapped
 
 NUM_NEIGHBOURS = 10
 """Points around the best one whose gradients the quadratic model is built from."""
@@ -63,21 +71,35 @@ class HybridInfo(NamedTuple):
     global_gain: Float[Array, ""]
 
 
-def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
+def hybrid(
+    space: Space,
+    *,
+    q: int = 1,
+    capacity: int = 64,
+    num_initial: int | None = None,
+    acquisition: AcquisitionFn | BatchAcquisition | None = None,
+    optimizer: CandidateOptimizer | None = None,
+    max_pending: int | None = None,
+) -> Algorithm:
     """Bayesian optimization with gradients whose first candidate of each batch competes with a local step.
+
+    Its surrogate is `default_gradient_surrogate()`, from which local steps are made.
 
     Args:
         space: what to search. Local steps move Floats only.
-        noisy: see `bayesopt`.
-        arguments: further ones of `bayesopt`, but for the surrogate and the output transform. The acquisition may be
-            `batch_log_ei(...)`, `batch_log_nei(...)` or `log_ei`.
+        q: how many points each `ask` gives, >= 1.
+        capacity: room for this many observations, >= 1.
+        num_initial: points of the initial design, >= 1; 3 by default.
+        acquisition: `batch_log_ei(...)` (the default), `batch_log_nei(...)` for noisy objectives, or `log_ei`.
+        optimizer: how it is maximized; `multistart()` by default.
+        max_pending: room for this many points asked for and not yet told.
 
     Returns:
         An `Algorithm` whose `ask` gives a `HybridInfo`, and whose `tell` takes `grad`.
 
     Raises:
-        ValueError: see `bayesopt`; or the acquisition is none of these.
-        TypeError: an argument that `hybrid` brings itself is given.
+        ValueError: when a number is out of range, or the acquisition is none of these.
+        TypeError: when a part is none.
 
     Example:
         >>> import jax, bojax
@@ -87,29 +109,23 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
         >>> X.shape
         (1, 1)
     """
-    fixed = [name for name in ("surrogate", "output_transform", "gradients") if name in arguments]
-    if fixed:
-        raise TypeError(
-            f"`{'`, `'.join(fixed)}` must be left out: `hybrid` brings its own, from which its local steps are made. "
-            "For others use bojax.bayesopt(space, gradients=True)."
+    acquisition = batch_log_ei() if acquisition is None else acquisition
+    check_acquisition(acquisition)
+    if not is_log_improvement(acquisition):
+        raise ValueError(
+            "`acquisition` must be batch_log_ei(), batch_log_nei() or log_ei: a local step competes with the "
+            f"improvement that it expects, got {getattr(acquisition, '__name__', type(acquisition).__name__)}."
         )
-    acquisition = arguments.get("acquisition")
-    if acquisition is not None:
-        check_acquisition(acquisition)
-        if not is_log_improvement(acquisition):
-            raise ValueError(
-                "`acquisition` must be batch_log_ei(), batch_log_nei() or log_ei: a local step competes with the "
-                f"improvement that it expects, got {getattr(acquisition, '__name__', type(acquisition).__name__)}."
-            )
-    parts, frame = assemble(space, noisy=noisy, gradients=True, **arguments)
+    noisy = as_batch(acquisition).noisy
+    parts = parts_of(space, default_gradient_surrogate(noisy=noisy), acquisition, optimizer)
+    _, sees = unwrapped(parts.surrogate)
     moves = ~(jnp.asarray(space.is_categorical) | (jnp.asarray(space.num_values) > 0))
-    q = frame["q"]
 
     def propose(key, asked):
         proposal, model = greedy(key, asked, parts)
         X, values, here = proposal.X, proposal.details[0], asked.lattice
         modelled = jnp.isfinite(values[0]) & model.params.believed
-        seen = parts.seen(asked.state.observations)
+        seen = sees(without_failures(asked.state.observations))
         x, gain = local_step(seen, moves if here.held is None else moves & jnp.isnan(here.held))
         x = here.snap(x)
         mean, var = model.posterior.mean_var(x[None])
@@ -135,7 +151,9 @@ def hybrid(space: Space, *, noisy: bool = False, **arguments: Any) -> Algorithm:
         nan = jnp.full(q, jnp.nan, dtype)
         return nan, jnp.bool_(False), jnp.full((), -jnp.inf, dtype), nan[0]
 
-    return model_based(space, Rule(propose, describe, no_details), **frame)
+    frame = {"q": q, "capacity": capacity, "num_initial": num_initial, "max_pending": max_pending}
+    rule = Rule(propose, describe, no_details)
+    return model_based(space, rule, surrogate=parts.surrogate, repeats=noisy, **frame)
 
 
 def local_step(observations: Observations, moves: Bool[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, ""]]:

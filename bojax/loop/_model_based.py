@@ -31,7 +31,6 @@ from bojax.loop._algorithm import (
     Algorithm,
     compiled_ask,
     keyed_init,
-    lattice_of,
     status_of,
     tell_state,
 )
@@ -40,7 +39,7 @@ from bojax.loop._design import design, seen_points
 from bojax.loop._predict import predictor
 from bojax.optim import Lattice
 from bojax.space import Space
-from bojax.surrogates import OutputTransform, Surrogate, is_constant, transformed
+from bojax.surrogates import Surrogate, is_constant
 
 
 class ModelState(NamedTuple):
@@ -123,13 +122,13 @@ def model_based(
     rule: Rule,
     *,
     surrogate: Surrogate,
-    seen: Callable[[data.Observations], data.Observations],
+    failures: Callable[[data.Observations], data.Observations] | None = None,
     q: int = 1,
     capacity: int = 64,
     num_initial: int | None = None,
     max_pending: int | None = None,
     repeats: bool = False,
-    columns: tuple[str, ...] = ("noise_var",),
+    columns: tuple[str, ...] | None = None,
 ) -> Algorithm:
     """An algorithm from a rule.
 
@@ -137,13 +136,13 @@ def model_based(
         space: what to search.
         rule: how points are proposed.
         surrogate: the model behind `predict`, bound to the space.
-        seen: what it sees of what was told: a policy for failures, and a transform of the values.
+        failures: what it sees of failed evaluations, one of the policies above; `without_failures` by default.
         q: how many points each `ask` gives, >= 1.
         capacity: room for this many observations, >= 1.
-        num_initial: points of the initial design, >= 1; by default d + 1, between 3 and 16.
+        num_initial: points of the initial design, >= 1; by default d + 1, between 3 and 16, and 3 with gradients.
         max_pending: room for this many points asked for and not yet told, >= q; 8, or q if that is more, by default.
         repeats: whether points may be asked for again.
-        columns: the columns that states keep.
+        columns: the columns that states keep; by default those that the surrogate reads.
 
     Returns:
         An `Algorithm` whose state is a `ModelState`.
@@ -165,13 +164,14 @@ def model_based(
         ...     best = jnp.argmax(mean + 2.0 * jnp.sqrt(var))
         ...     return Proposal(X[best][None], jnp.ones(1, bool), fit.ok, params, details=())
         >>> rule = Rule(propose, lambda asked, X, status, valid, details: Info(status, valid), lambda dtype: ())
-        >>> algorithm = model_based(space, rule, surrogate=gp, seen=without_failures)
+        >>> algorithm = model_based(space, rule, surrogate=gp)
         >>> X, state, info = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0)))
         >>> bojax.Status(int(info.status)).name
         'INITIAL'
     """
-    lattice = lattice_of(space)
-    num_initial = default_num_initial(space.num_dims) if num_initial is None else num_initial
+    lattice = Lattice.of(space)
+    columns = surrogate.columns if columns is None else columns
+    num_initial = default_num_initial(space.num_dims, columns) if num_initial is None else num_initial
     max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
     check_counts(q=q, capacity=capacity, num_initial=num_initial)
     if max_pending < q:
@@ -216,7 +216,7 @@ def model_based(
     def tell(state, X, y, **columns):
         return tell_state(space, state, X, y, **columns)
 
-    predict = predictor(surrogate, seen)
+    predict = predictor(surrogate, without_failures if failures is None else failures)
     return Algorithm(init, ask, tell, space, q, repeats=repeats, predict=predict, columns=columns)
 
 
@@ -269,18 +269,6 @@ def failures_as_worst(observations: data.Observations) -> data.Observations:
     worst = jnp.min(jnp.where(observations.mask, observations.y, jnp.inf))
     X = jnp.where(finite_X[:, None], observations.X, 0.5)
     return observations._replace(X=X, y=jnp.where(failed, worst, observations.y), mask=observations.mask | failed)
-
-
-def seeing(
-    policy: Callable[[data.Observations], data.Observations], transform: OutputTransform | None
-) -> Callable[[data.Observations], data.Observations]:
-    """From what was told to what the surrogate sees: a policy for failures, then a transform of the values."""
-
-    def seen(observations):
-        without = policy(observations)
-        return without if transform is None else transformed(without, transform)
-
-    return seen
 
 
 def check_counts(**counts: int) -> None:

@@ -8,31 +8,33 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float, Key
 from bojax.data import Observations
-from bojax.surrogates import Surrogate
+from bojax.surrogates import Surrogate, unwrapped
 
 Predict = Callable[[Key, Any, Float[Array, "k d"]], tuple[Float[Array, "k"], Float[Array, "k"]]]
 
 
-def predictor(surrogate: Surrogate, seen: Callable[[Observations], Observations]) -> Predict:
+def predictor(surrogate: Surrogate, failures: Callable[[Observations], Observations]) -> Predict:
     """The `predict` of an algorithm.
 
     Args:
         surrogate: what the algorithm fits.
-        seen: from what was told to what the surrogate sees of it.
+        failures: from what was told to what the surrogate is given of failed evaluations.
 
     Returns:
         From (key, state, X [k, d]) to the mean [k] and standard deviation [k] of the noise-free objective. The fit
         starts anew, so that the answer depends on nothing but the key and what was told.
     """
 
+    model, sees = unwrapped(surrogate)
+
     @jax.jit
     def predict(key, state, X):
         told = state.observations
-        fitted_to = seen(told)
-        params, _ = surrogate.fit(key, fitted_to, surrogate.init(X.shape[-1], told.X.dtype))
-        mean, var = surrogate.posterior(params, fitted_to).mean_var(X)
+        seen = sees(failures(told))
+        params, _ = model.fit(key, seen, model.init(X.shape[-1], told.X.dtype))
+        mean, var = model.posterior(params, seen).mean_var(X)
         std = jnp.sqrt(jnp.maximum(var, 0.0))
-        inverse = _inverse(told.y, fitted_to.y, told.mask)
+        inverse = _inverse(told.y, seen.y, told.mask)
         return inverse(mean), 0.5 * (inverse(mean + std) - inverse(mean - std))
 
     return predict

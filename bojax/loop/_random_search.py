@@ -12,11 +12,11 @@ from bojax.loop._algorithm import (
     Info,
     compiled_ask,
     keyed_init,
-    lattice_of,
     status_of,
     tell_state,
 )
 from bojax.loop._design import replace_seen, seen_points
+from bojax.optim import Lattice
 from bojax.space import Space
 
 
@@ -41,7 +41,7 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
     Raises:
         ValueError: when `q` or `capacity` is below 1.
     """
-    lattice = lattice_of(space)
+    lattice = Lattice.of(space)
     if q < 1 or capacity < 1:
         raise ValueError(f"`q` and `capacity` must be at least 1, got {q} and {capacity}.")
 

@@ -14,14 +14,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bojax.loop._algorithm import Algorithm, lattice_of
-from bojax.loop._bayesopt import BYTE_BUDGET, BayesoptInfo, no_details
-from bojax.loop._defaults import surrogate_for
+from bojax.loop._algorithm import Algorithm
+from bojax.loop._bayesopt import BayesoptInfo, no_details
+from bojax.loop._defaults import bound_surrogate, default_surrogate
 from bojax.loop._design import replace_seen, seen_points
-from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based, seeing
-from bojax.optim import local_search, num_raw_bits, raw_points
+from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based
+from bojax.optim import Lattice, local_search, num_raw_bits, raw_points
 from bojax.space import Space
-from bojax.surrogates import OutputTransform, SamplePaths, Surrogate, half_rank, sample_paths
+from bojax.surrogates import SamplePaths, Surrogate, sample_paths, unwrapped
+
+BYTE_BUDGET = 2**28
+"""256 MiB: some hundreds of functions at a time."""
+MAX_EVALS = 60
+"""Evaluations of the search of all functions together."""
 
 
 def thompson(
@@ -34,7 +39,6 @@ def thompson(
     num_features: int = 1024,
     raw_samples: int = 1024,
     num_restarts: int = 2,
-    output_transform: OutputTransform | None = half_rank,
     max_pending: int | None = None,
     byte_budget: int = BYTE_BUDGET,
 ) -> Algorithm:
@@ -45,14 +49,14 @@ def thompson(
     Args:
         space: what to search.
         q: how many points each `ask` gives, >= 1; thousands are fine.
-        capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
+        capacity: room for this many observations; `bojax.loop.grow` enlarges a state.
         num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16.
-        surrogate: a Gaussian process whose kernel has random features (`gp()` with Matern-5/2 or RBF).
+        surrogate: a Gaussian process whose kernel has random features (`gp()` with Matern-5/2 or RBF), sees values as
+            they are unless it is wrapped by `with_output_transform`; `bojax.loop.default_surrogate()` by default.
         num_features: random features of the prior, >= 1.
         raw_samples: points on which every function is scored, >= `num_restarts`.
         num_restarts: starts of the search of each function, >= 1.
-        output_transform: as in `bayesopt`.
-        max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
+        max_pending: room for this many points asked for and not yet told; 8, or q if that is more, by default.
         byte_budget: about how many bytes may be held while functions are searched; more functions than fit are
             searched in turn.
 
@@ -72,20 +76,20 @@ def thompson(
     check_counts(num_features=num_features, num_restarts=num_restarts, byte_budget=byte_budget)
     if raw_samples < num_restarts:
         raise ValueError(f"`raw_samples` must be at least `num_restarts` = {num_restarts}, got {raw_samples}.")
-    lattice_of(space)
-    model = surrogate_for(space, surrogate)
-    seen = seeing(failures_as_worst, output_transform)
+    Lattice.of(space)
+    surrogate = bound_surrogate(space, default_surrogate() if surrogate is None else surrogate)
+    model, sees = unwrapped(surrogate)
 
     def propose(key, asked):
         keys, here, state = jax.random.split(key, 4), asked.lattice, asked.state
-        seen_data = seen(state.observations)
-        params, fit = model.fit(keys[0], seen_data, state.params)
-        posterior = model.posterior(params, seen_data).standardized()
-        means = jnp.where(seen_data.mask, posterior.mean(seen_data.X), -jnp.inf)
+        seen = sees(failures_as_worst(state.observations))
+        params, fit = model.fit(keys[0], seen, state.params)
+        posterior = model.posterior(params, seen).standardized()
+        means = jnp.where(seen.mask, posterior.mean(seen.X), -jnp.inf)
         paths = sample_paths(keys[1], posterior, q, num_features=num_features)
-        d, dtype = space.num_dims, seen_data.X.dtype
+        d, dtype = space.num_dims, seen.X.dtype
         bits = jax.random.bits(keys[2], (num_raw_bits(raw_samples, d),), jnp.uint32)
-        raw = raw_points(bits, here, raw_samples, seen_data.X[jnp.argmax(means)])
+        raw = raw_points(bits, here, raw_samples, seen.X[jnp.argmax(means)])
         lane_bytes = jnp.finfo(dtype).bits // 8 * (3 * (num_features + posterior.X.shape[0]) + 4 * d * d)
         function_bytes = num_restarts * lane_bytes + raw_samples * jnp.finfo(dtype).bits // 8
         size = max(1, min(q, byte_budget // function_bytes))
@@ -100,7 +104,7 @@ def thompson(
 
     rule = Rule(propose, describe, no_details=lambda dtype: no_details(q, dtype))
     frame = {"q": q, "capacity": capacity, "num_initial": num_initial, "max_pending": max_pending}
-    return model_based(space, rule, surrogate=model, seen=seen, **frame)
+    return model_based(space, rule, surrogate=surrogate, failures=failures_as_worst, **frame)
 
 
 def maximize_each(key, lattice, paths: SamplePaths, raw, *, num_restarts: int, chunk: int) -> tuple[Any, Any]:
@@ -148,7 +152,3 @@ def maximize_each(key, lattice, paths: SamplePaths, raw, *, num_restarts: int, c
     same = jnp.all(X[:, None, :] == X[None, :, :], axis=-1)
     repeated = jnp.any(jnp.tril(same, -1), axis=1)
     return jnp.where(repeated[:, None], other, X), jnp.where(repeated, scores, values)
-
-
-MAX_EVALS = 60
-"""Evaluations of the search of all functions together."""

@@ -18,14 +18,14 @@ import jax.numpy as jnp
 from bojax import data
 from bojax._errors import Status
 from bojax._types import Array, Bool, Float, Int
-from bojax.loop._algorithm import Algorithm, lattice_of
-from bojax.loop._defaults import default_num_initial, surrogate_for
+from bojax.loop._algorithm import Algorithm
+from bojax.loop._defaults import bound_surrogate, default_num_initial, default_surrogate
 from bojax.loop._design import replace_seen, seen_points
-from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based, seeing
+from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based
 from bojax.loop._regions import Rules, candidates, replay, starting
-from bojax.optim import is_seen
+from bojax.optim import Lattice, is_seen
 from bojax.space import Space
-from bojax.surrogates import OutputTransform, Surrogate, half_rank, sample_paths
+from bojax.surrogates import Surrogate, sample_paths, unwrapped
 
 
 class TurboInfo(NamedTuple):
@@ -48,6 +48,25 @@ class TurboInfo(NamedTuple):
     fit_loss: Float[Array, "m"]
 
 
+class TrustRegion(NamedTuple):
+    """How a region follows success.
+
+    Attributes:
+        success_tolerance: batches in a row that improve, after which its side doubles, >= 1.
+        failure_tolerance: evaluations in a row that do not improve, after which its side halves, >= 1; None stands for
+            d, and at least 4.
+        max_local: its Gaussian process sees this many rows at most, the nearest to its center, >= 2.
+    """
+
+    success_tolerance: int = 3
+    failure_tolerance: int | None = None
+    max_local: int = 256
+
+
+DEFAULT_REGION = TrustRegion()
+"""Tolerances as published."""
+
+
 def turbo(
     space: Space,
     *,
@@ -58,10 +77,7 @@ def turbo(
     surrogate: Surrogate | None = None,
     num_candidates: int | None = None,
     num_features: int = 1024,
-    max_local: int = 256,
-    success_tolerance: int = 3,
-    failure_tolerance: int | None = None,
-    output_transform: OutputTransform | None = half_rank,
+    trust_region: TrustRegion = DEFAULT_REGION,
     max_pending: int | None = None,
 ) -> Algorithm:
     """Trust-region Bayesian optimization.
@@ -74,17 +90,14 @@ def turbo(
         space: what to search.
         q: how many points each `ask` gives, >= 1.
         num_regions: how many regions compete, >= 1.
-        capacity: room for so many observations; `bojax.loop.grow` enlarges a state.
+        capacity: room for this many observations; `bojax.loop.grow` enlarges a state.
         num_initial: points of each region's design, >= 1; by default d + 1, between 3 and 16.
-        surrogate: a Gaussian process whose kernel has lengthscales and random features.
+        surrogate: a Gaussian process whose kernel has lengthscales and random features, which sees values as they are
+            unless it is wrapped by `with_output_transform`; `bojax.loop.default_surrogate()` by default.
         num_candidates: random candidates in each region, >= 1; by default 200 d, between 2000 and 5000.
         num_features: random features of a drawn function, >= 1.
-        max_local: a region's process sees its best point and at most so many others, the nearest, >= 2.
-        success_tolerance: batches in a row that improve, after which a region doubles, >= 1.
-        failure_tolerance: evaluations in a row that do not improve, after which it halves, >= 1; by default d, and at
-            least 4.
-        output_transform: as in `bayesopt`, from the values of a region's process.
-        max_pending: room for so many points asked for and not yet told; 8, or q if that is more, by default.
+        trust_region: when a region grows and shrinks, and how much of the data it sees.
+        max_pending: room for this many points asked for and not yet told; 8, or q if that is more, by default.
 
     Returns:
         An `Algorithm` whose `ask` gives a `TurboInfo`.
@@ -99,10 +112,11 @@ def turbo(
         >>> X.shape
         (4, 30)
     """
-    lattice = lattice_of(space)
+    lattice = Lattice.of(space)
     d = space.num_dims
     num_initial = default_num_initial(d) if num_initial is None else num_initial
     num_candidates = min(5000, max(2000, 200 * d)) if num_candidates is None else num_candidates
+    success_tolerance, failure_tolerance, max_local = trust_region
     failure_tolerance = max(4, d) if failure_tolerance is None else failure_tolerance
     check_counts(q=q, num_regions=num_regions, num_initial=num_initial, num_features=num_features)
     check_counts(success_tolerance=success_tolerance, failure_tolerance=failure_tolerance)
@@ -110,8 +124,8 @@ def turbo(
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     rules = Rules(num_regions, num_initial, q, success_tolerance, failure_tolerance)
-    model = surrogate_for(space, surrogate)
-    seen = seeing(failures_as_worst, output_transform)
+    surrogate = bound_surrogate(space, default_surrogate() if surrogate is None else surrogate)
+    model, sees = unwrapped(surrogate)
 
     def prepare(key, state):
         del key
@@ -126,7 +140,8 @@ def turbo(
         keys = jax.random.split(key, 3)
         regions, member = asked.prepared
         center = regions.center[index]
-        local = seen(local_data(asked.state.observations, member == index, center, max_local))
+        mine = local_data(asked.state.observations, member == index, center, max_local)
+        local = sees(failures_as_worst(mine))
         params, fit = model.fit(keys[0], local, model.init(d, center.dtype))
         posterior = model.posterior(params, local)
         scales = lengthscales(posterior)
@@ -160,7 +175,7 @@ def turbo(
 
     rule = Rule(propose, describe, no_details, lambda dtype: (), prepare, in_design)
     frame = {"q": q, "capacity": capacity, "num_initial": num_initial * num_regions, "max_pending": max_pending}
-    return model_based(space, rule, surrogate=model, seen=seen, **frame)
+    return model_based(space, rule, surrogate=surrogate, failures=failures_as_worst, **frame)
 
 
 def local_data(

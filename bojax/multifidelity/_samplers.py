@@ -10,6 +10,7 @@ import numpy as np
 from bojax._alike import Alike
 from bojax._runtime import as_key, host_scope, under_own_settings
 from bojax._types import Key
+from bojax.acquisition import batch_log_ei
 from bojax.data import Told
 from bojax.loop import Algorithm, bayesopt, restore
 from bojax.multifidelity._history import Recorder
@@ -133,7 +134,7 @@ def model_sampler(
 
 
 def _greedy_bayesopt(space: Space, q: int) -> Algorithm:
-    return bayesopt(space, q=q, joint=False)
+    return bayesopt(space, q=q, acquisition=batch_log_ei(joint=False))
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,13 +6,14 @@ numbers). Positions are integers, so two points are the same exactly when their 
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bojax._types import Array, Bool, Float, Int, Key
+from bojax.space import Space
 
 MAX_MOVES = 128
 """Most neighbours looked at in one step; beyond that a random part of them."""
@@ -39,6 +40,28 @@ class Lattice(NamedTuple):
     positions: Callable[..., Int[Array, "*b d"]]
     coordinates: Callable[..., Float[Array, "*b d"]]
     held: Float[Array, "d"] | None = None
+
+    @classmethod
+    def of(cls, space: Any) -> "Lattice":
+        """The columns of a space.
+
+        Args:
+            space: a `bojax.Space`.
+
+        Returns:
+            The lattice of its representable points.
+
+        Raises:
+            TypeError: for what is no `Space`.
+
+        Example:
+            >>> import bojax
+            >>> Lattice.of(bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 4))).discrete
+            (1,)
+        """
+        if not isinstance(space, Space):
+            raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
+        return cls(space.num_values, space.is_categorical, space.positions, space.coordinates)
 
     @property
     def num_dims(self) -> int:

@@ -31,6 +31,8 @@ SWEEPS = 3
 """Rounds of snapping, greedy moves and polishing in mixed spaces."""
 MAX_HOPS = 8
 """Most greedy moves in one round."""
+MAX_ROWS = 2048
+"""Points evaluated at a time: with 1,000 observations and 64 samples they take about 110 MB."""
 LOCAL_SHARE = 4
 """One in so many raw samples is drawn near `center`, where a late acquisition has its narrow peaks."""
 
@@ -64,12 +66,13 @@ class CandidateOptimizer(Protocol):
     """Finds the point of the unit cube where a function is largest."""
 
     def __call__(
-        self, key: Key, fn: BatchFn, seen: Seen, center: Float[Array, "d"]
+        self, key: Key, lattice: Lattice, fn: BatchFn, seen: Seen, center: Float[Array, "d"]
     ) -> tuple[Float[Array, "d"], CandidateInfo]:
         """The candidate and how it was found.
 
         Args:
             key: random key.
+            lattice: the columns of the cube; the candidate is one of its points.
             fn: maps [k, d] points to [k] values, each row by itself; larger is better.
             seen: points not to propose again.
             center: a good point to look around, such as the best one observed.
@@ -78,22 +81,21 @@ class CandidateOptimizer(Protocol):
 
 
 def multistart(
-    lattice: Lattice,
     *,
     num_restarts: int = 10,
     raw_samples: int = 512,
     max_evals: int = 100,
-    max_rows: int | None = None,
+    max_rows: int = MAX_ROWS,
     mesh: Mesh | None = None,
 ) -> CandidateOptimizer:
-    """The standard candidate optimizer.
+    """The default candidate optimizer: the best of many samples start a batched quasi-Newton search.
 
     Args:
-        lattice: the columns of the cube, discrete ones described.
         num_restarts: lanes of the quasi-Newton search, >= 1 and at most `raw_samples`.
         raw_samples: points evaluated to choose the starts from.
-        max_evals: most batched evaluations in one run of the search.
-        max_rows: most points evaluated at a time, to bound memory; all at once by default.
+        max_evals: most batched evaluations in one run of the search, >= 1.
+        max_rows: most points evaluated at a time, >= 1; more are evaluated in turn. Bounds memory: with n observations
+            and s samples, an acquisition holds about 48 n + 96 s bytes a point in float64.
         mesh: devices (a `jax.sharding.Mesh` of one axis) among which raw samples and restarts are divided.
 
     Returns:
@@ -101,18 +103,30 @@ def multistart(
 
     Raises:
         ValueError: when a number is out of range.
+
+    Example:
+        The highest point of a parabola on the unit square, of which nothing was seen:
+
+        >>> import jax, jax.numpy as jnp, bojax
+        >>> from bojax.optim import Lattice, Seen
+        >>> lattice = Lattice.of(bojax.Space(x=bojax.Float(0.0, 1.0), y=bojax.Float(0.0, 1.0)))
+        >>> fn = lambda X: -jnp.sum((X - 0.25) ** 2, axis=-1)
+        >>> nothing = Seen(jnp.zeros((0, 2)), jnp.zeros(0, bool))
+        >>> x, info = multistart(raw_samples=32)(jax.random.key(0), lattice, fn, nothing, jnp.full(2, 0.5))
+        >>> [round(float(value), 2) for value in x]
+        [0.25, 0.25]
     """
     if not 1 <= num_restarts <= raw_samples:
         raise ValueError(
             f"`num_restarts` must be at least 1 and at most `raw_samples`, got {num_restarts} of {raw_samples}."
         )
-    if max_evals < 1:
-        raise ValueError(f"`max_evals` must be at least 1, got {max_evals}.")
-
+    for name, value in (("max_evals", max_evals), ("max_rows", max_rows)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
     check_mesh(mesh)
 
-    def maximize(key, fn, seen, center):
-        fn = fn if max_rows is None else chunked(fn, max_rows)
+    def maximize(key, lattice, fn, seen, center):
+        fn = chunked(fn, max_rows)
 
         def safe(X):
             value = fn(X)

@@ -95,7 +95,7 @@ def gradient_bayesopt(space: Space, q: int) -> Any:
     """The default algorithm where gradients are told."""
     from bojax import loop
 
-    return loop.bayesopt(space, q=q, gradients=True)
+    return loop.gradient_bayesopt(space, q=q)
 
 
 def unread(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> list[str]:

@@ -19,6 +19,7 @@ from bojax.surrogates.outputs._output import (
     log_tail,
     power,
     transformed,
+    unwrapped,
     with_output_transform,
 )
 from bojax.surrogates.outputs._standardize import Scale, is_constant, standardize
@@ -85,6 +86,7 @@ __all__ = [
     "to_gpjax",
     "told_noise",
     "transformed",
+    "unwrapped",
     "warped",
     "with_output_transform",
     "zero_mean",

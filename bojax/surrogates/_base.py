@@ -124,10 +124,18 @@ class Surrogate(NamedTuple):
             `append`.
         bind: `bind(inputs) -> Surrogate`, the surrogate for given categorical columns (`Inputs`). Algorithms call it
             once, on spaces with categories. None refuses such spaces; `lambda inputs: surrogate` accepts them
-            unchanged. If you replace `fit` or `posterior`, replace `bind` too.
+            unchanged. If you replace `fit` or `posterior`, replace `bind` too, and set `sees` and `model` to None.
+        columns: the columns of the observations that `fit` and `posterior` read (names in `bojax.data.COLUMNS`).
+            Algorithms keep these and refuse others.
+        sees: `sees(observations) -> Observations`, the values, and columns in their units, after the output transforms
+            of the surrogate; None if it has none.
+        model: the surrogate of what `sees` returns; None if `sees` is.
     """
 
     init: Callable[..., Any]
     fit: Callable[..., Any]
     posterior: Callable[..., Any]
     bind: Callable[..., "Surrogate"] | None = None
+    columns: tuple[str, ...] = ("noise_var",)
+    sees: Callable[..., Any] | None = None
+    model: "Surrogate | None" = None

@@ -153,7 +153,8 @@ def gradient_gp(
         bound_parts = bound_model(model, inputs)
         return gradient_gp(*bound_parts, grad_noise, fallback_transform=fallback_transform, **sizes)
 
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2), bind=bind)
+    posterior = jax.jit(posterior, static_argnums=2)
+    return Surrogate(init, jax.jit(fit), posterior, bind, columns=("noise_var", "grad"))
 
 
 def _fit(settings: _Settings, key, observations: Observations, params: GradientGPParams):

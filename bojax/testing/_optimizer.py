@@ -1,12 +1,11 @@
 """Does a candidate optimizer keep the contract of `bojax.optim`?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bojax.loop import lattice_of
 from bojax.optim import CandidateOptimizer, Lattice, Seen
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 from bojax.testing import _checks as checks
@@ -20,7 +19,7 @@ SPACES = {
 
 
 def check_optimizer(
-    make: Callable[[Lattice], CandidateOptimizer],
+    optimizer: CandidateOptimizer,
     *,
     spaces: Sequence[str] = tuple(SPACES),
     dtypes: Sequence[str] = checks.DTYPES,
@@ -34,7 +33,7 @@ def check_optimizer(
     none is left.
 
     Args:
-        make: gives the optimizer of a `Lattice`, such as `bojax.optim.multistart`.
+        optimizer: what is checked, such as `bojax.optim.multistart()`.
         spaces: which of "continuous", "mixed" and "finite" to check.
         dtypes: which of "float32" and "float64" to check.
         tolerance: how far the value found may stay below the maximum (0).
@@ -45,11 +44,11 @@ def check_optimizer(
     for name in spaces:
         for dtype in dtypes:
             with checks.dtype_scope(dtype) as scope_dtype:
-                _check(make, SPACES[name], f"{name} space, {dtype}", scope_dtype, tolerance)
+                _check(optimizer, SPACES[name], f"{name} space, {dtype}", scope_dtype, tolerance)
 
 
-def _check(make, space, where, dtype, tolerance):
-    optimizer, rounded = make(lattice_of(space)), jax.jit(space.round)
+def _check(optimizer, space, where, dtype, tolerance):
+    lattice, rounded = Lattice.of(space), jax.jit(space.round)
     d = space.num_dims
     peak = space.round(jnp.asarray([0.62, 0.2, 0.9][:d], dtype))
     center = space.round(jnp.full(d, 0.1, dtype))
@@ -59,7 +58,7 @@ def _check(make, space, where, dtype, tolerance):
             value = offset - jnp.sum((X - peak[None, :]) ** 2, axis=-1)
             return jnp.where(X[:, 0] < cutoff, jnp.nan, value)
 
-        return optimizer(key, fn, seen, center)
+        return optimizer(key, lattice, fn, seen, center)
 
     capacity = 32
     none = Seen(X=jnp.full((capacity, d), 0.5, dtype), mask=jnp.zeros(capacity, bool))

@@ -14,6 +14,7 @@ better half of the values (`better_part`), so an extremely bad value does not af
     bilog         sign(z) log(1 + |z|) of z = (y - median) / spread (Eriksson and Poloczek 2021, arXiv:2002.08526)
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -276,15 +277,45 @@ def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> S
         >>> round(float(mean[0]), 2)
         5.0
     """
+    inner, _ = unwrapped(surrogate)
+
+    def sees(observations):
+        seen = transformed(observations, transform)
+        return seen if surrogate.sees is None else surrogate.sees(seen)
 
     def fit(key, observations, params):
-        return surrogate.fit(key, transformed(observations, transform), params)
+        return inner.fit(key, sees(observations), params)
 
     def posterior(params, observations, num_spare=0):
-        return surrogate.posterior(params, transformed(observations, transform), num_spare)
+        return inner.posterior(params, sees(observations), num_spare)
 
     def bind(inputs):
         return with_output_transform(bound(surrogate, inputs, "surrogate"), transform)
 
     posterior = jax.jit(posterior, static_argnums=2)
-    return Surrogate(init=surrogate.init, fit=jax.jit(fit), posterior=posterior, bind=bind)
+    return Surrogate(surrogate.init, jax.jit(fit), posterior, bind, surrogate.columns, sees, inner)
+
+
+def unwrapped(surrogate: Surrogate) -> tuple[Surrogate, Callable[[Observations], Observations]]:
+    """The model inside of all output transforms, and how it sees the observations.
+
+    A program that fits, conditions and looks at the values transforms them once in this way.
+
+    Args:
+        surrogate: a surrogate, transformed or not.
+
+    Returns:
+        The model and the function from what was told to what it sees.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax import data
+        >>> from bojax.surrogates import gp
+        >>> model, sees = unwrapped(with_output_transform(gp(), lambda y, mask: 2.0 * y))
+        >>> observations = data.append(data.empty(1, 2), jnp.array([[0.1], [0.5]]), jnp.array([1.0, 3.0]))
+        >>> sees(observations).y.tolist()
+        [2.0, 6.0]
+    """
+    if surrogate.model is None or surrogate.sees is None:
+        return surrogate, lambda observations: observations
+    return surrogate.model, surrogate.sees
