@@ -172,6 +172,11 @@ def _optuna_sampler(name):
     return make
 
 
+def _ranked(kernel):
+    """A Gaussian process of another kernel that sees bad values by their rank, as the default one does."""
+    return surrogates.with_output_transform(surrogates.gp(kernel), surrogates.half_rank)
+
+
 METHODS: dict[str, Method] = {
     "bojax": bojax_method(bojax.bayesopt),
     "random": random,
@@ -181,19 +186,19 @@ METHODS: dict[str, Method] = {
     "botorch": botorch,
     "bojax-thompson": bojax_method(bojax.thompson),
     "bojax-turbo": bojax_method(bojax.turbo),
-    "bojax-nei": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, acquisition=acquisition.batch_log_nei())),
+    "bojax-nei": bojax_method(
+        lambda space, q: bojax.bayesopt(space, q=q, acquisition=acquisition.batch_log_nei()._replace(noisy=False))
+    ),
     "bojax-believer": bojax_method(
         lambda space, q: bojax.bayesopt(
             space, q=q, acquisition=acquisition.kriging_believer(acquisition.log_ei, in_logs=True)
         )
     ),
-    "bojax-no-warp": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, output_transform=None)),
+    "bojax-no-warp": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, surrogate=surrogates.gp())),
     "bojax-noise": bojax_method(
-        lambda space, q: bojax.bayesopt(
-            space, q=q, surrogate=surrogates.gp(noise=surrogates.learned_noise(loc=-4.0, std=1.0))
-        )
+        lambda space, q: bojax.bayesopt(space, q=q, surrogate=bojax.loop.default_surrogate(noisy=True))
     ),
-    "bojax-rbf": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, surrogate=surrogates.gp(surrogates.rbf()))),
+    "bojax-rbf": bojax_method(lambda space, q: bojax.bayesopt(space, q=q, surrogate=_ranked(surrogates.rbf()))),
 }
 """Every contestant by name."""
 

@@ -21,8 +21,7 @@ NUM_STARTS = 4
 
 def acquirer(space: bojax.Space, *, num_restarts: int = 10, raw_samples: int = 512):
     """The acquisition half of `ask`: `(key, params, observations) -> (x [d], log_ei, posterior, best_f)`, compiled."""
-    lattice = Lattice(space.num_values, space.is_categorical, space.positions, space.coordinates)
-    optimizer = multistart(lattice, num_restarts=num_restarts, raw_samples=raw_samples)
+    lattice, optimizer = Lattice.of(space), multistart(num_restarts=num_restarts, raw_samples=raw_samples)
     surrogate = bojax.surrogates.gp()
 
     @jax.jit
@@ -31,7 +30,7 @@ def acquirer(space: bojax.Space, *, num_restarts: int = 10, raw_samples: int = 5
         means = jax.numpy.where(observations.mask, posterior.mean(observations.X), -jax.numpy.inf)
         best_f, center = jax.numpy.max(means), observations.X[jax.numpy.argmax(means)]
         seen = Seen(observations.X, observations.mask)
-        x, info = optimizer(key, lambda X: log_ei(posterior, X, best_f), seen, center)
+        x, info = optimizer(key, lattice, lambda X: log_ei(posterior, X, best_f), seen, center)
         return x, info.value, posterior, best_f
 
     return acquire

@@ -14,7 +14,7 @@ from scipy.stats import norm, qmc
 import bojax
 from benchmarks import _problems
 from benchmarks._timing import NO_BOTORCH, Report, Samples, has, interleave, parser, spread, timing_rows
-from bojax import acquisition
+from bojax import acquisition, surrogates
 from bojax._errors import Status
 
 SECTIONS = ("batch", "value", "thompson")
@@ -105,7 +105,7 @@ def value(report: Report, *, num_points: int, q: int, count: int) -> None:
     found: dict[str, list[float]] = {name: [] for name in [*names, "BoTorch"]}
     with bojax.host_scope():
         algorithms = {
-            name: bojax.bayesopt(problem.space, q=q, output_transform=None, **options)
+            name: bojax.bayesopt(problem.space, q=q, **({"surrogate": surrogates.gp()} | options))
             for name, options in METHODS.items()
         }
         for i, (X, y) in enumerate(_problems.data_sets("hartmann6", num_points, count)):

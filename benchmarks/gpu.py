@@ -65,7 +65,7 @@ def suggestion(report: Report, devices: dict[str, Any], *, num_points: int, q: i
     report.section(f"Warm suggestion: n = {num_points}, d = 6, q = {q}", "10 restarts, 512 raw samples, float64.")
     X, y = _problems.data_sets("hartmann6", num_points, 1)[0]
     points = np.random.default_rng(1).random((256, 6))
-    algorithm = bojax.bayesopt(_problems.problem("hartmann6").space, q=q, num_initial=2, raw_samples=512)
+    algorithm = bojax.bayesopt(_problems.problem("hartmann6").space, q=q, num_initial=2)
     surrogate = bojax.surrogates.gp()
     posterior_mean = jax.jit(lambda params, observations, X: surrogate.posterior(params, observations).mean(X))
     functions, compile_s, answers, means = {}, {}, {}, {}

@@ -176,7 +176,7 @@ def study(problem: HyperProblem, method: str, seed: int, num_trials: int) -> tup
 
 @functools.cache
 def _algorithm(space, gradients):
-    return bojax.bayesopt(space, gradients=gradients)
+    return bojax.gradient_bayesopt(space) if gradients else bojax.bayesopt(space)
 
 
 @functools.cache

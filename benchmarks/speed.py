@@ -32,7 +32,7 @@ def warm(report: Report, *, num_points: int, rounds: int, botorch: bool) -> None
     )
     data = _problems.data_sets("hartmann6", num_points, rounds)
     space = _problems.problem("hartmann6").space
-    algorithm = bojax.bayesopt(space, num_restarts=10, raw_samples=512, num_initial=2)
+    algorithm = bojax.bayesopt(space, num_initial=2)
     surrogate, acquire = bojax.surrogates.gp(), _quality.acquirer(space)
     with bojax.host_scope():
         keys = [jax.random.key(i) for i in range(rounds)]
@@ -196,7 +196,7 @@ def compilations(report: Report, *, trials: int) -> None:
     """How many programs a growing study compiles: the cache of the jitted `ask` through `restore`."""
     report.section(f"Compilations over {trials} trials")
     problem = _problems.problem("branin")
-    algorithm = bojax.bayesopt(problem.space, num_restarts=2, raw_samples=32)
+    algorithm = bojax.bayesopt(problem.space, optimizer=multistart(num_restarts=2, raw_samples=32))
     X, y = np.zeros((0, 2)), np.zeros(0)
     counts, capacities = [], []
     with bojax.host_scope():

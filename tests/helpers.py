@@ -9,7 +9,7 @@ import numpy as np
 
 import bojax
 from bojax import acquisition, data, objectives, optim, surrogates
-from bojax.loop._algorithm import lattice_of
+from bojax.optim import Lattice, multistart
 
 SPACES = {
     "continuous": lambda: bojax.Space(a=bojax.Float(0.0, 1.0), b=bojax.Float(0.1, 10.0, log=True)),
@@ -64,7 +64,7 @@ BATCH_ACQUISITIONS = {
 }
 
 OPTIMIZERS = {
-    "multistart": lambda lattice: optim.multistart(lattice, num_restarts=4, raw_samples=64),
+    "multistart": optim.multistart(num_restarts=4, raw_samples=64),
 }
 
 PROBLEMS = {
@@ -74,12 +74,17 @@ PROBLEMS = {
 }
 
 
-def small_bayesopt(space, **kwargs):
+def small_gp(*args, max_evals=30, **kwargs):
+    """The default surrogate with quick fits, or with another kernel, mean or noise."""
+    model = surrogates.gp(*args, num_restarts=1, max_evals=max_evals, **kwargs)
+    return surrogates.with_output_transform(model, surrogates.half_rank)
+
+
+def small_bayesopt(space, *, num_restarts=2, raw_samples=32, **kwargs):
     """A `bayesopt` that does little work in each `ask`."""
-    settings = {"num_initial": 3, "num_restarts": 2, "raw_samples": 32, "capacity": 16}
-    dims = tuple(i for i, c in enumerate(space.is_categorical) if c)
-    surrogate = surrogates.gp(surrogates.matern52(categorical_dims=dims), num_restarts=1, max_evals=30)
-    return bojax.bayesopt(space, **({"surrogate": surrogate} | settings | kwargs))
+    optimizer = multistart(num_restarts=num_restarts, raw_samples=raw_samples)
+    settings = {"num_initial": 3, "capacity": 16, "surrogate": small_gp(), "optimizer": optimizer}
+    return bojax.bayesopt(space, **(settings | kwargs))
 
 
 ALGORITHMS = {
@@ -95,10 +100,10 @@ ALGORITHMS = {
         num_features=32,
         raw_samples=16,
         num_restarts=1,
-        surrogate=surrogates.gp(surrogates.matern52(categorical_dims=(2,)), num_restarts=1, max_evals=20),
+        surrogate=small_gp(max_evals=20),
     ),
     "hybrid": lambda: bojax.loop.hybrid(
-        SPACES["mixed"](), q=2, num_initial=3, num_restarts=2, raw_samples=32, capacity=16
+        SPACES["mixed"](), q=2, num_initial=3, optimizer=multistart(num_restarts=2, raw_samples=32), capacity=16
     ),
     "bayesopt-finite": lambda: small_bayesopt(SPACES["finite"]()),
     "turbo": lambda: bojax.turbo(
@@ -109,7 +114,7 @@ ALGORITHMS = {
         capacity=16,
         num_candidates=40,
         num_features=32,
-        surrogate=surrogates.gp(surrogates.matern52(categorical_dims=(2,)), num_restarts=1, max_evals=20),
+        surrogate=small_gp(max_evals=20),
     ),
 }
 
@@ -145,7 +150,7 @@ def count_traces(fn):
 
 def make_lattice(space):
     """The lattice of a space, as candidate optimizers take it."""
-    return lattice_of(space)
+    return Lattice.of(space)
 
 
 def observe(X, y, capacity=None, rows=None):

@@ -116,12 +116,9 @@ def test_the_kit_sees_a_wrong_algorithm():
 
 
 def test_the_kit_sees_a_wrong_optimizer():
-    def center_only(lattice):
-        def maximize(key, fn, seen, center):
-            value = fn(center[None])[0]
-            return center, optim.CandidateInfo(value, jnp.bool_(True), value)
-
-        return maximize
+    def center_only(key, lattice, fn, seen, center):
+        value = fn(center[None])[0]
+        return center, optim.CandidateInfo(value, jnp.bool_(True), value)
 
     with pytest.raises(AssertionError, match="maximum"):
         testing.check_optimizer(center_only, spaces=["continuous"], dtypes=DOUBLE)

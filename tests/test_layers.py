@@ -199,9 +199,6 @@ ENTRY_POINTS = {"Study.optimize", "minimize", "maximize", "tune", "cli/_app.tune
 """What a user may want to say of a whole study."""
 LONG_SIGNATURES = {
     "hypergrad/_optimize.optimize",
-    "loop/_bayesopt.bayesopt",
-    "loop/_thompson.thompson",
-    "loop/_turbo.turbo",
 }
 """Functions with more parameters than that. May only shrink."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bojax
-from bojax import _runtime, multifidelity
+from bojax import _runtime, acquisition, multifidelity
 from tests.helpers import small_bayesopt
 
 SETTINGS = {
@@ -36,7 +36,7 @@ def setting(name):
 
 
 def algorithm(space, q):
-    return small_bayesopt(space, q=q, num_initial=2, joint=False)
+    return small_bayesopt(space, q=q, num_initial=2, acquisition=acquisition.batch_log_ei(joint=False))
 
 
 def search(space, q):

@@ -293,7 +293,7 @@ KEEPERS = {
     "bayesopt": (bojax.bayesopt, ()),
     "thompson": (bojax.thompson, ()),
     "turbo": (bojax.turbo, ()),
-    "with gradients": (functools.partial(bojax.bayesopt, gradients=True), ("grad",)),
+    "with gradients": (bojax.gradient_bayesopt, ("grad",)),
     "hybrid": (bojax.loop.hybrid, ("grad",)),
     "learned costs": (bojax.loop.cost_aware, ("cost",)),
     "known costs": (functools.partial(bojax.loop.cost_aware, cost=lambda p: 1.0 + p["x"]), ()),

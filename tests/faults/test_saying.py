@@ -42,7 +42,7 @@ def attentive(space, q):
 
 
 def noisy_bayesopt(space, q):
-    return bojax.bayesopt(space, q=q, noisy=True)
+    return bojax.noisy_bayesopt(space, q=q)
 
 
 def storage_of(kind, tmp_path):
@@ -410,8 +410,10 @@ def test_a_lucky_value_is_not_believed():
 
 ALGORITHMS = {
     "random search": random_search,
-    "logarithmic": lambda space, q: bojax.bayesopt(space, q=q, output_transform=surrogates.log_output),
-    "untransformed": lambda space, q: bojax.bayesopt(space, q=q, output_transform=None),
+    "logarithmic": lambda space, q: bojax.bayesopt(
+        space, q=q, surrogate=surrogates.with_output_transform(surrogates.gp(), surrogates.log_output)
+    ),
+    "untransformed": lambda space, q: bojax.bayesopt(space, q=q, surrogate=surrogates.gp()),
     "thompson": lambda space, q: bojax.thompson(space, q=q),
     "turbo": lambda space, q: bojax.turbo(space, q=q),
     "hybrid": lambda space, q: bojax.loop.hybrid(space, q=q),

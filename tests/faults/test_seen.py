@@ -79,7 +79,7 @@ FACTORY_OF = {factory: (lambda space, q, factory=factory: factory(space, q=q)) f
 
 
 def noisy(space, q):
-    return bojax.bayesopt(space, q=q, noisy=True)
+    return bojax.noisy_bayesopt(space, q=q)
 
 
 @pytest.mark.slow

@@ -97,26 +97,17 @@ def test_functions_of_the_right_form_are_taken():
         bojax.bayesopt(SPACE, acquisition=getattr(acquisition, name))
 
 
-def own_optimizer(key, fn, seen, center):
+def own_optimizer(key, lattice, fn, seen, center):
     raise NotImplementedError
 
 
-MESH = jax.make_mesh((1,), ("devices",), devices=jax.devices()[:1], axis_types=(jax.sharding.AxisType.Auto,))
-
-
-@pytest.mark.parametrize(
-    ("argument", "value"), [("num_restarts", 10), ("raw_samples", 512), ("byte_budget", 2**28), ("mesh", MESH)]
-)
-def test_settings_of_the_default_optimizer_are_refused_beside_another_one(argument, value):
-    with pytest.raises(ValueError, match=f"`{argument}` must be left out where `optimizer` is given"):
-        bojax.bayesopt(SPACE, optimizer=own_optimizer, **{argument: value})
+def test_an_optimizer_of_ones_own_is_taken():
     bojax.bayesopt(SPACE, optimizer=own_optimizer)
-    bojax.bayesopt(SPACE, **{argument: value})
 
 
 @pytest.mark.parametrize("wrong", [optim.multistart, 3])
 def test_what_is_no_optimizer_is_refused(wrong):
-    with pytest.raises(TypeError, match=r"`optimizer` must be a function \(key, fn, seen, center\)"):
+    with pytest.raises(TypeError, match=r"`optimizer` must be a function \(key, lattice, fn, seen, center\)"):
         bojax.bayesopt(SPACE, optimizer=wrong)
 
 
@@ -126,16 +117,21 @@ def test_a_surrogate_without_parentheses_is_refused(make):
         make(SPACE, surrogate=surrogates.gp)
 
 
-def test_a_surrogate_of_costs_without_parentheses_is_refused():
-    with pytest.raises(TypeError, match="`cost_surrogate` must be a Surrogate"):
-        bojax.loop.cost_aware(SPACE, cost_surrogate=surrogates.gp)
-
-
-def test_gradients_need_a_surrogate_that_learns_from_them():
+def test_a_surrogate_says_whether_it_learns_from_gradients():
     for deaf in (surrogates.gp(), surrogates.sparse_gp(8)):
-        with pytest.raises(ValueError, match="`surrogate` must learn from gradients"):
-            bojax.bayesopt(SPACE, gradients=True, surrogate=deaf)
-    bojax.bayesopt(SPACE, gradients=True, surrogate=surrogates.gradient_gp())
+        assert "grad" not in bojax.bayesopt(SPACE, surrogate=deaf).columns
+    learns = surrogates.with_output_transform(surrogates.gradient_gp(), surrogates.log_tail)
+    assert "grad" in bojax.bayesopt(SPACE, surrogate=learns).columns
+
+
+def test_presets_set_the_parts_that_they_name():
+    assert not bojax.bayesopt(SPACE).repeats and bojax.noisy_bayesopt(SPACE).repeats
+    assert bojax.noisy_bayesopt(SPACE, acquisition=acquisition.ucb(2.0)).repeats
+    assert bojax.gradient_bayesopt(SPACE).columns == ("noise_var", "grad")
+    with pytest.raises(TypeError, match="surrogate"):
+        bojax.gradient_bayesopt(SPACE, surrogate=surrogates.gp())
+    with pytest.raises(TypeError, match="noisy"):
+        bojax.bayesopt(SPACE, noisy=True)
 
 
 @pytest.mark.parametrize("name", ["batch_ucb", "batch_log_pi", "gibbon", "batch_simple_regret"])
@@ -147,9 +143,3 @@ def test_hybrid_refuses_utilities_that_are_no_log_improvement(name):
 def test_hybrid_takes_log_improvements():
     for right in (acquisition.batch_log_ei(num_samples=16), acquisition.batch_log_nei(), acquisition.log_ei):
         assert bojax.loop.hybrid(SPACE, acquisition=right).q == 1
-
-
-@pytest.mark.parametrize("argument", ["surrogate", "output_transform", "gradients"])
-def test_hybrid_says_what_it_brings_itself(argument):
-    with pytest.raises(TypeError, match=f"`{argument}` must be left out: `hybrid` brings its own"):
-        bojax.loop.hybrid(SPACE, **{argument: None})

@@ -217,8 +217,8 @@ def test_lists_are_there_to_be_filled_and_alike_only_to_themselves():
 ALGORITHMS = {
     "random_search": lambda: bojax.random_search(SPACE, q=2),
     "bayesopt": lambda: bojax.bayesopt(SPACE, q=2),
-    "noisy": lambda: bojax.bayesopt(SPACE, q=2, noisy=True),
-    "gradients": lambda: bojax.bayesopt(SPACE, gradients=True),
+    "noisy": lambda: bojax.noisy_bayesopt(SPACE, q=2),
+    "gradients": lambda: bojax.gradient_bayesopt(SPACE),
     "thompson": lambda: bojax.thompson(SPACE),
     "turbo": lambda: bojax.turbo(SPACE),
     "cost_aware": lambda: bojax.loop.cost_aware(SPACE, cost=lambda params: 1.0 + params["x"]),

@@ -6,6 +6,7 @@ import pytest
 
 import bojax
 from bojax import loop, surrogates
+from bojax.optim import multistart
 from tests.helpers import SPACES, count_traces, smooth
 
 NONE = np.zeros((0, 2))
@@ -35,7 +36,9 @@ def test_restoring_random_search_compiles_for_powers_of_two(x64):
 @pytest.mark.slow
 def test_restoring_bayesopt_compiles_for_powers_of_two(x64):
     surrogate = surrogates.gp(num_restarts=1, max_evals=5)
-    algorithm = bojax.bayesopt(SPACES["continuous"](), surrogate=surrogate, num_restarts=2, raw_samples=16)
+    algorithm = bojax.bayesopt(
+        SPACES["continuous"](), surrogate=surrogate, optimizer=multistart(num_restarts=2, raw_samples=16)
+    )
     init = algorithm.init(jax.random.key(0))
     X, y = np.zeros((0, 2)), np.zeros(0)
     for n in range(200):

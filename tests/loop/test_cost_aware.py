@@ -115,8 +115,8 @@ def test_costs_are_checked():
             learning.tell(state, X[:1], Y[:1], cost=[cost])
     with pytest.raises(ValueError, match="`budget` must be positive"):
         small(budget=0.0)
-    with pytest.raises(ValueError, match="`cost_surrogate` must be left out"):
-        loop.cost_aware(SPACE, cost=price, cost_surrogate=small_gp())
+    with pytest.raises(TypeError, match=r"`cost` must be .* forget the parentheses: gp\(\)"):
+        loop.cost_aware(SPACE, cost=surrogates.gp)
     with pytest.raises(ValueError, match="`cost` must be left out"):
         data.append(data.empty(2, 4), jnp.asarray(X[:1]), jnp.asarray(Y[:1]), cost=jnp.ones(1))
     with pytest.raises(ValueError, match="`q` must be"):
@@ -150,7 +150,7 @@ def test_a_study_stores_costs_and_goes_on_with_them(tmp_path):
 
 
 def test_costs_and_gradients_are_learned_together(x64):
-    algorithm = loop.cost_aware(SPACE, gradients=True, capacity=4)
+    algorithm = loop.cost_aware(SPACE, surrogate=surrogates.gradient_gp(), capacity=4)
     assert set(algorithm.columns) == {"noise_var", "cost", "grad"}
     state = algorithm.init(jax.random.key(0))
     state = algorithm.tell(state, X[:2], Y[:2], cost=[2.0, 3.0], grad=np.ones((2, 2)))

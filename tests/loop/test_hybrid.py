@@ -8,6 +8,7 @@ import pytest
 from bojax import Categorical, Float, Space, data
 from bojax.loop import _hybrid, hybrid, restore
 from bojax.loop._hybrid import RADIUS_BOUNDS, inverse_hessian_product, local_step
+from bojax.optim import multistart
 
 MOVES = jnp.ones(3, bool)
 A = np.diag([1.0, 4.0, 9.0]) + 0.3
@@ -90,7 +91,7 @@ def state_of(algorithm, wrong=False):
 
 
 def small(make):
-    return make(SPACE, q=2, num_initial=3, num_restarts=2, raw_samples=32)
+    return make(SPACE, q=2, num_initial=3, optimizer=multistart(num_restarts=2, raw_samples=32))
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +118,3 @@ def test_wrong_gradients_make_no_steps(x64, trusting):
     points, after, info = trusting.ask(jax.random.key(1), state)
     assert not after.params.believed and not info.is_local and info.local_gain > info.global_gain
     assert info.valid.all()
-
-
-def test_what_hybrid_decides_cannot_be_given():
-    with pytest.raises(TypeError, match="gradients"):
-        hybrid(SPACE, gradients=False)

@@ -8,6 +8,7 @@ import pytest
 import bojax
 from bojax import loop
 from bojax._errors import Status
+from bojax.optim import multistart
 
 SPACE = bojax.Space(x=bojax.Float(0.0, 1.0), y=bojax.Float(1e-3, 1.0, log=True))
 
@@ -60,7 +61,10 @@ def test_design_goes_on_where_points_are_missing():
 
 def test_a_useless_acquisition_falls_back(x64):
     algorithm = loop.bayesopt(
-        SPACE, num_initial=2, acquisition=lambda posterior, X, best_f: jnp.nan * X[:, 0], raw_samples=16, num_restarts=2
+        SPACE,
+        num_initial=2,
+        acquisition=lambda posterior, X, best_f: jnp.nan * X[:, 0],
+        optimizer=multistart(raw_samples=16, num_restarts=2),
     )
     state = algorithm.tell(
         algorithm.init(jax.random.key(0)), jnp.array([[0.2, 0.3], [0.8, 0.1]]), jnp.array([0.0, 1.0])

@@ -8,7 +8,8 @@ CODE = """
 import jax, jax.numpy as jnp, numpy as np, bojax
 from bojax.data import Told
 from bojax.loop import restore
-from bojax.surrogates import gp, matern52
+from bojax.optim import multistart
+from bojax.surrogates import gp, half_rank, with_output_transform
 
 assert jax.device_count() == 8
 mesh = jax.make_mesh((8,), ("restarts",))
@@ -16,12 +17,13 @@ space = bojax.Space(a=bojax.Float(0.0, 1.0), b=bojax.Int(1, 9), c=bojax.Float(0.
 rng = np.random.default_rng(0)
 X = np.asarray(space.round(jnp.asarray(rng.random((8, 3)))))
 y = np.sin(5 * X).sum(axis=1)
-settings = dict(q=2, num_restarts=5, raw_samples=30, surrogate=gp(num_restarts=1, max_evals=20))
+surrogate = with_output_transform(gp(num_restarts=1, max_evals=20), half_rank)
 
 with jax.enable_x64(True):
     asked = {}
-    for name, more in {"one": {}, "eight": {"mesh": mesh}, "chunks": {"byte_budget": 2**14}}.items():
-        algorithm = bojax.bayesopt(space, **settings, **more)
+    for name, more in {"one": {}, "eight": {"mesh": mesh}, "chunks": {"max_rows": 7}}.items():
+        optimizer = multistart(num_restarts=5, raw_samples=30, **more)
+        algorithm = bojax.bayesopt(space, q=2, surrogate=surrogate, optimizer=optimizer)
         state = restore(algorithm.init(jax.random.key(0)), Told(X, y, X[:0]))
         chosen, _, info = algorithm.ask(jax.random.key(1), state)
         assert int(info.status) == 0, info

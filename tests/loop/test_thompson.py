@@ -7,8 +7,8 @@ import pytest
 
 import bojax
 from bojax import loop, objectives, surrogates
-from bojax.loop._algorithm import lattice_of
 from bojax.loop._thompson import maximize_each
+from bojax.optim import Lattice
 from tests.helpers import SPACES, observe, smooth
 
 
@@ -20,7 +20,7 @@ def test_every_function_is_maximised(x64, chunk):
     posterior = surrogate.posterior(surrogate.init(2, observations.X.dtype), observations)
     functions = surrogates.sample_paths(jax.random.key(0), posterior, 7, num_features=128)
     raw = jnp.asarray(np.random.default_rng(1).random((64, 2)))
-    lattice = lattice_of(SPACES["continuous"]())
+    lattice = Lattice.of(SPACES["continuous"]())
     points, values = maximize_each(jax.random.key(0), lattice, functions, raw, num_restarts=3, chunk=chunk)
     grid = jnp.stack(jnp.meshgrid(jnp.linspace(0, 1, 60), jnp.linspace(0, 1, 60)), -1).reshape(-1, 2)
     best = functions.at_all(grid).max(axis=1)

@@ -8,9 +8,9 @@ import pytest
 import bojax
 from bojax import data, loop, surrogates
 from bojax._errors import Status
-from bojax.loop._algorithm import lattice_of
 from bojax.loop._regions import box, candidates
 from bojax.loop._turbo import largest_of_each, local_data
+from bojax.optim import Lattice
 from tests.helpers import SPACES, smooth
 
 SMALL = {"num_candidates": 100, "num_features": 64, "num_initial": 4}
@@ -35,7 +35,7 @@ def rounds(algorithm, num_rounds, key=0, f=smooth):
 
 
 def test_the_box_has_the_sides_of_the_paper(x64):
-    lattice = lattice_of(FLOATS)
+    lattice = Lattice.of(FLOATS)
     scale = jnp.array([0.1, 0.2, 0.4, 0.4, 0.4, 50.0])
     lower, upper = box(lattice, jnp.full(6, 0.5), jnp.float64(0.1), scale)
     sides = np.asarray(upper - lower)
@@ -47,7 +47,7 @@ def test_the_box_has_the_sides_of_the_paper(x64):
 
 
 def test_the_box_reaches_the_next_values_and_every_category(x64):
-    lattice = lattice_of(MIXED)
+    lattice = Lattice.of(MIXED)
     center = jnp.asarray(MIXED.round(jnp.array([0.5, 0.55, 0.5, 0.2])))
     lower, upper = box(lattice, center, jnp.float64(0.5**7), jnp.ones(4))
     P = np.asarray(lattice.positions(center))
@@ -58,7 +58,7 @@ def test_the_box_reaches_the_next_values_and_every_category(x64):
 def test_candidates_move_few_coordinates_within_the_box(x64):
     space = bojax.Space({f"x{i}": bojax.Float(0.0, 1.0) for i in range(80)})
     center = np.random.default_rng(0).random(80)
-    X = candidates(jax.random.key(0), lattice_of(space), jnp.asarray(center), jnp.float64(0.4), jnp.ones(80), 2000)
+    X = candidates(jax.random.key(0), Lattice.of(space), jnp.asarray(center), jnp.float64(0.4), jnp.ones(80), 2000)
     X = np.asarray(X)
     assert np.all(np.abs(X - center) <= 0.2 + 1e-12) and np.all((X >= 0) & (X <= 1))
     moved = X != center
@@ -68,7 +68,7 @@ def test_candidates_move_few_coordinates_within_the_box(x64):
 
 
 def test_candidates_of_mixed_spaces_change_categories_less_in_smaller_regions(x64):
-    lattice, changes = lattice_of(MIXED), []
+    lattice, changes = Lattice.of(MIXED), []
     center = jnp.asarray(MIXED.round(jnp.array([0.5, 0.55, 0.5, 0.2])))
     for length in (1.6, 0.1, 0.5**7):
         X = candidates(jax.random.key(0), lattice, center, jnp.float64(length), jnp.ones(4), 3000)
@@ -182,12 +182,12 @@ def test_a_study_in_many_dimensions_beats_random_search(x64):
 
 
 def test_wrong_settings_are_named():
-    for name in ("q", "num_regions", "capacity", "num_initial", "num_candidates", "num_features", "max_local"):
+    for name in ("q", "num_regions", "capacity", "num_initial", "num_candidates", "num_features", "max_pending"):
         with pytest.raises(ValueError, match=name):
             bojax.turbo(FLOATS, **{name: 0})
-    for name in ("success_tolerance", "failure_tolerance", "max_pending"):
+    for name in bojax.loop.TrustRegion._fields:
         with pytest.raises(ValueError, match=name):
-            bojax.turbo(FLOATS, **{name: 0})
+            bojax.turbo(FLOATS, trust_region=bojax.loop.TrustRegion(**{name: 0}))
     with pytest.raises(TypeError, match="space"):
         bojax.turbo({"x": 1})
     kernel = surrogates.matern52()

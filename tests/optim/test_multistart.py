@@ -28,11 +28,11 @@ def mixed():
     """The optimizer on a space of all four kinds, with the function's parameters as an argument, and brute force."""
     space = SPACES["mixed"]()
     lattice = make_lattice(space)
-    optimizer = optim.multistart(lattice, num_restarts=8, raw_samples=256)
+    optimizer = optim.multistart(num_restarts=8, raw_samples=256)
 
     @jax.jit
     def maximize(key, theta):
-        return optimizer(key, lambda X: wavy(theta, X), no_points(4), jnp.full(4, 0.5))
+        return optimizer(key, lattice, lambda X: wavy(theta, X), no_points(4), jnp.full(4, 0.5))
 
     grid = [(np.arange(k) + 0.5) / k if k else np.linspace(0, 1, 401) for k in space.num_values]
     points = np.array(list(itertools.product(*grid)))
@@ -59,8 +59,8 @@ def test_the_maximum_of_mixed_functions_is_found(x64, mixed):
 def test_a_continuous_maximum_on_the_boundary_is_found(x64):
     lattice = make_lattice(SPACES["continuous"]())
     optimizer = jax.jit(
-        lambda key, slope: optim.multistart(lattice, num_restarts=2, raw_samples=16)(
-            key, lambda X: X @ slope, no_points(2), jnp.full(2, 0.5)
+        lambda key, slope: optim.multistart(num_restarts=2, raw_samples=16)(
+            key, lattice, lambda X: X @ slope, no_points(2), jnp.full(2, 0.5)
         )
     )
     for slope in ([1.0, 1.0], [-1.0, 1.0], [-1e-6, 1e-6], [1e8, -1e8]):
@@ -76,11 +76,11 @@ def finite(request):
     """A finite space, a compiled search on it that is told what was seen, and all of its points."""
     rows, columns = request.param
     space = bojax.Space(a=bojax.Int(1, rows), b=bojax.Ordinal([10 * i for i in range(columns)]))
-    optimizer = optim.multistart(make_lattice(space), num_restarts=2, raw_samples=16)
+    lattice, optimizer = make_lattice(space), optim.multistart(num_restarts=2, raw_samples=16)
 
     @jax.jit
     def maximize(key, seen):
-        return optimizer(key, lambda X: -jnp.sum((X - 0.4) ** 2, axis=-1), seen, jnp.full(2, 0.5))
+        return optimizer(key, lattice, lambda X: -jnp.sum((X - 0.4) ** 2, axis=-1), seen, jnp.full(2, 0.5))
 
     with jax.enable_x64(True):
         positions = np.indices((rows, columns)).reshape(2, -1).T
@@ -123,7 +123,7 @@ def on_surrogate():
     """A Gaussian process on 20 points of 3 inputs, and its log expected improvement maximised."""
     space = bojax.Space({f"x{i}": bojax.Float(0.0, 1.0) for i in range(3)})
     surrogate = surrogates.gp(num_restarts=2)
-    optimizer = optim.multistart(make_lattice(space))
+    lattice, optimizer = make_lattice(space), optim.multistart()
 
     @jax.jit
     def candidate(key, data):
@@ -133,7 +133,7 @@ def on_surrogate():
         best, center = means.max(), data.X[jnp.argmax(means)]
         fn = lambda X: acquisition.log_ei(posterior, X, best)  # noqa: E731
         random = fn(jax.random.uniform(jax.random.key(1), (20_000, 3), data.X.dtype)).max()
-        x, info = optimizer(key, fn, no_points(3), center)
+        x, info = optimizer(key, lattice, fn, no_points(3), center)
         return x, info, fn(x[None])[0], random
 
     return candidate
@@ -149,7 +149,9 @@ def test_log_ei_candidates_beat_random_search(x64, on_surrogate):
         assert ((x >= 0) & (x <= 1)).all()
 
 
-@pytest.mark.parametrize("kwargs", [{"num_restarts": 0}, {"num_restarts": 9, "raw_samples": 8}, {"max_evals": 0}])
+@pytest.mark.parametrize(
+    "kwargs", [{"num_restarts": 0}, {"num_restarts": 9, "raw_samples": 8}, {"max_evals": 0}, {"max_rows": 0}]
+)
 def test_bad_numbers_are_refused(kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):
-        optim.multistart(make_lattice(SPACES["mixed"]()), **kwargs)
+        optim.multistart(**kwargs)

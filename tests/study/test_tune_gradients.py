@@ -107,7 +107,7 @@ def test_the_surrogate_sees_derivatives_of_what_is_maximised(sign):
     """An algorithm that returns what it was told: the gradient in the cube, halved and shifted into it."""
 
     def echo(space, q):
-        cold = bojax.bayesopt(space, q=q, gradients=True)
+        cold = bojax.gradient_bayesopt(space, q=q)
 
         def ask(key, state):
             seen = state.observations

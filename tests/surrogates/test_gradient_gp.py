@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bojax import Categorical, Float, Space, Study, data
-from bojax.loop import bayesopt
+from bojax.loop import gradient_bayesopt
 from bojax.study._gradients import cube_gradient
 from bojax.surrogates import gp, gradient_gp, half_rank, matern52, rbf, warped
 from bojax.surrogates._gradient_rows import rows_of
@@ -210,7 +210,7 @@ def test_native_gradients_in_the_cube(x64):
 
 
 def test_states_keep_gradients(x64):
-    algorithm = bayesopt(SPACE, gradients=True, capacity=4)
+    algorithm = gradient_bayesopt(SPACE, capacity=4)
     state = algorithm.init(jax.random.key(0))
     X = SPACE.round(jnp.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.9]]))
     state = algorithm.tell(state, X, jnp.array([1.0, 2.0]), grad=jnp.array([[1.0, jnp.inf, 3.0], [4.0, 5.0, 6.0]]))
@@ -241,7 +241,7 @@ def gradient_study(num_trials, storage=None):
 
 
 def with_gradients(space, q):
-    return bayesopt(space, q=q, gradients=True)
+    return gradient_bayesopt(space, q=q)
 
 
 def test_a_study_is_told_gradients_in_native_units(tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import bojax
-from bojax import acquisition, surrogates
+from bojax import acquisition, optim, surrogates
 
 
 def test_studies_with_different_settings_run_side_by_side():
@@ -19,8 +19,7 @@ def test_studies_with_different_settings_run_side_by_side():
             surrogate=surrogate,
             acquisition=acquisition.ucb(beta),
             num_initial=3,
-            num_restarts=2,
-            raw_samples=16,
+            optimizer=optim.multistart(num_restarts=2, raw_samples=16),
         )
         return bojax.run(key, algorithm, lambda params: -problem(params), num_steps=5).observations.y
 
