@@ -197,10 +197,6 @@ def test_only_the_command_line_imports_the_zoo():
 MAX_PARAMETERS = 10
 ENTRY_POINTS = {"Study.optimize", "minimize", "maximize", "tune", "cli/_app.tune"}
 """What a user may want to say of a whole study."""
-LONG_SIGNATURES = {
-    "hypergrad/_optimize.optimize",
-}
-"""Functions with more parameters than that. May only shrink."""
 
 
 def functions(node, prefix=""):
@@ -222,9 +218,7 @@ def test_no_function_has_more_than_ten_parameters():
             if len(given) - (given[:1] in (["self"], ["cls"])) > MAX_PARAMETERS and name not in ENTRY_POINTS:
                 found.add(f"{place}.{name}")
     found -= ENTRY_POINTS
-    new, stale = sorted(found - LONG_SIGNATURES), sorted(LONG_SIGNATURES - found)
-    assert not new, f"group what belongs together in a NamedTuple: {new}"
-    assert not stale, f"these are short now; take them off the list: {stale}"
+    assert not found, f"group what belongs together in a NamedTuple: {sorted(found)}"
 
 
 def test_linear_algebra_stays_in_one_module():

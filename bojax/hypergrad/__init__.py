@@ -28,7 +28,7 @@ from bojax.hypergrad._implicit import Implicit
 from bojax.hypergrad._mixflow import mixflow_grad
 from bojax.hypergrad._one_step import OneStep
 from bojax.hypergrad._online import Online, OnlineInfo, OnlineState, online
-from bojax.hypergrad._optimize import OptimizeHistory, OptimizeResult, Plateau, optimize
+from bojax.hypergrad._optimize import ColdStart, OptimizeHistory, OptimizeResult, Plateau, optimize
 from bojax.hypergrad._problem import InnerResult, Solution
 from bojax.hypergrad._result import Hypergrad, HypergradInfo, HypergradStatus, raise_for_status
 from bojax.hypergrad._root import Pullback, ift_vjp, root
@@ -41,6 +41,7 @@ from bojax.hypergrad.solvers import CG, Descent, Direct, GaussNewton, Neumann, N
 __all__ = [
     "CG",
     "CheckResult",
+    "ColdStart",
     "Descent",
     "Direct",
     "Forward",

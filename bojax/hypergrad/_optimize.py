@@ -27,6 +27,16 @@ class Plateau(NamedTuple):
     min_delta: float = 0.0
 
 
+class ColdStart(NamedTuple):
+    """Where every inner problem starts, whatever the last one ended at.
+
+    Attributes:
+        params: the inner parameters.
+    """
+
+    params: Any
+
+
 class OptimizeHistory(NamedTuple):
     """One row for each outer step; rows that were not reached hold NaN, and -1 for the status.
 
@@ -91,7 +101,6 @@ def optimize(
     num_steps: int = 100,
     optimizer: optax.GradientTransformation | None = None,
     bounds: tuple[Any, Any] | None = None,
-    warm_start: bool = True,
     stop: Plateau | None = None,
 ) -> OptimizeResult:
     """Minimise the outer loss over the hyperparameters. Pure: jit it, vmap it over starts.
@@ -101,7 +110,10 @@ def optimize(
     Args:
         fn: what `hypergradient` returned.
         hparams: where to start; with bounds, inside of them.
-        inner_params0: where the first inner problem starts.
+        inner_params0: where the first inner problem starts. Each later one, and its adjoint, starts where the last one
+            ended, which is faster, but the result then depends on the way (Vicol et al. 2022, arXiv:2212.14032).
+            `ColdStart(params)`, or a function of hparams, starts all of them anew, as hyperparameters of the training
+            run itself need it.
         inner_data: as for `fn`.
         outer_data: as for `fn`.
         key: the same in every step, so that values can be compared.
@@ -110,15 +122,13 @@ def optimize(
             `Unrolled` tells.
         bounds: (lower, upper), each a scalar or a tree like hparams; give (0, 1) where `fn` was made with a `space`.
             After each step hparams is projected; at a bound the part of the gradient that points outward is dropped.
-        warm_start: start inner problem and adjoint where the last step ended them. Faster, but the result depends on
-            the way (Vicol et al. 2022, arXiv:2212.14032); False for hyperparameters of the training run itself.
         stop: end early; by default all steps are made.
 
     Returns:
         The best hyperparameters and every step's value.
 
     Raises:
-        ValueError: `num_steps` is below 1, or `warm_start` with a start that is a function of hparams.
+        ValueError: `num_steps` is below 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -132,19 +142,18 @@ def optimize(
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
-    if callable(inner_params0) and warm_start:
-        raise ValueError("`warm_start` must be False where `inner_params0` is a function of hparams.")
     optimizer = optax.adam(0.05) if optimizer is None else optimizer
     hparams = check_differentiable(hparams)
     box = None if bounds is None else tuple(_like(bound, hparams) for bound in bounds)
     start, first = (inner_params0, None) if callable(inner_params0) else (None, inner_params0)
-    body = functools.partial(_loop, fn, start, num_steps, optimizer, warm_start, stop)
+    body = functools.partial(_loop, fn, start, num_steps, optimizer, stop)
     return call_compiled(body, hparams, first, (inner_data, outer_data, key), box)
 
 
-def _loop(fn, start_of, num_steps, optimizer, warm_start, stop, hparams, inner_params0, data, box) -> OptimizeResult:
+def _loop(fn, start_of, num_steps, optimizer, stop, hparams, inner_params0, data, box) -> OptimizeResult:
     """The outer loop, all of it traced; `start_of` gives the inner parameters of hyperparameters, or is None."""
-    inner_params0 = start_of or inner_params0
+    warm_start = start_of is None and not isinstance(inner_params0, ColdStart)
+    inner_params0 = inner_params0.params if isinstance(inner_params0, ColdStart) else start_of or inner_params0
 
     def advance(s: _State) -> _State:
         start = s.params if warm_start else inner_params0

@@ -37,15 +37,14 @@ class Nested(NamedTuple):
     Attributes:
         fn: the result of `hypergrad.hypergradient`.
         hparams: start of the continuous hyperparameters; at most 2,500 numbers in total.
-        inner_params: start of the first inner problem: arrays, not a function.
+        inner_params: start of the first inner problem, arrays and not a function; or `hypergrad.ColdStart(params)`, the
+            start of each of them, for hyperparameters of the training run itself.
         inner_data: as for `fn`.
         outer_data: as for `fn`.
         key: randomness of the inner solver, or None.
         num_steps: largest number of outer steps.
         optimizer: an optax optimizer; by default Adam with learning rate 0.05.
         bounds: (lower, upper) of the hyperparameters, or None; give (0, 1) where `fn` was made with a `space`.
-        warm_start: whether an inner problem starts where the last one ended; False for hyperparameters of the training
-            run itself.
         stop: a `hypergrad.Plateau`, or None.
         score: `score(hparams, params) -> value`, smaller is better, evaluated at the best hyperparameters and the inner
             parameters found there, on data that neither loss saw. By default a trial's value is its best outer loss,
@@ -61,7 +60,6 @@ class Nested(NamedTuple):
     num_steps: int = 100
     optimizer: Any = None
     bounds: tuple[Any, Any] | None = None
-    warm_start: bool = True
     stop: Any = None
     score: Callable[[Any, Any], Any] | None = None
 
@@ -270,5 +268,5 @@ def _search(nested: Nested) -> "OptimizeResult":
     from bojax.hypergrad import optimize
 
     arrays = (nested.hparams, nested.inner_params, nested.inner_data, nested.outer_data, nested.key)
-    settings = {name: getattr(nested, name) for name in ("num_steps", "optimizer", "bounds", "warm_start", "stop")}
+    settings = {name: getattr(nested, name) for name in ("num_steps", "optimizer", "bounds", "stop")}
     return optimize(nested.fn, *arrays, **settings)

@@ -79,7 +79,7 @@ def learn_schedule(seed, num_outer_steps, num_steps=100):
     @jax.jit
     def search(h):
         adam = optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.05))
-        return hg.optimize(fn, h, w0, train, valid, num_steps=num_outer_steps, optimizer=adam, warm_start=False)
+        return hg.optimize(fn, h, hg.ColdStart(w0), train, valid, num_steps=num_outer_steps, optimizer=adam)
 
     grid = np.linspace(np.log(0.01), np.log(3.0), 16)
     losses = np.array([constant(log_rate) for log_rate in grid])
@@ -124,9 +124,7 @@ def tune_layers(apply, w0, log_decay, num_outer_steps=30):
 
     @jax.jit
     def search(h):
-        return hg.optimize(
-            fn, h, w0, train, valid, num_steps=num_outer_steps, optimizer=optax.adam(0.2), warm_start=False
-        )
+        return hg.optimize(fn, h, hg.ColdStart(w0), train, valid, num_steps=num_outer_steps, optimizer=optax.adam(0.2))
 
     return search(log_decay), hg.check_hypergradient(fn, log_decay, w0, train, valid, step=0.3)
 
@@ -190,7 +188,7 @@ def published_run():
     def search(h):
         sgd = optax.sgd(1.0, momentum=0.9)
         return hg.optimize(
-            fn, h, jnp.zeros(20), (X, y), (V, z), num_steps=201, optimizer=sgd, bounds=(0.0, np.inf), warm_start=False
+            fn, h, hg.ColdStart(jnp.zeros(20)), (X, y), (V, z), num_steps=201, optimizer=sgd, bounds=(0.0, np.inf)
         )
 
     return search(jnp.ones(20)).history.value

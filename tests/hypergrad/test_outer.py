@@ -49,11 +49,16 @@ def test_check_uses_the_same_randomness(x64):
     assert hg.check_hypergradient(fn, known.hparams, *case(known), jax.random.key(3)).cosine > 0.999999
 
 
-@pytest.mark.parametrize("warm_start", [True, False])
-def test_optimize_reaches_a_stationary_point(x64, warm_start):
+def cold(w0, *others):
+    """The same arguments of a case, with every inner problem started anew."""
+    return hg.ColdStart(w0), *others
+
+
+@pytest.mark.parametrize("start", [lambda *case: case, cold], ids=["warm", "cold"])
+def test_optimize_reaches_a_stationary_point(x64, start):
     known = problems.ridge()
     fn = hg.hypergradient(known.inner_loss, known.outer_loss)
-    run = jax.jit(lambda h: hg.optimize(fn, h, *case(known), num_steps=150, warm_start=warm_start, bounds=(-6.0, 6.0)))
+    run = jax.jit(lambda h: hg.optimize(fn, h, *start(*case(known)), num_steps=150, bounds=(-6.0, 6.0)))
     result = run(known.hparams)
     first, last = result.history.grad_norm[jnp.asarray([0, -1])]
     assert last < 2e-2 * first
@@ -98,9 +103,9 @@ def test_warm_starts_save_steps(x64):
         return result
 
     totals = []
-    for warm_start in (False, True):
+    for arguments in (cold(*case(known)), case(known)):
         count.clear()
-        jax.block_until_ready(hg.optimize(counted, known.hparams, *case(known), num_steps=20, warm_start=warm_start))
+        jax.block_until_ready(hg.optimize(counted, known.hparams, *arguments, num_steps=20))
         jax.effects_barrier()
         totals.append(np.sum(count, axis=0))
     assert totals[1][0] < 0.8 * totals[0][0]
@@ -123,7 +128,7 @@ def test_learning_a_schedule_beats_its_start():
     make = lambda h: optax.sgd(hg.Schedule(jnp.exp(h["log_rates"]), 40), momentum=0.9)  # noqa: E731
     hparams = {"log_l2": known.hparams["log_l2"], "log_rates": jnp.full(5, -4.0)}
     fn = hg.hypergradient(known.inner_loss, known.outer_loss, method=hg.Unrolled(make, 40))
-    result = jax.jit(lambda h: hg.optimize(fn, h, *case(known), num_steps=40, warm_start=False))(hparams)
+    result = jax.jit(lambda h: hg.optimize(fn, h, *cold(*case(known)), num_steps=40))(hparams)
     assert result.value < 0.97 * result.history.value[0]
 
 
@@ -131,5 +136,3 @@ def test_optimize_rejects_mistakes():
     fn = hg.hypergradient(lambda w, h, d: jnp.sum((w - h) ** 2), lambda w, h, d: jnp.sum(w))
     with pytest.raises(ValueError, match="num_steps"):
         hg.optimize(fn, 0.0, jnp.zeros(2), num_steps=0)
-    with pytest.raises(ValueError, match="warm_start"):
-        hg.optimize(fn, 0.0, lambda h: jnp.zeros(2))

@@ -87,7 +87,7 @@ def test_a_score_on_other_data_is_the_value():
 
 def test_options_reach_the_inner_optimization():
     def bounded(params):
-        return make(params, bounds=(-2.5, -1.5), stop=hg.Plateau(patience=3), warm_start=False)
+        return make(params, bounds=(-2.5, -1.5), stop=hg.Plateau(patience=3), inner_params=hg.ColdStart(jnp.zeros(3)))
 
     for trial in tune(bounded).trials:
         found = tuned_hparams(trial, make(trial.params).hparams)
@@ -259,13 +259,12 @@ def tune_decays(seed, num_trials=8, num_steps=30, activations=tuple(ACTIVATIONS)
         return Nested(
             fn,
             decays(-6.0),
-            w0,
+            hg.ColdStart(w0),
             (X, y, mask),
             (V, z, mask),
             num_steps=num_steps,
             optimizer=LEARNED,
             bounds=(-10.0, 2.0),
-            warm_start=False,
         )
 
     def trained(params, hparams):
