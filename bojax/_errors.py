@@ -1,7 +1,7 @@
-"""What bojax says when something is wrong.
+"""Errors, warnings and status codes.
 
-Mistakes of the caller raise `ValueError` or `TypeError` on the host, before any work is done; states that only a
-running study can reach raise a `BojaxError`. Compiled code cannot raise: it returns a `Status` code beside a finite
+Mistakes of the caller raise `ValueError` or `TypeError` on the host, before any work is done. States that only a
+running study can reach raise a `BojaxError`. Compiled code cannot raise: it returns a `Status` code and a finite
 fallback, and the host turns the code into a warning or an error.
 """
 
@@ -9,7 +9,7 @@ import enum
 
 
 class BojaxError(Exception):
-    """Base class of the errors that bojax itself raises."""
+    """Base class of bojax's own errors."""
 
 
 class SpaceExhaustedError(BojaxError):
@@ -17,7 +17,7 @@ class SpaceExhaustedError(BojaxError):
 
 
 class StudyError(BojaxError):
-    """A study was asked for something its trials do not allow."""
+    """A study cannot do what was requested, given its trials or its storage."""
 
 
 class NonDifferentiableHyperparameterError(BojaxError):
@@ -25,30 +25,30 @@ class NonDifferentiableHyperparameterError(BojaxError):
 
 
 class InertHyperparameterError(BojaxError):
-    """A hyperparameter does not reach what is differentiated, so that its hypergradient would be zero in silence."""
+    """The differentiated loss does not depend on a hyperparameter, so its hypergradient would always be zero."""
 
 
 class HypergradientError(BojaxError):
-    """A hypergradient came out with a status other than ok."""
+    """A hypergradient has a status other than ok."""
 
 
 class BojaxWarning(UserWarning):
-    """Base class of the warnings that bojax itself gives."""
+    """Base class of bojax's own warnings."""
 
 
 class Status(enum.IntEnum):
-    """What an `ask` did, as `Info.status` (int32) tells it."""
+    """The outcome of an `ask`, given as int32 in `Info.status`."""
 
     OK = 0
-    """The suggestion maximises the acquisition on a fitted surrogate."""
+    """The suggestion maximizes the acquisition on a fitted surrogate."""
     INITIAL = 1
     """The suggestion belongs to the quasi-random initial design."""
     FALLBACK = 2
     """The surrogate was not finite; the suggestion is quasi-random."""
     EXHAUSTED = 3
-    """No point is left that is neither told nor pending."""
+    """All points have been told or are pending."""
     OVERFLOW = 4
-    """More was told, or is pending, than the buffers hold; `grow` the state."""
+    """More points are told or pending than the buffers hold; `grow` the state."""
 
 
 STATUS_TEXT = {

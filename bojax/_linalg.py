@@ -1,11 +1,11 @@
-"""Factorisations of covariance matrices that neither hang nor slow down under vmap.
+"""Factorizations of covariance matrices that neither hang nor slow down under vmap.
 
-Batched LAPACK calls of jaxlib 0.10 on CPU split their batch over the thread pool they run on and wait for it: two of
-them ready at once on a small machine wait for ever. So nothing else in the package calls a batched LAPACK routine.
-Here the primitive calls stand behind `custom_vmap`: on CPU a batch becomes a loop of single calls (as fast: the pieces
-are small), on an accelerator it stays one batched call. `custom_vmap` has no reverse rule, so `factor` brings its own,
-written with products of the cached inverse factor instead of differentiating the factorisation, and `stable_factor`
-uses the same; `inverse` has no derivative.
+Batched LAPACK calls of jaxlib 0.10 on CPU split their batch over the thread pool they run on and wait for it. Two of
+them at once can deadlock on a small machine, so nothing else in the package calls a batched LAPACK routine. Here the
+primitive calls are inside `custom_vmap`: on CPU a batch becomes a loop of single calls (as fast, since the matrices are
+small), on an accelerator it stays one batched call. `custom_vmap` has no reverse rule, so `factor` has its own, written
+with products of the cached inverse factor instead of differentiating the factorization. `stable_factor` uses the same
+rule; `inverse` has no derivative.
 """
 
 import functools
@@ -18,7 +18,7 @@ from bojax._types import Array, Bool, Float
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """a @ b with all the digits of its dtype: accelerators round float32 factors by default, and variances cancel."""
+    """a @ b in the full precision of its dtype: accelerators round float32 factors by default, and variances cancel."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -44,7 +44,7 @@ def _factor_batch(axis_size, in_batched, K):
 
 @jax.custom_vjp
 def factor(K: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
-    """The lower Cholesky factor L of a positive definite K, and L^-1. NaN where K is not positive definite."""
+    """The lower Cholesky factor L of a positive definite K, and L^-1; NaN if K is not positive definite."""
     return _factor(K)
 
 
@@ -70,7 +70,7 @@ factor.defvjp(_factor_fwd, _factor_bwd)
 
 @custom_vmap
 def inverse(K: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, "n n"]]:
-    """L, L^-1 and K^-1 of a positive definite K, without a derivative; NaN where K is not positive definite.
+    """L, L^-1 and K^-1 of a positive definite K, without a derivative; NaN if K is not positive definite.
 
     K^-1 comes from a second triangular solve, which at n = 128 takes half the time of the product L^-T L^-1 on CPU.
     """
@@ -111,7 +111,7 @@ def _stable_factor(K, first_jitter, max_tries):
         i, _, _ = carry
         return (i + 1, *attempt(i))
 
-    # The loop makes the first attempt too, so that the factorisation stands in the program once.
+    # The loop makes the first attempt too, so that the factorization is traced once.
     start = (jnp.int32(0), jnp.full_like(K, jnp.nan), jnp.full_like(K, jnp.nan))
     _, L, L_inv = jax.lax.while_loop(failed, again, start)
     return L, L_inv
@@ -133,14 +133,14 @@ _stable_factor.defvjp(_stable_factor_fwd, _stable_factor_bwd)
 def stable_factor(
     K: Float[Array, "n n"], *, first_jitter: float, max_tries: int = 6
 ) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Bool[Array, ""]]:
-    """Factor K, adding to its diagonal as much as it takes.
+    """Factor K, with jitter added to its diagonal if necessary.
 
-    The reverse derivative is that of the factorisation that came out, the addition taken as a constant.
+    The reverse derivative is that of the final factorization, with the jitter as a constant.
 
     Args:
-        K: a covariance matrix with diagonal of order one.
-        first_jitter: the first addition, tried when K alone fails; each further try multiplies it by ten.
-        max_tries: how many additions are tried.
+        K: [n, n] covariance matrix with a diagonal of order one.
+        first_jitter: the first jitter, tried if K alone fails; each further try multiplies it by ten.
+        max_tries: number of jitters that are tried.
 
     Returns:
         L, L^-1, and whether they are finite.
@@ -151,19 +151,19 @@ def stable_factor(
 
 
 def first_jitter(dtype) -> float:
-    """The first addition to a diagonal that cannot be factored, relative to unit variance."""
+    """The first jitter of a matrix that cannot be factored, relative to unit variance."""
     return 1e-10 if jnp.finfo(dtype).bits >= 64 else 1e-6
 
 
 def factor_scaled(
     cov: Float[Array, "n n"], mask: Bool[Array, "n"] | None = None
 ) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
-    """L and L^-1 of a covariance in any units, with as much added to its diagonal as it takes.
+    """L and L^-1 of a covariance matrix in any units, with jitter added to its diagonal if necessary.
 
-    The matrix is divided by its largest variance first, a constant to derivatives.
+    The matrix is divided by its largest variance first, which is a constant in derivatives.
 
     Args:
-        cov: [n, n] a covariance matrix.
+        cov: [n, n] covariance matrix.
         mask: [n] which rows count; the others become rows of the identity. All by default.
     """
     variances = jnp.diagonal(cov) if mask is None else jnp.where(mask, jnp.diagonal(cov), 0.0)

@@ -1,4 +1,4 @@
-"""Log-domain functions of the normal distribution, safe far in the tails.
+"""Log-domain functions of the normal distribution, accurate far in the tails.
 
 With phi and Phi the density and distribution function of the standard normal, and u = |z|,
 
@@ -91,7 +91,7 @@ _MILLS_1 = (
 
 
 def holds(condition: Any) -> bool:
-    """Whether a condition on a numeric setting holds. A traced one, as under `vmap` over settings, is taken to hold."""
+    """Whether a condition on a numeric setting holds. Traced ones, as under `vmap` over settings, count as true."""
     return isinstance(condition, Tracer) or bool(condition)
 
 
@@ -118,7 +118,7 @@ def h(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
 @jax.custom_jvp
 def log_h(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """log(phi(z) + z Phi(z)) over the whole range of z.
+    """log(phi(z) + z Phi(z)) for all finite z.
 
     Source: Ament, Daulton, Eriksson, Balandat, Bakshy (2023), "Unexpected improvements to expected improvement for
     Bayesian optimization", arXiv:2310.20708; the evaluation through R1 is our own.
@@ -134,7 +134,7 @@ def _log_h(z, u, m1):
 
 
 def _h_tail(u, m1):
-    """phi(u) R1(u). The two factors underflow together, so the square in the denominator is taken apart."""
+    """phi(u) R1(u). Both factors become tiny together, so the square in the denominator is split."""
     return normal_pdf(u) / (1.0 + u) * m1 / (1.0 + u)
 
 
@@ -158,7 +158,7 @@ def ndtr(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
 @jax.custom_jvp
 def log_ndtr(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """log Phi(z) over the whole range of z."""
+    """log Phi(z) for all finite z."""
     u = _magnitude(z)
     return _log_ndtr(z, u, mills(u))
 
@@ -181,7 +181,7 @@ def _log_ndtr_jvp(primals, tangents):
 
 
 def _magnitude(z):
-    """|z| with a slope at 0, where `abs` has none and would spoil the derivatives of what is built on it."""
+    """|z| with a slope of -1 at 0, where `abs` has slope 0 and would make derivatives wrong."""
     return jnp.where(z <= 0.0, -z, z)
 
 

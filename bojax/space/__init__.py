@@ -1,4 +1,4 @@
-"""Search spaces: what may be tuned, and the map between native values and the unit cube."""
+"""Search spaces: parameters, and the map between native values and the unit cube."""
 
 from bojax.space._choices import check_choices, check_choices_on_host, warn_of_unread, watched_arrays
 from bojax.space._coerce import to_space

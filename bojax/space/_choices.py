@@ -1,9 +1,11 @@
-"""Choices reach compiled functions as positions, and a comparison with the choice itself would be false in silence.
+"""Detection of comparisons between the position of a choice and the choice itself.
 
-    params["activation"] == "relu"        # an integer is no text: False, whatever was chosen
+Compiled functions get choices as positions, so a comparison with the choice is always False, without an error:
 
-JAX's arrays leave such comparisons to Python, so nothing can be said where they happen. Functions of users are
-therefore traced once more with choices that complain.
+    params["activation"] == "relu"        # compares an integer with a string
+
+JAX's arrays leave such comparisons to Python and cannot report them. User functions are therefore traced once more with
+positions that raise.
 """
 
 import warnings
@@ -20,15 +22,15 @@ from bojax.space._space import Space
 
 
 class ChoiceComparisonError(TypeError):
-    """A position was compared with a value that it can never be equal to."""
+    """A position was compared with a value that it can never equal."""
 
 
 def check_choices(space: Space, fn: Callable[[dict[str, Any]], Any], params: Mapping[str, Any]) -> None:
-    """Raises TypeError where a function compares the position of a choice with the choice itself.
+    """Raise TypeError if a traceable function compares the position of a choice with the choice itself.
 
     Args:
-        space: which of the parameters are choices.
-        fn: a function of params that can be traced.
+        space: the space, which says which parameters are choices.
+        fn: a traceable function of params.
         params: arrays or their shapes, by name.
 
     Raises:
@@ -54,17 +56,17 @@ def check_choices(space: Space, fn: Callable[[dict[str, Any]], Any], params: Map
         jax.eval_shape(watched, dict(params))
     except ChoiceComparisonError as error:
         raise TypeError(str(error)) from None
-    except Exception:  # a watched position may not go where an array does; what is wrong else shows in the real call
+    except Exception:  # a watched position is not accepted everywhere; other errors appear in the real call
         return
 
 
 def check_choices_on_host(space: Space, fn: Callable[[dict[str, Any]], Any], columns: Mapping[str, np.ndarray]) -> None:
-    """Raises TypeError where a function of concrete scalars compares a position with the choice itself.
+    """Raise TypeError if a function of concrete scalars compares the position of a choice with the choice itself.
 
     Args:
-        space: which of the parameters are choices.
+        space: the space, which says which parameters are choices.
         fn: a function of params that cannot be traced.
-        columns: arrays [n] by name, of which the first row is taken.
+        columns: arrays [n] by name; the first row is used.
 
     Raises:
         TypeError: the function makes such a comparison.
@@ -81,15 +83,15 @@ def check_choices_on_host(space: Space, fn: Callable[[dict[str, Any]], Any], col
         fn({name: column[0:1].reshape(()) for name, column in watched_arrays(space, columns).items()})
     except ChoiceComparisonError as error:
         raise TypeError(str(error)) from None
-    except Exception:  # an array stands where a scalar would
+    except Exception:  # `fn` gets an array in place of a scalar
         return
 
 
 def watched_arrays(space: Space, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """NumPy columns [n] whose positions complain of comparisons with choices; else they are plain arrays.
+    """Make NumPy columns [n] whose positions raise in comparisons with choices; otherwise they are plain arrays.
 
     Args:
-        space: which of the parameters are choices.
+        space: the space, which says which parameters are choices.
         columns: arrays [n] by name.
 
     Returns:
@@ -106,10 +108,10 @@ def watched_arrays(space: Space, columns: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def warn_of_unread(space: Space, unread: Sequence[str]) -> None:
-    """Warns about parameters that a function to be tuned does not read; does nothing where there are none.
+    """Warn about parameters that a tuned function does not read; without any, do nothing.
 
     Args:
-        space: which of the parameters are choices.
+        space: the space, which says which parameters are choices.
         unread: names of the parameters that the function does not read.
 
     Example:
@@ -150,7 +152,7 @@ def _choices(space: Space) -> dict[str, tuple[Any, ...]]:
 
 
 def _check(name: str | None, values: tuple[Any, ...], other: Any) -> None:
-    """Raises for a text, or another value that is no position: those are 0 to n - 1."""
+    """Raise for a string or another value that is not a position 0, ..., n - 1."""
     is_number = isinstance(other, (bool, int, float, np.number)) and not isinstance(other, str)
     wrong = isinstance(other, (str, bytes, tuple, type(None))) or (
         is_number and other in values and not (0 <= other < len(values) and other == int(other))
@@ -165,7 +167,7 @@ def _check(name: str | None, values: tuple[Any, ...], other: Any) -> None:
 
 
 class Watched:
-    """The traced position of a choice; stands for its array almost everywhere."""
+    """The traced position of a choice; it behaves like its array almost everywhere."""
 
     def __init__(self, array: Any, name: str, values: tuple[Any, ...]) -> None:
         self._array, self._name, self._values = array, name, values

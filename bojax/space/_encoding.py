@@ -1,15 +1,15 @@
 """The arithmetic between native columns and the unit cube, for all columns of a space at once.
 
-One column a parameter. A `Float` without `step` fills [0, 1] linearly or on the log scale. A discrete parameter
-with k values cuts [0, 1] into k cells, and value number i stands for the centre of its cell:
+Each parameter has one column. A `Float` without `step` covers [0, 1] linearly or on the log scale. A discrete parameter
+with k values divides [0, 1] into k cells, and value number i is at the center of its cell:
 
 * k equal cells, coordinate (i + 0.5) / k;
 * with `log`: the cell of value v reaches from log(v - step / 2) to log(v + step / 2), and with the logarithms a
-  and b of the outermost edges its coordinate is (log v - a) / (b - a). The first cell begins at low / 2, if that
-  is more: `low - step / 2` may be negative.
+  and b of the outermost edges its coordinate is (log v - a) / (b - a). The first cell begins at low / 2 if that
+  is larger, because `low - step / 2` may be negative.
 
 Every function takes `columns` (see `make_columns`), arrays whose last axis is d, and the array namespace `xp`
-(`jax.numpy` or `numpy`), and works in the dtype of X. None branches on values.
+(`jax.numpy` or `numpy`), and computes in the dtype of X. There are no branches on values.
 """
 
 import functools
@@ -22,9 +22,9 @@ from jax.numpy import finfo
 
 from bojax.space._parameters import Float, Int, Parameter
 
-# Log columns with at most so many values take their centres from a table made in float64: XLA's log differs in
-# the last bit with the shape of its argument, and equal points should be equal bit for bit. Floats with a step take
-# their values from one, which holds the decimal numbers.
+# Log columns with at most this many values take their centers from a table computed in float64: the last bit of XLA's
+# log depends on the shape of its argument, and equal points should be equal bit for bit. Floats with a step take their
+# values from a table of the decimal numbers.
 TABLE_SIZE = 4096
 
 
@@ -33,7 +33,7 @@ class Columns(NamedTuple):
 
     is_float: np.ndarray  # Float without step
     is_log: np.ndarray  # Float or Int on the log scale
-    is_snapped: np.ndarray  # discrete, and its cells are wide enough for the dtype to hit their centres
+    is_snapped: np.ndarray  # discrete, and its cells are wide enough for the dtype to hit their centers
     is_grid: np.ndarray  # Float with step
     low: np.ndarray  # the value at coordinate 0: is_float: within its bounds; discrete log: the edge; others 0
     high: np.ndarray  # the value at coordinate 1: is_float: within its bounds; discrete log: the edge; others 1
@@ -50,9 +50,9 @@ class Columns(NamedTuple):
     first: np.ndarray  # Int: `low`, int32 (others 0)
     step: np.ndarray  # Int: `step`, int32 (others 1)
     last: np.ndarray  # k - 1, int32 (is_float: 0)
-    start: np.ndarray  # where the column's centres begin in `table`, int32; -1 if it has none there
+    start: np.ndarray  # where the column's centers begin in `table`, int32; -1 if it has none there
     values_at: np.ndarray  # where the column's values begin in `table`, int32; -1 if it has none there
-    table: np.ndarray  # the centres and values of columns with few values, end to end (at least one entry)
+    table: np.ndarray  # the centers and values of columns with few values, end to end (at least one entry)
 
     def against(self, X: Any) -> "Columns":
         """Returns the constants with as many axes as X, so that no rank is promoted."""
@@ -68,7 +68,7 @@ def make_columns(parameters: tuple[Parameter, ...], dtype: np.dtype) -> Columns:
     constants = [np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
     starts, table = ([], []), np.zeros(0, dtype)
     for parameter in parameters:
-        entries = _tabled_centres(parameter).astype(dtype), _tabled_values(parameter, dtype)
+        entries = _tabled_centers(parameter).astype(dtype), _tabled_values(parameter, dtype)
         for start, part in zip(starts, entries, strict=True):
             start.append(len(table) if len(part) else -1)
             table = np.append(table, part)
@@ -92,19 +92,19 @@ def positions(columns: Columns, X: Any, xp: ModuleType) -> Any:
 
 
 def coordinates(columns: Columns, P: Any, X: Any, xp: ModuleType) -> Any:
-    """Returns X with the discrete columns replaced by the centres of cells P, and the Float columns kept."""
+    """Returns X with the discrete columns replaced by the centers of cells P, and the Float columns kept."""
     c = columns.against(X)
     P = xp.clip(P, 0, c.last).astype(np.int32)
     value = xp.where(c.is_grid, c.origin + c.pitch * P.astype(X.dtype), (c.step * P + c.first).astype(X.dtype))
     value = xp.where(c.is_log & ~c.is_float, value, xp.ones_like(X))
     # Times 1 / k: XLA rewrites a quotient by a constant, and jit would differ from eager in the last bit.
     even = (P.astype(X.dtype) + X.dtype.type(0.5)) * c.cell
-    log_centre = xp.where(
+    log_center = xp.where(
         c.start < 0,
         to_cube((xp.log(value) - c.offset) / c.span, xp),
         xp.asarray(c.table)[xp.where(c.start < 0, 0, c.start + P)],
     )
-    return xp.where(c.is_float, X, xp.where(c.is_log, log_centre, even))
+    return xp.where(c.is_float, X, xp.where(c.is_log, log_center, even))
 
 
 def round_to_cells(columns: Columns, X: Any, xp: ModuleType) -> Any:
@@ -183,7 +183,7 @@ def _log_edges(parameter: Float | Int) -> tuple[float, float]:
     return max(parameter.low - half, 0.5 * parameter.low), parameter.high + half
 
 
-def _tabled_centres(parameter: Parameter) -> np.ndarray:
+def _tabled_centers(parameter: Parameter) -> np.ndarray:
     if not (isinstance(parameter, Float | Int) and parameter.log and 0 < parameter.num_values <= TABLE_SIZE):
         return np.zeros(0)
     edges = np.log(_log_edges(parameter))

@@ -1,11 +1,11 @@
 """The four kinds of parameter: `Float`, `Int`, `Categorical` and `Ordinal`.
 
-They are frozen, hashable descriptions that live on the host and are checked when they are made; none is a
-pytree. Each occupies one column of the unit cube; `_encoding.py` holds the arithmetic.
+They are frozen, hashable host objects, validated on construction; they are not pytrees. Each occupies one column of the
+unit cube; `_encoding.py` has the arithmetic.
 
-A discrete parameter numbers its values from 0: `num_values` counts them, `value(position)` names one and
-`position(value, name=...)` finds one. A `Float` without `step` is continuous: `num_values` is 0. `check(value,
-name=...)` of any `Float` validates a value.
+A discrete parameter numbers its values from 0: `num_values` is their number, `value(position)` gives a value and
+`position(value, name=...)` its number. A `Float` without `step` is continuous, and its `num_values` is 0.
+`check(value, name=...)` of any `Float` validates a value.
 """
 
 import dataclasses
@@ -24,12 +24,12 @@ from bojax._errors import BojaxWarning
 from bojax._plain import plain, plain_number
 
 Choice: TypeAlias = bool | int | float | str | None
-"""What a `Categorical` or an `Ordinal` may hold."""
+"""A value of a `Categorical` or an `Ordinal`."""
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 GRID_TOLERANCE = 1e-8
-"""How far from a value of a stepped Float a number may lie to be taken for it, in steps; Optuna's, too."""
+"""Largest distance, in steps, at which a number counts as a value of a stepped Float. Optuna uses the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Float:
     """A real number between `low` and `high`, both included.
 
     Args:
-        low: smallest value; finite, and positive where `log` is set.
+        low: smallest value; finite, and positive if `log` is set.
         high: largest value; finite and above `low`.
-        log: search on the logarithmic scale, for values that matter by their order of magnitude.
-        step: distance between neighbouring values, > 0: only `low`, `low + step`, `low + 2 step`, ... are tried, as
-            decimal numbers (0.3, not 0.30000000000000004), and nothing is differentiated by them. Where the steps do
-            not meet `high`, it becomes the last value below it, with a `BojaxWarning`. With `log` the values keep
-            their cells on the logarithmic scale, so small values get wide cells. By default every number is tried.
+        log: search on the logarithmic scale, for values whose order of magnitude matters; False by default.
+        step: distance between neighboring values, > 0. Only `low`, `low + step`, `low + 2 step`, ... are tried, as
+            decimal numbers (0.3, not 0.30000000000000004), and the parameter is not differentiated. If `high` is not
+            one of them, it becomes the largest one below it, with a `BojaxWarning`. With `log` each value has a cell
+            on the logarithmic scale, so small values have wide cells. By default every number is tried.
 
     Raises:
         TypeError: a bound or `step` is not a real number, or `log` is not a bool.
@@ -80,12 +80,12 @@ class Float:
 
     @property
     def num_values(self) -> int:
-        """How many values there are with `step`; 0 without: they cannot be counted."""
+        """The number of values with `step`; 0 without."""
         return self._last + 1
 
     @property
     def meets_high(self) -> bool:
-        """Whether `high` is `low` plus a multiple of `step` as they are written, and not only up to rounding."""
+        """Whether `high` is exactly `low` plus a multiple of `step` in decimal numbers, not only up to rounding."""
         return self.step is not None and (_decimal(self.high) - _decimal(self.low)) % _decimal(self.step) == 0
 
     def value(self, position: int) -> float:
@@ -94,7 +94,7 @@ class Float:
         return self.high if position == self._last else float(exact)
 
     def position(self, value: Any, *, name: str) -> int:
-        """The number of `value`, of a `Float` with `step`, or an error that calls the parameter `name`."""
+        """The number of `value`, of a `Float` with `step`, or an error that names the parameter `name`."""
         number, step = self._number(value, name), self._given_step()
         position = round((number - self.low) / step) if math.isfinite(number) else -1
         if not 0 <= position <= self._last:
@@ -105,12 +105,12 @@ class Float:
             below = max(0, min(math.floor((number - self.low) / step), self._last - 1))
             raise ValueError(
                 f"`{name}` must be {self.low} plus a multiple of {step}, got {value!r}. "
-                f"Its neighbours are {self.value(below)} and {self.value(below + 1)}."
+                f"Its neighbors are {self.value(below)} and {self.value(below + 1)}."
             )
         return position
 
     def check(self, value: Any, *, name: str) -> float:
-        """Returns `value` as a float, or raises an error that calls the parameter `name`."""
+        """Returns `value` as a float, or raises an error that names the parameter `name`."""
         if self.step is not None:
             return self.value(self.position(value, name=name))
         number = _unrounded(value, self._number(value, name), (self.low, self.high))
@@ -154,15 +154,14 @@ class Float:
 class Int:
     """A whole number `low, low + step, ..., high`, both ends included.
 
-    With `log` the values keep their cells on the logarithmic scale, so small values get wide cells. Compiled
-    code holds values as int32, and a float32 column tells about a million values apart (150,000 with `log`);
-    float64 tells all of them apart.
+    With `log` each value has a cell on the logarithmic scale, so small values have wide cells. Compiled code uses
+    int32. A float32 column distinguishes about a million values (150,000 with `log`); float64 distinguishes all.
 
     Args:
-        low: smallest value; an int32, and at least 1 where `log` is set.
-        high: largest value; an int32 above `low`, a whole number of steps away.
-        log: search on the logarithmic scale.
-        step: distance between neighbouring values, at least 1.
+        low: smallest value; an int32, and at least 1 if `log` is set.
+        high: largest value; an int32 above `low` by a multiple of `step`.
+        log: search on the logarithmic scale; False by default.
+        step: distance between neighboring values, at least 1, the default.
 
     Raises:
         TypeError: a bound or `step` is not an int, or `log` is not a bool.
@@ -204,7 +203,7 @@ class Int:
 
     @property
     def num_values(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return (self.high - self.low) // self.step + 1
 
     def value(self, position: int) -> int:
@@ -212,7 +211,7 @@ class Int:
         return self.low + self.step * position
 
     def position(self, value: Any, *, name: str) -> int:
-        """The number of `value`, or an error that calls the parameter `name`."""
+        """The number of `value`, or an error that names the parameter `name`."""
         value = plain(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"`{name}` must be an int in [{self.low}, {self.high}], got {_shown(value)}.")
@@ -223,7 +222,7 @@ class Int:
             below = self.value(position)
             raise ValueError(
                 f"`{name}` must be {self.low} plus a multiple of {self.step}, got {value}. "
-                f"Its neighbours are {below} and {below + self.step}."
+                f"Its neighbors are {below} and {below + self.step}."
             )
         return position
 
@@ -236,9 +235,9 @@ class Int:
 
 @dataclasses.dataclass(frozen=True)
 class _Listed:
-    """What `Categorical` and `Ordinal` share: a tuple of distinct values, found by equality."""
+    """Base class of `Categorical` and `Ordinal`: a tuple of distinct values, found by equality."""
 
-    # Python holds 1 == True == 1.0; the types make descriptions that differ only in them unequal.
+    # In Python 1 == True == 1.0; the types distinguish descriptions that differ only in them.
     _types: tuple[type, ...] = dataclasses.field(init=False, repr=False)
 
     def _listed(self) -> tuple[Choice, ...]:
@@ -246,7 +245,7 @@ class _Listed:
 
     @property
     def num_values(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return len(self._listed())
 
     def value(self, position: int) -> Choice:
@@ -254,7 +253,7 @@ class _Listed:
         return self._listed()[position]
 
     def position(self, value: Any, *, name: str) -> int:
-        """The number of `value`, or an error that calls the parameter `name`."""
+        """The number of `value`, or an error that names the parameter `name`."""
         listed = self._listed()
         value = _unrounded(value, plain(value), listed)
         if value is None or isinstance(value, (bool, int, float, str)):
@@ -270,7 +269,7 @@ class Categorical(_Listed):
 
     Args:
         choices: the choices, in a list or tuple; each None, a bool, an int, a float or a str, no two equal
-            (note that Python holds `1 == True == 1.0`).
+            (note that `1 == True == 1.0` in Python).
 
     Raises:
         TypeError: `choices` is not a sequence, or a choice is of another type.
@@ -293,11 +292,11 @@ class Categorical(_Listed):
 
 @dataclasses.dataclass(frozen=True)
 class Ordinal(_Listed):
-    """One of several values whose given order matters, and nothing else about them.
+    """One of several ordered values, of which only the order matters.
 
     Args:
         values: the values in their order, in a list or tuple; each None, a bool, an int, a float or a str, no
-            two equal (note that Python holds `1 == True == 1.0`).
+            two equal (note that `1 == True == 1.0` in Python).
 
     Raises:
         TypeError: `values` is not a sequence, or a value is of another type.
@@ -323,7 +322,7 @@ Parameter: TypeAlias = Float | Int | Categorical | Ordinal
 
 
 def _unrounded(given: Any, value: Any, known: Sequence[Any]) -> Any:
-    """The known float that was rounded to the type of what is given, float32 or smaller; else the value as it is."""
+    """The known float that equals `value` after rounding to the dtype of `given`; otherwise `value`."""
     dtype = getattr(given, "dtype", None)
     if isinstance(value, float) and isinstance(dtype, np.dtype) and value not in known:
         floats = [number for number in known if isinstance(number, float)]
@@ -332,7 +331,7 @@ def _unrounded(given: Any, value: Any, known: Sequence[Any]) -> Any:
 
 
 def did_you_mean(value: Any, known: Sequence[Any]) -> str:
-    """Returns a hint such as " Did you mean 'relu'?", or "" where nothing is near."""
+    """Returns a hint such as " Did you mean 'relu'?", or "" if nothing is similar."""
     names = [k for k in known if isinstance(k, str)]
     if not isinstance(value, str):
         return f" Did you mean {str(value)!r}?" if str(value) in names else ""
@@ -371,7 +370,7 @@ def _real(value: Any, argument: str) -> float:
 
 
 def _decimal(value: float) -> Fraction:
-    """The decimal number that a float is written as, exactly."""
+    """The exact decimal number that Python prints for a float."""
     return Fraction(repr(value))
 
 

@@ -1,8 +1,8 @@
-"""`Space`: an ordered set of named parameters, and their map to the unit cube [0, 1]^d.
+"""`Space`: an ordered set of named parameters, and their map to the unit cube [0, 1]^d, one column per parameter.
 
-One column a parameter. Methods on arrays (`decode`, `encode`, `round`, `positions`, `coordinates`, `sample`)
-are pure, traceable and batched over leading axes; they keep the dtype of X. Methods on dicts of Python values
-(`to_params`, `from_params`, `to_arrays`) run on the host, in NumPy float64, whatever the mode of JAX.
+Methods on arrays (`decode`, `encode`, `round`, `positions`, `coordinates`, `sample`) are pure, traceable and batched
+over leading axes; they keep the dtype of X. Methods on dicts of Python values (`to_params`, `from_params`, `to_arrays`)
+run on the host in NumPy float64, independent of JAX's settings.
 """
 
 import math
@@ -24,26 +24,26 @@ from bojax.space._spec import parameter_from_spec, parameter_to_spec
 
 @final
 class Space(Mapping[str, Parameter]):
-    """What may be tuned: an immutable, ordered, hashable mapping from name to parameter.
+    """A search space: an immutable, ordered, hashable mapping from name to parameter.
 
-    Two spaces are equal where names, order and parameters are equal. A space is static in compiled code:
-    close over it, or pass it as a static argument.
+    Two spaces are equal if names, order and parameters are equal. A space is static in compiled code: close over it, or
+    pass it as a static argument.
 
     Args:
-        parameters: mapping from name to `Float`, `Int`, `Categorical` or `Ordinal`; its order is the order of
+        parameters: mapping from name to `Float`, `Int`, `Categorical` or `Ordinal`. Its order is the order of the
             columns.
-        **named: the same by keyword, instead of the mapping.
+        **named: the same as keywords, instead of the mapping.
 
     Attributes:
         names: the names, in order.
         parameters: the parameters, in order.
         num_dims: d, the number of columns.
-        num_values: how many values each column has, 0 for a Float without `step`.
+        num_values: number of values of each column, 0 for a Float without `step`.
         is_categorical: whether each column is a Categorical, whose positions have no order.
-        cardinality: how many points the space has; None if it has a Float without `step`.
+        cardinality: number of points of the space; None if it has a Float without `step`.
 
     Raises:
-        TypeError: a name is not a string or a parameter is none of the four kinds, or both forms are mixed.
+        TypeError: a name is not a string, a parameter is of another type, or both forms are given.
         ValueError: there are no parameters, or a name is empty.
 
     Example:
@@ -142,13 +142,12 @@ class Space(Mapping[str, Parameter]):
     def encode(self, params: Mapping[str, Any], *, dtype: Any = None) -> FloatArray[Array, "... d"]:
         """Returns the points of native values: the inverse of `decode`.
 
-        Values outside their bounds go to the nearest bound, as compiled code cannot raise; `from_params`
-        checks.
+        Values outside their bounds are clipped, because compiled code cannot raise; `from_params` checks them.
 
         Args:
             params: for each name an array [...] as `decode` gives it; shapes broadcast.
-            dtype: floating dtype of the result; by default that of the Float columns, or without any the
-                default of JAX.
+            dtype: floating dtype of the result; by default that of the Float columns, or JAX's default if there are
+                none.
 
         Returns:
             Points [..., d] in the unit cube.
@@ -174,11 +173,11 @@ class Space(Mapping[str, Parameter]):
         return encoding.coordinates(columns, jnp.stack(numbers, axis=-1), X, jnp)
 
     def round(self, X: FloatArray[Array, "... d"]) -> FloatArray[Array, "... d"]:
-        """Returns the nearest representable points: cell centres, or [0, 1] in Float columns.
+        """Returns the nearest representable points: cell centers, or [0, 1] in Float columns.
 
-        Idempotent bit for bit. A discrete column with more cells than the dtype can tell apart (in float32
-        2e6, or a log Int beyond 1.5e5) is only clipped. To compare points use `positions`: coordinates of log
-        Ints of over 4096 values may differ in the last bit with the shape of X and under `jit`.
+        Idempotent bit for bit. A discrete column with more cells than the dtype can distinguish (in float32 2e6, or
+        1.5e5 for a log Int) is only clipped. To compare points use `positions`: coordinates of log Ints with more than
+        4096 values may differ in the last bit with the shape of X and under `jit`.
         """
         X, columns = self._points(X)
         return encoding.round_to_cells(columns, X, jnp)
@@ -189,10 +188,10 @@ class Space(Mapping[str, Parameter]):
         return encoding.positions(columns, X, jnp)
 
     def coordinates(self, P: IntArray[Array, "... d"], X: FloatArray[Array, "... d"]) -> FloatArray[Array, "... d"]:
-        """Returns X with discrete columns replaced by the cell centres of positions P, Float columns kept.
+        """Returns X with discrete columns replaced by the cell centers of positions P; Float columns are unchanged.
 
         Args:
-            P: value numbers [..., d], clipped to those that exist; entries of Float columns are ignored.
+            P: value numbers [..., d], clipped to the valid range; entries of Float columns are ignored.
             X: points [..., d]; leading axes broadcast with those of P.
         """
         X, columns = self._points(X)
@@ -205,12 +204,12 @@ class Space(Mapping[str, Parameter]):
     def sample(self, key: Key, num_points: int, dtype: Any = None) -> FloatArray[Array, "n d"]:
         """Returns `num_points` points [num_points, d], uniform on the unit cube and rounded.
 
-        So Floats are uniform or log-uniform, choices and values equally likely, and log Ints likely as their
-        cells are wide.
+        Floats are uniform or log-uniform, choices and values equally likely, and the probability of a value of a log
+        Int is the width of its cell.
 
         Args:
-            key: a key as `jax.random.key` makes it.
-            num_points: how many.
+            key: random key, as `jax.random.key` makes it.
+            num_points: number of points.
             dtype: floating dtype; by default that of JAX (float64 under `jax.enable_x64`).
         """
         dtype = jnp.result_type(float) if dtype is None else dtype
@@ -244,9 +243,8 @@ class Space(Mapping[str, Parameter]):
         """Returns the point, float64 [d], of one dict of plain Python values: the inverse of `to_params`.
 
         Raises:
-            TypeError: `params` is no mapping, or a value has the wrong type.
-            ValueError: a name is missing or unknown; a value is out of range, off the step grid, or no
-                choice.
+            TypeError: `params` is not a mapping, or a value has the wrong type.
+            ValueError: a name is missing or unknown; a value is out of range, off the step grid, or not a choice.
         """
         self._check_names(params)
         values, numbers = np.zeros(self.num_dims), np.zeros(self.num_dims, np.int32)
@@ -261,8 +259,7 @@ class Space(Mapping[str, Parameter]):
     def to_arrays(self, params: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Returns many dicts of plain Python values as one dict of arrays [n], in the form of `decode`.
 
-        Floats are float64, Ints their int32 values, Ordinals and Categoricals int32 positions; checked like
-        `from_params`.
+        Floats are float64, Ints int32 values, Ordinals and Categoricals int32 positions. Values are checked.
         """
         columns: dict[str, list[Any]] = {name: [] for name in self.names}
         for row in params:
@@ -288,12 +285,12 @@ class Space(Mapping[str, Parameter]):
         """Returns the space that plain data describes: the inverse of `to_spec`.
 
         Args:
-            spec: name to fields: `type` ("float", "int", "categorical", "ordinal") and the arguments of that
-                class.
+            spec: mapping from name to fields: `type` ("float", "int", "categorical", "ordinal") and the arguments of
+                that class.
 
         Raises:
-            TypeError: `spec` or an entry is no mapping, or a field has the wrong type.
-            ValueError: an unknown type, an unknown or missing field, or arguments that do not fit together.
+            TypeError: `spec` or an entry is not a mapping, or a field has the wrong type.
+            ValueError: a type is unknown, a field is unknown or missing, or arguments are inconsistent.
         """
         if not isinstance(spec, Mapping):
             raise TypeError(f"`spec` must map names to fields, got {spec!r} ({type(spec).__name__}).")

@@ -1,4 +1,4 @@
-"""The plain-data form of a space: what JSON, a model zoo or a storage keeps of it.
+"""The plain-data form of a space, for JSON, the model zoo and storages.
 
 A mapping from name to the fields of the parameter, `type` first:
 `{"width": {"type": "int", "low": 16, "high": 256, "log": true, "step": 1}}`.
@@ -28,7 +28,7 @@ def parameter_to_spec(parameter: Parameter) -> dict[str, Any]:
 
 
 def parameter_from_spec(name: str, spec: Any) -> Parameter:
-    """Returns the parameter that `spec` describes; errors call it `name`."""
+    """Returns the parameter that `spec` describes; error messages name it `name`."""
     if not isinstance(spec, Mapping):
         raise TypeError(f"The spec of `{name}` must be a mapping, got {spec!r} ({type(spec).__name__}).")
     kinds = list(_CLASSES)

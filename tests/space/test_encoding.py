@@ -243,7 +243,7 @@ def test_jit_vmap_and_loop_agree_with_eager(dtype, data, seed):
     def everything(X):
         return space.round(X), space.positions(X), space.decode(X)
 
-    # The tolerance for columns of the cube: the centres of large log Ints may differ in the last bit.
+    # The tolerance for columns of the cube: the centers of large log Ints may differ in the last bit.
     atol = 4 * float(jnp.finfo(dtype).eps)
     with mode(dtype):
         X = cube(space, seed, 6, dtype)
