@@ -347,6 +347,7 @@ def test_the_zoo(folder, capsys):
     assert best["value"] == best["metrics"]["validation_accuracy"] and "test_accuracy" in best["metrics"]
 
 
+@pytest.mark.slow
 def test_a_differentiable_objective_of_the_zoo_is_tuned_with_gradients(folder, capsys):
     assert cli.run(["tune", "cancer_logistic", "--trials", "4", "--batch-size", "2", "--json", "--no-cache"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -121,6 +121,7 @@ def context_of(posterior):
     return Context(jnp.max(posterior.mean(X)), X, jnp.ones(len(X), bool), none, jnp.zeros(0, bool))
 
 
+@pytest.mark.slow
 def test_sampled_optima_have_the_law_of_the_maximum():
     with jax.enable_x64(True):
         posterior = posterior_of(hyperparameters(5))

@@ -53,7 +53,7 @@ def test_float32(problem, name):
     "make, budgets",
     [
         (lambda k: hg.CG(max_steps=k), (1, 2, 4, 6, 9)),
-        (lambda k: lx.CG(rtol=1e-14, atol=0.0, max_steps=k), (1, 2, 4, 6, 9)),
+        pytest.param(lambda k: lx.CG(rtol=1e-14, atol=0.0, max_steps=k), (1, 2, 4, 6, 9), marks=pytest.mark.slow),
         (lambda k: hg.Neumann(num_terms=k), (1, 4, 16, 64, 256)),
     ],
     ids=["cg", "lineax-cg", "neumann"],
@@ -69,6 +69,7 @@ def test_improves_with_every_step(x64, make, budgets):
     assert errors[-1] < 1e-2 * errors[0]
 
 
+@pytest.mark.slow
 def test_preconditioning_saves_steps(x64):
     """A spectrum that decays over five decades, and a sketch of its head."""
     scales = jnp.logspace(0, -2.5, 60)

@@ -59,6 +59,7 @@ def test_shares_of_sources(x64):
 # The strength of an augmentation.
 
 
+@pytest.mark.slow
 def test_strength_of_noise(x64):
     """Noise on the features of a small training set; its strength is learned through x + strength * noise.
 

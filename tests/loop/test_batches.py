@@ -20,7 +20,7 @@ def rows(X):
     return [tuple(row) for row in np.asarray(X)]
 
 
-@pytest.mark.parametrize("rule", ["batch_log_ei", "batch_log_nei"])
+@pytest.mark.parametrize("rule", ["batch_log_ei", pytest.param("batch_log_nei", marks=pytest.mark.slow)])
 def test_asynchronous_asking_and_telling(x64, rule):
     """Four asked for, one told, one asked for, and so on: pending points stay known and are not asked again."""
     algorithm = small_bayesopt(CONTINUOUS, q=1, acquisition=getattr(acquisition, rule)(num_samples=16))

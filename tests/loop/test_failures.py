@@ -23,6 +23,7 @@ def quadratic(center, limit):
     return f
 
 
+@pytest.mark.slow
 def test_a_failing_region_is_left_and_its_boundary_found():
     algorithm = small_bayesopt(SQUARE, num_restarts=4, raw_samples=128)
     keys = jax.random.split(jax.random.key(0), 4)

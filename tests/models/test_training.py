@@ -65,7 +65,7 @@ def _lane(metrics, i):
     return {name: value[i] for name, value in metrics.items()}
 
 
-@pytest.mark.parametrize("i", [1, 2])
+@pytest.mark.parametrize("i", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_alone_equals_in_a_batch(batch, i):
     """In the arrays of its own size alone, in those of the largest in the batch."""
     alone = run_alone(batch.objective, batch.keys[i], rows(batch.hparams, 4)[i])

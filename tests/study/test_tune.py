@@ -363,6 +363,7 @@ def test_a_bar_is_shown_only_on_a_terminal(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_default_algorithm_finds_the_optimum():
     def train(key, hparams):
         return (hparams["x"] - 0.3) ** 2

@@ -155,7 +155,7 @@ def test_a_chaotic_gradient_is_left_out(x64):
     np.testing.assert_array_equal(posterior.mean(queries()), fitted(DEFAULT, without)[1].mean(queries()))
 
 
-@pytest.mark.parametrize("max_rows", [600, 10])
+@pytest.mark.parametrize("max_rows", [600, pytest.param(10, marks=pytest.mark.slow)])
 def test_padding_and_missing_components_change_nothing(max_rows, x64):
     surrogate = gradient_gp(max_rows=max_rows)
     seen, padded = observations(), data.resize(observations(), 32)

@@ -137,6 +137,7 @@ def test_what_is_masked_does_not_matter(x64):
     assert chosen.mask.sum() == 9 and len(np.unique(np.asarray(chosen.Z)[np.asarray(chosen.mask)], axis=0)) == 9
 
 
+@pytest.mark.slow
 def test_the_bound_rises_with_inducing_points_to_the_likelihood(x64):
     X = np.random.default_rng(0).random((40, D))
     observations = observe(X, smooth(X))
