@@ -67,7 +67,8 @@ def default_surrogate(*, noisy: bool = False) -> Surrogate:
     Example:
         >>> import bojax
         >>> surrogate = bojax.loop.default_surrogate(noisy=True)
-        >>> algorithm = bojax.bayesopt(bojax.Space(x=bojax.Float(0.0, 1.0)), surrogate=surrogate)
+        >>> bojax.bayesopt(bojax.Space(x=bojax.Float(0.0, 1.0)), surrogate=surrogate).columns
+        ('noise_var',)
     """
     return with_output_transform(gp(noise=learned_noise(**NOISE) if noisy else None), half_rank)
 

@@ -1,4 +1,4 @@
-"""Does a candidate optimizer keep the contract of `bojax.optim`?"""
+"""Conformance check for candidate optimizers."""
 
 from collections.abc import Sequence
 
@@ -25,21 +25,33 @@ def check_optimizer(
     dtypes: Sequence[str] = checks.DTYPES,
     tolerance: float = 1e-3,
 ) -> None:
-    """Checks that a candidate optimizer is pure, finds a simple maximum, and never repeats a point of a finite space.
+    """Check that a candidate optimizer is pure, finds a simple maximum, and never repeats a point of a finite space.
 
-    On each space and in each dtype: the candidate is one representable point of the unit cube and its value is the
-    function's; it depends on the key alone; jit as without, vmap and scan as in a loop; traced once; a function that is
-    NaN on half of the cube does no harm; on a finite space no seen point is proposed and `valid` is false exactly when
-    none is left.
+    On each space and in each dtype it checks:
+
+    * the candidate is a representable point of the unit cube, and its value is that of the function;
+    * results depend on the key alone and agree with and without `jit`, `vmap` and `scan`; it is traced once;
+    * a function that is NaN on a part of the cube, or everywhere, is handled;
+    * on a finite space no seen point is proposed, and `valid` is False exactly if none is left.
 
     Args:
-        optimizer: what is checked, such as `bojax.optim.multistart()`.
-        spaces: which of "continuous", "mixed" and "finite" to check.
-        dtypes: which of "float32" and "float64" to check.
-        tolerance: how far the value found may stay below the maximum (0).
+        optimizer: the `CandidateOptimizer` to check, such as `bojax.optim.multistart()`.
+        spaces: which of "continuous", "mixed" and "finite" to check; all by default.
+        dtypes: which of "float32" and "float64" to check; both by default.
+        tolerance: largest difference between the value found and the maximum, 1e-3 by default.
 
     Raises:
-        AssertionError: saying what is wrong.
+        AssertionError: a check fails; the message says what is wrong.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from bojax.optim import CandidateInfo
+        >>> def one_column(key, lattice, fn, seen, center):
+        ...     value = fn(center[None])[0]
+        ...     return center[:1], CandidateInfo(value, valid=jnp.array(True), raw_value=value)
+        >>> check_optimizer(one_column, spaces=["continuous"], dtypes=["float32"])
+        Traceback (most recent call last):
+        AssertionError: continuous space, float32: the candidate must have shape [2], got (1,).
     """
     for name in spaces:
         for dtype in dtypes:
