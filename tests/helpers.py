@@ -173,9 +173,14 @@ def smooth(X):
     return xp.sum(xp.sin(5.0 * X), axis=-1) + X[..., 0] ** 2
 
 
+THEIRS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "ResourceWarning")
+STRICT = ["-Werror", *(f"-Wdefault::{kind}" for kind in THEIRS)]
+"""The rules of pyproject.toml, as far as Python's options can say them."""
+
+
 def run_python(code: str, *, timeout: float, prefix=(), env=None) -> subprocess.CompletedProcess:
-    """A fresh process; its output is kept, and a failure shows it."""
-    command = [*prefix, sys.executable, "-c", code]
+    """A fresh process, with the tests' rules for warnings; its output is kept, and a failure shows it."""
+    command = [*prefix, sys.executable, *STRICT, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

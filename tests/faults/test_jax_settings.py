@@ -175,6 +175,7 @@ def train(key, hparams):
     return (hparams["x"] - 0.3) ** 2
 
 
+@pytest.mark.filterwarnings("ignore:the tuned metric does not depend on")
 @pytest.mark.parametrize("name", ["numpy_dtype_promotion", "debug_nans", "disable_jit", "default_prng_impl"])
 def test_tune_suggests_the_same(name):
     def tuned():
@@ -214,6 +215,7 @@ def test_populations_draw_the_same_configurations(name, method):
         np.testing.assert_allclose(np.asarray(drawn()), np.asarray(plain), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:the tuned metric does not depend on")
 def test_threads_of_a_population_see_the_settings_of_the_caller():
     seen = []
 

@@ -78,7 +78,7 @@ def test_a_study_does_not_see_the_size_of_a_penalty(x64):
                 X, state, _ = algorithm.ask(jax.random.key(i), state)
                 state = algorithm.tell(state, X, jax.vmap(penalized(size))(SPACE.decode(X)))
         runs.append(np.asarray(state.observations.X[:14]))
-        assert np.max(state.observations.y[:14]) > -0.01
+        assert np.max(np.asarray(state.observations.y[:14])) > -0.01
     np.testing.assert_allclose(runs[0], runs[1], atol=1e-6 if x64 else 1e-3)
 
 

@@ -17,6 +17,8 @@ from bojax.multifidelity import from_functions
 from bojax.study import Training
 
 SPACE = Space(x=Float(0.0, 1.0), kind=Categorical(["a", "b"]))
+# Most objectives here are about `x` only.
+pytestmark = pytest.mark.filterwarnings("ignore:the tuned metric does not depend on")
 
 
 def at_random(space, q):

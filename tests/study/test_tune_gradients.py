@@ -212,6 +212,7 @@ def test_a_failed_run_tells_no_gradient():
 # Wrong arguments.
 
 
+@pytest.mark.filterwarnings("ignore:the tuned metric does not depend on")
 def test_a_metric_without_slope_is_an_error_before_anything_is_told():
     seen = []
     with pytest.raises(ValueError, match="every derivative of 'value' in the first 4 trials is exactly zero"):
@@ -238,6 +239,7 @@ def test_a_first_trial_on_a_plateau_is_no_error():
     assert told(result)[0] == {"x": 0.0} and {"x": 1.0} in told(result) and None in told(result)
 
 
+@pytest.mark.filterwarnings("ignore:the tuned metric does not depend on")
 def test_a_study_that_has_values_goes_on_where_the_metric_is_flat(tmp_path):
     storage = f"sqlite:///{tmp_path / 'tune.db'}"
     tune(smooth, FLOATS, storage=storage, gradients=True)
