@@ -9,7 +9,6 @@ account. `value` is the gain of one more point. `add` puts a point into the batc
 that implements the `Posterior` protocol, and the whole choice is one compiled program for every q.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 
 from bojax._types import Array, Bool, Float
 from bojax.acquisition._analytic import AcquisitionFn, is_in_logs
+from bojax.acquisition._contracts import AddFn, BeginFn, JointFn, ValueFn
 
 
 class Context(NamedTuple):
@@ -52,10 +52,10 @@ class BatchAcquisition(NamedTuple):
             exhausted, and the default surrogate expects noise.
     """
 
-    begin: Callable[..., Any]
-    value: Callable[..., Float[Array, "k"]]
-    add: Callable[..., Any]
-    joint: Callable[..., Float[Array, "b"]] | None = None
+    begin: BeginFn
+    value: ValueFn
+    add: AddFn
+    joint: JointFn | None = None
     in_logs: bool = True
     noisy: bool = False
 

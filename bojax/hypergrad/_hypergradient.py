@@ -1,7 +1,6 @@
 """`hypergradient`: two losses and a method make a function that returns a value and its hypergradient."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -12,7 +11,7 @@ from bojax.hypergrad._forward import Forward
 from bojax.hypergrad._implicit import Implicit
 from bojax.hypergrad._inert import check_differentiable
 from bojax.hypergrad._one_step import OneStep
-from bojax.hypergrad._problem import Case, Loss, Method, Problem
+from bojax.hypergrad._problem import Case, InnerSolver, Loss, Method, Problem
 from bojax.hypergrad._result import Hypergrad, throwing
 from bojax.hypergrad._transform import from_unit
 from bojax.hypergrad._unrolled import Unrolled
@@ -41,7 +40,7 @@ def hypergradient(
     outer_loss: Loss,
     *,
     method: Method | None = None,
-    inner_solver: Callable[..., Any] | None = None,
+    inner_solver: InnerSolver | None = None,
     space: Space | None = None,
     has_aux: bool = False,
     throw: bool = False,

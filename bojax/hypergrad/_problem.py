@@ -21,6 +21,26 @@ MatVec = Callable[[Any], Any]
 """A linear map from trees like the inner parameters to such trees."""
 
 
+@runtime_checkable
+class InnerSolver(Protocol):
+    """A way to solve the inner problem."""
+
+    def __call__(self, inner_loss: Loss, params0: Any, hparams: Any, data: Any, key: Any, /) -> Any:
+        """Inner parameters near the minimum of the inner loss.
+
+        Args:
+            inner_loss: `inner_loss(params, hparams, data)`, a scalar.
+            params0: where to start, a tree of floating arrays.
+            hparams: hyperparameters, a tree of floating arrays.
+            data: the data of the inner loss.
+            key: randomness, or None.
+
+        Returns:
+            A tree like `params0`, bare or in an `InnerResult`.
+        """
+        ...
+
+
 class Problem(NamedTuple):
     """The static half of a hypergradient.
 
@@ -32,7 +52,7 @@ class Problem(NamedTuple):
 
     inner_loss: Loss
     outer_loss: Callable[[Any, Any, Any], tuple[Array, Any]]
-    inner_solver: Callable[..., Any] | None
+    inner_solver: InnerSolver | None
 
 
 class Case(NamedTuple):
@@ -85,9 +105,21 @@ class Solution(NamedTuple):
 
 @runtime_checkable
 class LinearSolver(Protocol):
-    """Solves C x = b for a symmetric C given by its products, starting from x0, or from zero where that is None."""
+    """A way to solve linear systems of a symmetric matrix that is given by its products."""
 
-    def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None) -> Solution: ...
+    def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None) -> Solution:
+        """The solution of C x = b.
+
+        Args:
+            matvec: x -> C x.
+            b: the right-hand side, a tree like the inner parameters.
+            x0: where to start, a tree like b; None for zero.
+            precondition: an approximate inverse of C as a map of such trees, or None.
+
+        Returns:
+            A tree like b, and diagnostics.
+        """
+        ...
 
 
 @runtime_checkable
@@ -98,7 +130,17 @@ class Method(Protocol):
         """Raise an `InertHyperparameterError` for hyperparameters that this method cannot see."""
         ...
 
-    def __call__(self, problem: Problem, case: Case) -> Hypergrad: ...
+    def __call__(self, problem: Problem, case: Case) -> Hypergrad:
+        """The outer loss and its derivative by the hyperparameters.
+
+        Args:
+            problem: the losses and the inner solver.
+            case: hyperparameters, start, data and randomness.
+
+        Returns:
+            The value [], a gradient like `case.hparams`, and diagnostics.
+        """
+        ...
 
 
 def inner_gradient(problem: Problem, case: Case) -> Callable[[Any, Any], Any]:

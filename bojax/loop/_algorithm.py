@@ -13,7 +13,6 @@ are suggestions; all of them, unless a finite space is exhausted).
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -25,6 +24,7 @@ from bojax import data
 from bojax._errors import BojaxError, Status
 from bojax._runtime import as_key, own_settings, under_own_settings
 from bojax._types import Array, Bool, Int
+from bojax.loop._contracts import AskFn, InitFn, PredictFn, TellFn
 from bojax.space import Space
 
 StateT = TypeVar("StateT", bound=Any)
@@ -50,13 +50,13 @@ class Algorithm(NamedTuple):
         columns: the names of the columns that it keeps, those of `state.observations.columns`.
     """
 
-    init: Callable[..., Any]
-    ask: Callable[..., Any]
-    tell: Callable[..., Any]
+    init: InitFn
+    ask: AskFn
+    tell: TellFn
     space: Space
     q: int = 1
     repeats: bool = False
-    predict: Callable[..., Any] | None = None
+    predict: PredictFn | None = None
     columns: tuple[str, ...] = ("noise_var",)
 
 
@@ -72,7 +72,7 @@ class Info(NamedTuple):
     valid: Bool[Array, "q"]
 
 
-def compiled_ask(ask: Callable[..., Any]) -> Callable[..., Any]:
+def compiled_ask(ask: AskFn) -> AskFn:
     """The `ask` of an algorithm, compiled, for keys of any kind and whatever JAX's settings."""
     program = jax.jit(ask)
 
@@ -85,7 +85,7 @@ def compiled_ask(ask: Callable[..., Any]) -> Callable[..., Any]:
     return outer
 
 
-def keyed_init(init: Callable[..., Any]) -> Callable[..., Any]:
+def keyed_init(init: InitFn) -> InitFn:
     """The `init` of an algorithm, for keys of any kind and whatever JAX's settings."""
 
     @functools.wraps(init)

@@ -34,6 +34,7 @@ from bojax.loop._algorithm import (
     status_of,
     tell_state,
 )
+from bojax.loop._contracts import DescribeFn, DetailsFn, InDesignFn, PrepareFn, ProposeFn
 from bojax.loop._defaults import default_num_initial
 from bojax.loop._design import design, seen_points
 from bojax.loop._predict import predictor
@@ -109,12 +110,12 @@ class Rule(NamedTuple):
             pending.
     """
 
-    propose: Callable[..., Proposal]
-    describe: Callable[..., Any]
-    no_details: Callable[..., Any]
-    init_params: Callable[..., Any] | None = None
-    prepare: Callable[..., Any] | None = None
-    in_design: Callable[..., Any] | None = None
+    propose: ProposeFn
+    describe: DescribeFn
+    no_details: DetailsFn
+    init_params: DetailsFn | None = None
+    prepare: PrepareFn | None = None
+    in_design: InDesignFn | None = None
 
 
 def model_based(

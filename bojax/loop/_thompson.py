@@ -90,7 +90,7 @@ def thompson(
         d, dtype = space.num_dims, seen.X.dtype
         bits = jax.random.bits(keys[2], (num_raw_bits(raw_samples, d),), jnp.uint32)
         raw = raw_points(bits, here, raw_samples, seen.X[jnp.argmax(means)])
-        lane_bytes = jnp.finfo(dtype).bits // 8 * (3 * (num_features + posterior.X.shape[0]) + 4 * d * d)
+        lane_bytes = jnp.finfo(dtype).bits // 8 * (3 * (num_features + seen.X.shape[0]) + 4 * d * d)
         function_bytes = num_restarts * lane_bytes + raw_samples * jnp.finfo(dtype).bits // 8
         size = max(1, min(q, byte_budget // function_bytes))
         X, values = maximize_each(keys[3], here, paths, raw, num_restarts=num_restarts, chunk=size)

@@ -10,10 +10,10 @@ A posterior gives means, covariances and samples at points X of the unit cube, i
 can be passed through jit and vmap.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from bojax._types import Array, Bool, Float, Int, Key
+from bojax.surrogates._contracts import BindFn, FitFn, InitFn, PosteriorFn, SeesFn
 
 PosteriorT = TypeVar("PosteriorT", bound="Posterior")
 
@@ -132,10 +132,10 @@ class Surrogate(NamedTuple):
         model: the surrogate of what `sees` returns; None if `sees` is.
     """
 
-    init: Callable[..., Any]
-    fit: Callable[..., Any]
-    posterior: Callable[..., Any]
-    bind: Callable[..., "Surrogate"] | None = None
+    init: InitFn
+    fit: FitFn
+    posterior: PosteriorFn
+    bind: BindFn | None = None
     columns: tuple[str, ...] = ("noise_var",)
-    sees: Callable[..., Any] | None = None
+    sees: SeesFn | None = None
     model: "Surrogate | None" = None

@@ -8,8 +8,7 @@ of s(x) s(z), where s is 1 for all categories with probability e^(-1/l) and else
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ import numpy as np
 
 from bojax._linalg import matmul
 from bojax._types import Array, Float, Key
+from bojax.surrogates.parts._contracts import ApplyFn, DrawFn
 
 CELLS = 2.0**20
 """Coordinates of categories are told apart by their integer part in this unit."""
@@ -30,8 +30,8 @@ class Features(NamedTuple):
         apply: `apply(params, draws, X [n, d]) -> [n, num_features]`.
     """
 
-    draw: Callable[..., Any]
-    apply: Callable[..., Float[Array, "n f"]]
+    draw: DrawFn
+    apply: ApplyFn
 
 
 class Draws(NamedTuple):

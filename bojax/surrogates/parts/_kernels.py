@@ -30,6 +30,16 @@ import numpy as np
 from bojax._linalg import matmul
 from bojax._numerics import holds
 from bojax._types import Array, Float
+from bojax.surrogates.parts._contracts import (
+    AtPointsFn,
+    BindFn,
+    BoundsFn,
+    DerivativesFn,
+    InitFn,
+    LogPriorFn,
+    MatrixFn,
+    ToGpjaxFn,
+)
 from bojax.surrogates.parts._features import Features, stationary_features
 
 LENGTHSCALE_LOC = math.sqrt(2.0)
@@ -59,15 +69,15 @@ class Kernel(NamedTuple):
             categories; `lambda inputs: kernel` accepts them unchanged.
     """
 
-    init: Callable[..., Any]
-    matrix: Callable[..., Float[Array, "n m"]]
-    diagonal: Callable[..., Float[Array, "n"]]
-    log_prior: Callable[[Any], Float[Array, ""]]
-    bounds: Callable[[Any], tuple[Any, Any]]
-    to_gpjax: Callable[[Any], Any] | None = None
+    init: InitFn
+    matrix: MatrixFn
+    diagonal: AtPointsFn
+    log_prior: LogPriorFn
+    bounds: BoundsFn
+    to_gpjax: ToGpjaxFn | None = None
     features: Features | None = None
-    derivatives: Callable[..., Float[Array, "n m"]] | None = None
-    bind: Callable[..., "Kernel"] | None = None
+    derivatives: DerivativesFn | None = None
+    bind: BindFn["Kernel"] | None = None
 
 
 class KernelParams(NamedTuple):

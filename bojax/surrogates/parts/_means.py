@@ -1,11 +1,10 @@
 """Mean functions: the prior mean of a surrogate, in standardized units of y."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from bojax._types import Array, Float
+from bojax.surrogates.parts._contracts import AtPointsFn, BindFn, BoundsFn, InitFn, LogPriorFn, ToGpjaxFn
 
 
 class Mean(NamedTuple):
@@ -21,12 +20,12 @@ class Mean(NamedTuple):
             on them.
     """
 
-    init: Callable[..., Any]
-    value: Callable[..., Float[Array, "n"]]
-    log_prior: Callable[[Any], Float[Array, ""]]
-    bounds: Callable[[Any], tuple[Any, Any]]
-    to_gpjax: Callable[[Any], Any] | None = None
-    bind: Callable[..., "Mean"] | None = None
+    init: InitFn
+    value: AtPointsFn
+    log_prior: LogPriorFn
+    bounds: BoundsFn
+    to_gpjax: ToGpjaxFn | None = None
+    bind: BindFn["Mean"] | None = None
 
 
 def constant_mean() -> Mean:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
@@ -10,6 +10,7 @@ from bojax._numerics import holds
 from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates.outputs._standardize import Scale
+from bojax.surrogates.parts._contracts import BoundsFn, InitNoiseFn, LogPriorFn, VarianceFn
 
 NOISE_FLOOR_64 = 1e-6
 NOISE_FLOOR_32 = 1e-4
@@ -30,10 +31,10 @@ class Noise(NamedTuple):
         bounds: `bounds(params) -> (lower, upper)`, pytrees like params.
     """
 
-    init: Callable[..., Any]
-    variance: Callable[[Any, Scale], Float[Array, ""]]
-    log_prior: Callable[[Any], Float[Array, ""]]
-    bounds: Callable[[Any], tuple[Any, Any]]
+    init: InitNoiseFn
+    variance: VarianceFn
+    log_prior: LogPriorFn
+    bounds: BoundsFn
 
 
 def noise_floor(dtype) -> float:

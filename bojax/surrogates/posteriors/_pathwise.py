@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from bojax._linalg import matmul
 from bojax._types import Array, Float, Key
+from bojax.surrogates._base import Posterior
 from bojax.surrogates.posteriors._posterior import GPLaw, GPPosterior
 
 NUM_FEATURES = 1024
@@ -88,7 +89,7 @@ def features_of(kernel):
     return kernel.features
 
 
-def sample_paths(key: Key, posterior: GPPosterior, num_paths: int, *, num_features: int = NUM_FEATURES) -> SamplePaths:
+def sample_paths(key: Key, posterior: Posterior, num_paths: int, *, num_features: int = NUM_FEATURES) -> SamplePaths:
     """Draw functions from the posterior.
 
     Args:
