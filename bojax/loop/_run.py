@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
@@ -56,15 +57,25 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
 
 
 def run_many(
-    keys: Shaped[Array, "..."], algorithm: Algorithm, f: Objective, num_steps: int, *, parallel: str = "auto"
+    keys: Shaped[Array, "..."],
+    algorithm: Algorithm | Callable[[Any], Algorithm],
+    f: Objective,
+    num_steps: int,
+    *,
+    settings: Any = None,
+    parallel: str = "auto",
 ) -> Any:
     """Run one whole study for every key, side by side.
 
     Args:
         keys: [b] random keys, as `jax.random.split` gives them.
-        algorithm: as in `run`.
-        f: as in `run`.
+        algorithm: what asks and tells, such as `bayesopt(space)`; with `settings` a function from the settings of one
+            study to its algorithm.
+        f: the objective, as for `run`.
         num_steps: rounds of each study, >= 1.
+        settings: numeric settings of the studies, a pytree of arrays whose first axis has length b. All studies share
+            one program. Numbers such as the constants of priors, noise variances and `beta` may differ between them;
+            what decides the shape of a program (`q`, `num_initial`, the kernel) may not.
         parallel: "vmap" runs all studies in step, which suits accelerators; "map" runs one after another in one
             program, which is 1.7 times faster on one CPU device; "shard" divides them among JAX's devices; "auto"
             shards where there are several devices, else vmaps on accelerators and maps on CPU.
@@ -73,23 +84,62 @@ def run_many(
         The final states, stacked along a first axis of length b, with NumPy arrays.
 
     Raises:
-        ValueError: when `num_steps` is below 1, `keys` is not a vector, or `parallel` is none of these.
+        ValueError: when `num_steps` is below 1, `keys` is not a vector, an array of `settings` has not one row for each
+            key, or `parallel` is none of these.
+        TypeError: when `algorithm` is no `Algorithm`, or with `settings` no function that returns one.
+
+    Example:
+        Random search with two keys, and the upper confidence bound with two weights of the variance:
+
+        >>> import jax, numpy as np, bojax
+        >>> space = bojax.Space(x=bojax.Float(0.0, 1.0))
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> finals = run_many(keys, bojax.random_search(space), lambda params: params["x"], num_steps=3)
+        >>> finals.observations.y.shape
+        (2, 3)
+        >>> def algorithm(settings):
+        ...     return bojax.bayesopt(space, acquisition=bojax.acquisition.ucb(settings["beta"]), num_initial=2)
+        >>> settings = {"beta": np.array([0.0, 4.0])}
+        >>> finals = run_many(keys, algorithm, lambda params: params["x"], num_steps=2, settings=settings)
+        >>> finals.observations.y.shape
+        (2, 2)
     """
-    _check(algorithm, num_steps)
     keys = as_key(keys)
     if jnp.ndim(keys) != 1:
         raise ValueError(f"`keys` must be a vector of keys, got the shape {list(jnp.shape(keys))}.")
     if parallel not in PARALLEL:
         raise ValueError(f"`parallel` must be 'auto', 'vmap', 'map' or 'shard', got {parallel!r}.")
+    if settings is None:
+        _check(algorithm, num_steps)
+    else:
+        settings = _checked_settings(settings, algorithm, num_steps, keys.shape[0])
     user = user_settings()
     if parallel == "auto":
         several = jax.local_device_count() > 1
         parallel = "shard" if several else "map" if jax.default_backend() == "cpu" else "vmap"
-    if isinstance(keys, Tracer):
+    if any(isinstance(leaf, Tracer) for leaf in (keys, *jax.tree.leaves(settings))):
         with own_settings():
-            return _many(keys, algorithm, f, num_steps, user, parallel)
+            return _many(keys, settings, algorithm, f, num_steps, user, parallel)
     with host_scope():
-        return jax.device_get(_run_many_compiled(alike(algorithm, f), num_steps, user, parallel)(keys))
+        return jax.device_get(_run_many_compiled(alike(algorithm, f), num_steps, user, parallel)(keys, settings))
+
+
+def _checked_settings(settings, make, num_steps, num_studies):
+    """The settings as arrays with one row for each study."""
+    settings = jax.tree.map(lambda leaf: leaf if isinstance(leaf, Tracer) else np.asarray(leaf), settings)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(settings):
+        if leaf.ndim < 1 or leaf.shape[0] != num_studies:
+            raise ValueError(
+                f"`settings` must hold arrays with one row for each of the {num_studies} keys, got the shape "
+                f"{list(leaf.shape)} at settings{jax.tree_util.keystr(path)}."
+            )
+    if isinstance(make, Algorithm) or not callable(make):
+        raise TypeError(
+            "`algorithm` must be a function from the settings of one study to its Algorithm where `settings` are "
+            f"given, got {type(make).__name__}."
+        )
+    _check(make(jax.tree.map(lambda leaf: leaf[0], settings)), num_steps)
+    return settings
 
 
 def _check(algorithm, num_steps):
@@ -114,21 +164,24 @@ def _run_compiled(what: Alike, num_steps: int, user: UserSettings) -> Callable[.
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
 def _run_many_compiled(what: Alike, num_steps: int, user: UserSettings, parallel: str) -> Callable[..., Any]:
     algorithm, f = what.value
-    return jax.jit(lambda keys: _many(keys, algorithm, f, num_steps, user, parallel))
+    return jax.jit(lambda keys, settings: _many(keys, settings, algorithm, f, num_steps, user, parallel))
 
 
-def _many(keys, algorithm, f, num_steps, user, parallel):
-    def study(key):
-        return _study(key, None, algorithm, f, num_steps, user)
+def _many(keys, settings, algorithm, f, num_steps, user, parallel):
+    def study(row):
+        key, setting = row
+        return _study(key, None, algorithm if setting is None else algorithm(setting), f, num_steps, user)
 
+    rows = keys, settings
     if parallel == "vmap":
-        return jax.vmap(study)(keys)
+        return jax.vmap(study)(rows)
     if parallel == "map":
-        return jax.lax.map(study, keys)
+        return jax.lax.map(study, rows)
     num_devices = jax.local_device_count()
-    inner = (lambda k: jax.lax.map(study, k)) if jax.default_backend() == "cpu" else jax.vmap(study)
+    inner = (lambda rows: jax.lax.map(study, rows)) if jax.default_backend() == "cpu" else jax.vmap(study)
     num_studies = keys.shape[0]
-    padded = keys[jnp.arange(-(-num_studies // num_devices) * num_devices) % num_studies]
+    wrapped = jnp.arange(-(-num_studies // num_devices) * num_devices) % num_studies
+    padded = jax.tree.map(lambda leaf: jnp.asarray(leaf)[wrapped], rows)
     axis_types = (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh((num_devices,), ("studies",), axis_types=axis_types, devices=jax.local_devices())
     spec = PartitionSpec("studies")
