@@ -16,8 +16,6 @@ PACKAGES = (
     *("bojax", "bojax.models"),
     *(f"bojax.{path.parent.name}" for path in sorted((HERE.parent / "bojax").glob("*/__init__.py"))),
 )
-UNDOCUMENTED = set((HERE / "undocumented.txt").read_text().split())
-"""Names that are not there yet. May only shrink."""
 
 
 def public_names():
@@ -77,11 +75,6 @@ def lacks(thing):
 PUBLIC = public_names()
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in UNDOCUMENTED])
+@pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_are_documented(name):
     assert not lacks(PUBLIC[name]), f"the docstring of {name} lacks these (see CONTRIBUTING.md)"
-
-
-def test_the_list_of_exceptions_shrinks():
-    stale = sorted(name for name in UNDOCUMENTED if name not in PUBLIC or not lacks(PUBLIC[name]))
-    assert not stale, f"these are documented or gone; take them off tests/undocumented.txt: {stale}"

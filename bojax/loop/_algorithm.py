@@ -230,7 +230,26 @@ def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
 
 @under_own_settings
 def grow(state: StateT, capacity: int) -> StateT:
-    """The state with room for `capacity` observations (compiled functions accept it and compile once for its shape)."""
+    """The state with room for more observations.
+
+    Compiled functions accept it, and compile once more for its shape.
+
+    Args:
+        state: a state of any algorithm.
+        capacity: room for this many observations, at least the present one.
+
+    Returns:
+        The state with a larger buffer.
+
+    Raises:
+        ValueError: when `capacity` is smaller than it was.
+
+    Example:
+        >>> import jax, bojax
+        >>> state = bojax.random_search(bojax.Space(x=bojax.Float(0.0, 1.0))).init(jax.random.key(0))
+        >>> state.observations.capacity, grow(state, 128).observations.capacity
+        (64, 128)
+    """
     if capacity < state.observations.capacity:
         raise ValueError(
             f"`capacity` must be at least the present {state.observations.capacity}, got {capacity}: "

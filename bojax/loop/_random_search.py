@@ -21,7 +21,12 @@ from bojax.space import Space
 
 
 class RandomSearchState(NamedTuple):
-    """What was seen, and what is pending."""
+    """What the next `ask` of random search needs.
+
+    Attributes:
+        observations: what was seen.
+        pending: what was asked for and not yet told.
+    """
 
     observations: data.Observations
     pending: data.Pending
@@ -33,13 +38,21 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
     Args:
         space: what to search.
         q: how many points each `ask` gives, >= 1.
-        capacity: room for so many observations.
+        capacity: room for this many observations, >= 1.
 
     Returns:
         An `Algorithm` whose `ask` gives an `Info`.
 
     Raises:
         ValueError: when `q` or `capacity` is below 1.
+        TypeError: when `space` is no `Space`.
+
+    Example:
+        >>> import jax, bojax
+        >>> algorithm = random_search(bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 9)), q=3)
+        >>> X, state, info = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0)))
+        >>> X.shape
+        (3, 2)
     """
     lattice = Lattice.of(space)
     if q < 1 or capacity < 1:

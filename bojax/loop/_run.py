@@ -43,6 +43,15 @@ def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: 
 
     Raises:
         ValueError: when `num_steps` is below 1 or `f` does not return one value a point.
+        TypeError: when `algorithm` is no `Algorithm`.
+
+    Example:
+        >>> import jax, bojax
+        >>> algorithm = bojax.random_search(bojax.Space(x=bojax.Float(0.0, 1.0)))
+        >>> final = run(jax.random.key(0), algorithm, lambda params: -((params["x"] - 0.3) ** 2), num_steps=50)
+        >>> best = final.observations.X[final.observations.y.argmax()]
+        >>> round(float(best[0]), 1)
+        0.3
     """
     _check(algorithm, num_steps)
     num_new = num_steps * algorithm.q
