@@ -231,7 +231,7 @@ class Study(KnownResults, Beliefs):
             cost: the cost of the evaluation, > 0, with or without a value; for algorithms that learn costs
                 (`bojax.loop.cost_aware`).
             grad: derivatives of the value by Float parameters, by name, in their own units; for algorithms that learn
-                from gradients (`bayesopt(gradients=True)`). Unknown components are omitted.
+                from gradients (`gradient_bayesopt`). Unknown components are omitted.
             user_attrs: anything else to record with the trial: numbers, strings, None, lists and dicts of them. NumPy
                 and JAX scalars and arrays become numbers and lists. Names that start with "bojax:" are reserved.
 

@@ -58,7 +58,7 @@ def tune(
         metric: the number of the dict to tune; by default the objective's.
         direction: "maximize" or "minimize"; by default the objective's, or "minimize".
         gradients: whether trials report derivatives of the metric by Float hyperparameters, from which
-            `bayesopt(gradients=True)` learns. By default where the objective is *differentiable*: it has a pure method
+            `gradient_bayesopt` learns. By default where the objective is *differentiable*: it has a pure method
             `value_and_grad(key, hparams) -> (metrics, grads)`, where `metrics` is the result of `train`, and `grads` a
             dict of derivatives of its tuned metric by some or all Floats, in native units. True without that method
             (or for another metric) differentiates `train` itself, in reverse mode: a training loop must have a fixed
@@ -74,7 +74,7 @@ def tune(
         storage: URL of an Optuna storage, or a storage; None for memory.
         name: name of the study in its storage. A study of that name is resumed.
         algorithm: a function from (space, q) to an algorithm; by default `bojax.bayesopt`, with gradients
-            `bayesopt(gradients=True)`.
+            `gradient_bayesopt`.
         progress: whether to show progress on stderr.
         callbacks: called as `callback(study, trial)` after each trial; `study.stop()` ends the loop.
         timeout: seconds after which no further batch starts, >= 0; None for no limit.
