@@ -1,4 +1,4 @@
-"""Attention and the transformer's layers (Vaswani et al., 2017, arXiv:1706.03762), normalised first."""
+"""Attention and the transformer's layers (Vaswani et al., 2017, arXiv:1706.03762), normalized first."""
 
 import jax
 import jax.numpy as jnp

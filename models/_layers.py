@@ -4,12 +4,11 @@ Array shapes are static under `jit` and `vmap`, so a batch of networks of differ
 of the largest width. Features 0 .. width-1 are *live*, the others *dead*, and every layer here keeps one
 invariant: dead features are exactly 0. The live part of a layer then computes what a layer of that width
 computes, in the forward and in the backward pass (dead weights get a gradient of exactly 0), and it is
-initialised as that layer would be, since the scale follows the live fan-in. Flax's own layers read their
+initialized as that layer would be, since the scale follows the live fan-in. Flax's own layers read their
 size, and `linen.Dropout` its rate, as Python numbers.
 
-Linen rather than NNX: a linen module is a static description with pure `init` and `apply`, which is what a
-training run inside `scan` and `vmap` wants; an NNX module is a mutable object that would be split and merged
-at every border.
+Linen and not NNX: a linen module is a static description with pure `init` and `apply`, which suits a training run
+inside `scan` and `vmap`. An NNX module is a mutable object that would be split and merged at every transformation.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +54,7 @@ def dropout(key: Array | None, x: Array, rate: Array) -> Array:
 
 
 def patches_3x3(x: Array) -> Array:
-    """The 3x3 neighbourhood of every pixel, zeros outside: [n, h, w, c] -> [n, h, w, 9 c].
+    """The 3x3 neighborhood of every pixel, zeros outside: [n, h, w, c] -> [n, h, w, 9 c].
 
     A convolution by patches is a matrix product, and a vmapped one a batched matrix product. On CPU the training
     run of `digits_cnn` is some twenty times faster so than with `lax.conv`, even without `vmap` (jax 0.10.2).
@@ -119,7 +118,7 @@ class MaskedConv3x3(nn.Module):
 
 
 class MaskedLayerNorm(nn.Module):
-    """Layer normalisation over the live features of the last axis (Ba, Kiros and Hinton, 2016).
+    """Layer normalization over the live features of the last axis (Ba, Kiros and Hinton, 2016).
 
     Attributes:
         epsilon: added to the variance, as in `flax.linen.LayerNorm`.
@@ -129,13 +128,13 @@ class MaskedLayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, width: Array) -> Array:
-        """Normalises ``x`` [..., c], of which ``width`` features are live."""
+        """Normalizes ``x`` [..., c], of which ``width`` features are live."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         count = width.astype(x.dtype)
-        centred = mask_features(x - jnp.sum(x, axis=-1, keepdims=True) / count, width)
-        variance = jnp.sum(jnp.square(centred), axis=-1, keepdims=True) / count
-        y = centred * lax.rsqrt(variance + self.epsilon)
+        centered = mask_features(x - jnp.sum(x, axis=-1, keepdims=True) / count, width)
+        variance = jnp.sum(jnp.square(centered), axis=-1, keepdims=True) / count
+        y = centered * lax.rsqrt(variance + self.epsilon)
         y = y * jnp.broadcast_to(scale, y.shape) + jnp.broadcast_to(bias, y.shape)
         return mask_features(y, width)
 

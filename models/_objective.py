@@ -1,10 +1,11 @@
-"""What a zoo objective is: a search space and pure training functions under one name.
+"""Zoo objectives: a search space and pure training functions under one name.
 
-Some hyperparameters decide the shapes of arrays. *Structural* ones (the width of a transformer, the number of layers)
-need a program each. *Sizes* (the width of a perceptron) may be traced, by masking arrays of a larger size; so that a
-narrow configuration does not pay for the widest, they are rounded up to a few sizes too, with a program each. What a
-configuration needs, its *structure*, is computed on the host; all other hyperparameters are traced, and configurations
-of one structure train in one vmapped program.
+Some hyperparameters determine the shapes of arrays. *Structural* ones (the width of a transformer, the number of
+layers) need a program for each value. *Sizes* (the width of a perceptron) can be traced, by masking arrays of a larger
+size. They are rounded up to a few sizes with one program each, so that a narrow configuration does not cost as much as
+the widest.
+The *structure* of a configuration is computed on the host. All other hyperparameters are traced, and configurations of
+one structure train in one vmapped program.
 """
 
 from collections.abc import Callable, Hashable, Mapping

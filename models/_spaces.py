@@ -9,7 +9,7 @@ from ._schedules import SCHEDULES
 
 
 def training_space(batch_sizes: Sequence[int] = (16, 32, 64, 128), *, classes: bool = True) -> Spec:
-    """Optimizer, schedule and regularisation.
+    """Optimizer, schedule and regularization.
 
     Args:
         batch_sizes: examples of a step.

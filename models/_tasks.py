@@ -1,6 +1,6 @@
-"""What a model is trained for: the loss of an example, and its scores.
+"""Tasks: the loss and the score that a model is trained for.
 
-A task turns outputs and targets into one loss and one score an example; the training run averages them.
+A task turns outputs and targets into one loss and one score per example; the training run averages them.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-WORST_LOSS = 1e6  # what a diverged run reports, and the ceiling of every loss, so that diverging never looks better
+WORST_LOSS = 1e6  # the loss of a diverged run, and the largest of all losses, so that divergence is never better
 
 
 class Task(NamedTuple):
     """A loss and a score.
 
     Attributes:
-        loss: ``loss(outputs, targets, smoothing) -> [n]``, what is minimised; ``smoothing`` in [0, 1).
+        loss: ``loss(outputs, targets, smoothing) -> [n]``, what is minimized; ``smoothing`` in [0, 1).
         measures: ``measures(outputs, targets) -> {name: [n]}``, reported as means, finite for finite outputs.
         worst: what a measure is where an example's outputs are not finite; also the bound of what is reported.
     """
@@ -57,7 +57,7 @@ def _regression_loss(outputs, targets, smoothing):
 regression = Task(
     _regression_loss, lambda outputs, targets: {"loss": _regression_loss(outputs, targets, None)}, {"loss": WORST_LOSS}
 )
-"""Outputs [n, 1] and standardised targets [n]; the loss is the squared error, so 1 is no better than the mean."""
+"""Outputs [n, 1] and standardized targets [n]; the loss is the squared error, so 1 is no better than the mean."""
 
 
 def _sequence_loss(logits, tokens, smoothing):

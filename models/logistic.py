@@ -1,11 +1,11 @@
 """Logistic regression with a penalty for each group of features: an objective that is differentiable.
 
-The parameters w minimise, with a penalty a_j = a_g(j) for each feature,
+The parameters w minimize, with a penalty a_j = a_g(j) for each feature,
 
     L(w, a) = mean cross entropy of the train part + 0.5 sum_j a_j w_j^2,
 
-a convex problem that a few Newton steps solve. Where they have, dL/dw = 0 for every a, so the derivatives of a metric F
-by the penalties are those of the implicit function theorem,
+a convex problem that a few Newton steps solve. At the solution dL/dw = 0 for every a, so the derivatives of a metric F
+with respect to the penalties are given by the implicit function theorem,
 
     dF/da = -(d^2 L / da dw) v,    (d^2 L / dw^2) v = dF/dw    (Bengio, 2000),
 
@@ -58,7 +58,7 @@ ROUNDING = 1e-6  # of a loss in float32: of the step sizes whose losses differ b
 def solve(H: Array, b: Array) -> Array:
     """H^-1 b for a positive definite H [n, n], by elimination without pivots.
 
-    A batched call of LAPACK, which `vmap` would make of a factorisation, can hang on CPU with jaxlib 0.10.
+    A batched call of LAPACK, which `vmap` would make of a factorization, can hang on CPU with jaxlib 0.10.
     """
 
     def eliminate(i, M):

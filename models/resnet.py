@@ -67,7 +67,7 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """A stem, two stages of blocks, the second at half the resolution and twice the channels, and a linear head.
 
-    Normalisation is over channels at each pixel (LayerNorm), so no example depends on its batch.
+    Normalization is over channels at each pixel (LayerNorm), so no example depends on its batch.
 
     Attributes:
         channels: of the first stage.

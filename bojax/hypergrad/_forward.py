@@ -21,7 +21,7 @@ class Forward:
     Takes about one more training run for each scalar hyperparameter, and the memory of `chunk` more parameter vectors,
     whatever T. The same number as `Unrolled` gives, and the same advice about `eps_root`.
 
-    With `sharing`, neighbours in a schedule share one derivative (Micaelli and Storkey 2021, arXiv:2007.07869): the
+    With `sharing`, neighbors in a schedule share one derivative (Micaelli and Storkey 2021, arXiv:2007.07869): the
     outer loss is differentiated by moving a whole group at once, and each member gets the group's mean. So time and
     memory go with the number of groups, and the noise of single steps is averaged. It is the hypergradient of the tied
     hyperparameters: under an outer optimizer that treats entries alike (SGD, Adam), groups that start equal stay equal.
@@ -31,7 +31,7 @@ class Forward:
         num_steps: T.
         chunk: how many derivatives are taken side by side; None for all.
         batch: `batch(key, step, data)`, the part of the inner data that a step sees; by default all.
-        sharing: how many neighbours along the first axis of a leaf of hparams make a group, the last being what is
+        sharing: how many neighbors along the first axis of a leaf of hparams make a group, the last being what is
             left; an int for all leaves or a tree prefix of hparams, say `{"log_rates": 10, "log_l2": 1}`. Other axes
             are not shared, and a scalar is a group of its own. Where a group has several members, `error_estimate` is
             infinite.

@@ -60,7 +60,7 @@ class OptimizeResult(NamedTuple):
 
     Attributes:
         hparams: the best hyperparameters, by the outer loss.
-        value: their outer loss. It was minimised, so it is optimistic: report a loss on data kept apart.
+        value: their outer loss. It was minimized, so it is optimistic: report a loss on data kept apart.
         params: the inner parameters there. With warm starts they depend on the whole way, and through it on the outer
             data: where the inner problem has many solutions or is not solved to the end, they fit those data better
             than the hyperparameters alone would make them (Vicol et al. 2022, arXiv:2212.14032). Train once more from

@@ -33,7 +33,7 @@ class CurveParams(NamedTuple):
         asymptote: those of the kernel of asymptotes.
         log_shape: logarithm of a.
         log_rate: logarithm of b, in shares of a full run.
-        log_variance: logarithm of s^2, in standardised units.
+        log_variance: logarithm of s^2, in standardized units.
     """
 
     asymptote: Any

@@ -1,4 +1,4 @@
-"""Synthetic test functions that know their optimum: pure JAX, to be minimised, each with its own `Space`."""
+"""Synthetic test functions with known optimum: pure JAX, to be minimized, each with its own `Space`."""
 
 from bojax.objectives._classic import branin, hartmann3, hartmann6, six_hump_camel
 from bojax.objectives._mixed import learning_rate_bowl, mixed

@@ -138,5 +138,5 @@ def six_hump_camel() -> SyntheticObjective:
 
 
 def _hartmann(x: Array, A: np.ndarray, P: np.ndarray) -> Array:
-    rates, centres, alpha = (jnp.asarray(constant, x.dtype) for constant in (A, P, _ALPHA))
-    return -jnp.sum(alpha * jnp.exp(-jnp.sum(rates * (x[None, :] - centres) ** 2, axis=-1)))
+    rates, centers, alpha = (jnp.asarray(constant, x.dtype) for constant in (A, P, _ALPHA))
+    return -jnp.sum(alpha * jnp.exp(-jnp.sum(rates * (x[None, :] - centers) ** 2, axis=-1)))

@@ -13,7 +13,7 @@ from bojax.space import Categorical, Float, Int, Ordinal, Space
 def mixed() -> SyntheticObjective:
     """Returns a function of a Float, an Int, a Categorical and an Ordinal, with its minimum 0 at a known point.
 
-    With the choice's offset o and centre c, and the ordinal's position p:
+    With the choice's offset o and center c, and the ordinal's position p:
     f = o + (x - c)^2 + ((count - 7) / 10)^2 + 0.1 (p - 2)^2 + 0.5 (x - c)^2 |p - 2|.
     The wrong choices have their minima at other x, so neither column can be searched alone.
 
@@ -33,10 +33,10 @@ def mixed() -> SyntheticObjective:
     def fn(params: Mapping[str, Any]) -> Array:
         x = jnp.asarray(params["x"])
         offset = jnp.asarray([0.3, 0.0, 0.1], x.dtype)[params["choice"]]
-        centre = jnp.asarray([-0.6, 0.25, 0.8], x.dtype)[params["choice"]]
+        center = jnp.asarray([-0.6, 0.25, 0.8], x.dtype)[params["choice"]]
         miss = jnp.asarray(params["level"]).astype(x.dtype) - 2
         count = (jnp.asarray(params["count"]).astype(x.dtype) - 7) / 10
-        return offset + (x - centre) ** 2 * (1 + 0.5 * jnp.abs(miss)) + count**2 + 0.1 * miss**2
+        return offset + (x - center) ** 2 * (1 + 0.5 * jnp.abs(miss)) + count**2 + 0.1 * miss**2
 
     best = {"x": 0.25, "count": 7, "choice": "green", "level": 4}
     return SyntheticObjective(name="mixed", space=space, fn=fn, optimum=0.0, optimizers=(best,))

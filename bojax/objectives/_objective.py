@@ -1,4 +1,4 @@
-"""`SyntheticObjective`: a function to be minimised, with its space, its optimum and the points that reach it."""
+"""`SyntheticObjective`: a function to be minimized, with its space, its optimum and the points that reach it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +13,10 @@ from bojax.space import Float, Space
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SyntheticObjective:
-    """A synthetic function f, to be minimised. It is no pytree: close over it in compiled code.
+    """A synthetic function f, to be minimized. It is not a pytree: close over it in compiled code.
 
     `objective(params)` takes a dict of arrays [...] as `space.decode` gives it and returns values [...] in the dtype
-    of the Floats. It is traceable and differentiable in the Floats. The core of bojax maximises, so give it
+    of the Floats. It is traceable and differentiable in the Floats. The core of bojax maximizes, so give it
     `lambda params: -objective(params)`.
 
     Attributes:

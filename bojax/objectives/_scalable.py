@@ -1,7 +1,7 @@
 """Functions of any number of dimensions: Ackley, Griewank, Levy, Rastrigin, Rosenbrock, sphere, Styblinski-Tang.
 
 Formulas and bounds as in Surjanovic and Bingham, Virtual Library of Simulation Experiments (sfu.ca/~ssurjano).
-Beware that the optimum of several is the centre of the box, which some optimizers try first.
+Beware that the optimum of several is the center of the box, which some optimizers try first.
 """
 
 import math
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from bojax._types import Array
 from bojax.objectives._objective import SyntheticObjective, on_box
 
-# The root of 4 x^3 - 32 x + 5 that minimises x^4 - 16 x^2 + 5 x, and half of that minimum.
+# The root of 4 x^3 - 32 x + 5 that minimizes x^4 - 16 x^2 + 5 x, and half of that minimum.
 _STYBLINSKI_X, _STYBLINSKI_F = -2.903534027771177, -39.16616570377142
 
 

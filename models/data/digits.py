@@ -16,7 +16,7 @@ NUM_CLASSES = 10
 
 @cache
 def load_digits() -> Dataset:
-    """Reads images [n, 8, 8] float32, standardised by the train part's pixels, and classes [n] int32 in 0 .. 9.
+    """Reads images [n, 8, 8] float32, standardized by the train part's pixels, and classes [n] int32 in 0 .. 9.
 
     The first call reads the file inside scikit-learn (no network); later calls return the same read-only arrays.
     """

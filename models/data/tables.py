@@ -1,6 +1,6 @@
 """Scikit-learn's bundled tables: breast cancer and wine to classify, diabetes to regress. No network is needed.
 
-Features are standardised, column by column, by the mean and deviation of the train part. The three parts hold
+Features are standardized, column by column, by the mean and deviation of the train part. The three parts hold
 60, 20 and 20 per cent of the rows; those of the classification tables are stratified.
 """
 
@@ -38,7 +38,7 @@ def load_diabetes() -> Dataset:
     """
     features, progress, indices = _diabetes()
     mean, std = diabetes_scale()
-    return cut(_standardised(features, indices[0]), ((progress - mean) / std).astype(np.float32), indices)
+    return cut(_standardized(features, indices[0]), ((progress - mean) / std).astype(np.float32), indices)
 
 
 def diabetes_scale() -> tuple[float, float]:
@@ -58,9 +58,9 @@ def _diabetes() -> tuple[np.ndarray, np.ndarray, Indices]:
 def _classification(features: np.ndarray, classes: np.ndarray) -> Dataset:
     labels = np.asarray(classes, np.int32)
     indices = split_indices(labels)
-    return cut(_standardised(features, indices[0]), labels, indices)
+    return cut(_standardized(features, indices[0]), labels, indices)
 
 
-def _standardised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+def _standardized(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     values = np.asarray(features, np.float64)
     return ((values - values[train].mean(axis=0)) / values[train].std(axis=0)).astype(np.float32)

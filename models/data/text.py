@@ -87,12 +87,12 @@ def _topics() -> list[str]:
             key = " ".join(paragraph.split())
             if key and key not in seen:
                 seen.add(key)
-                kept.append(_normalised(paragraph))
+                kept.append(_normalized(paragraph))
         texts.append("\n".join(kept))
     return [text for text in texts if text]
 
 
-def _normalised(text: str) -> str:
+def _normalized(text: str) -> str:
     characters = decode(encode(text.translate(_PLAIN)))
     return re.sub(r"\n+", "\n", re.sub(" +", " ", characters)).strip("\n")
 
