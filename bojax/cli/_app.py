@@ -25,7 +25,7 @@ from bojax.cli._output import (
     to_json,
     to_url,
 )
-from bojax.cli._running import Limits, check_use, evaluate, open_study, report
+from bojax.cli._running import Limits, algorithm_of, check_use, evaluate, open_study, report
 from bojax.cli._stdout import document_only, end_stdout
 from bojax.cli._target import find_target, read_space, training_of_target
 
@@ -133,8 +133,7 @@ def tune(
             enable_compilation_cache()
         url = to_url(storage)
         training = training_of_target(found, gradients, algorithm)
-        learns = training is not None and training.gradients
-        opened = open_study(found, url, study, direction, seed, algorithm, learns)
+        opened = open_study(found, url, study, direction, seed, algorithm_of(algorithm, training))
         num_compilations, problem = 0, None
         try:
             num_compilations = evaluate(opened, found, training, limits, batch_size, seeds)

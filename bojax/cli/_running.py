@@ -73,10 +73,9 @@ def open_study(
     name: str | None,
     direction: str | None,
     seed: int | None,
-    algorithm: str,
-    learns: bool,
+    algorithm: "AlgorithmFactory",
 ) -> "Study":
-    """The study that `tune` fills; `learns` says whether its algorithm reads gradients."""
+    """The study that `tune` fills."""
     import optuna
 
     from bojax.space import to_space
@@ -91,8 +90,7 @@ def open_study(
     backend = open_storage(url)
     if seed is None and name not in optuna.get_all_study_names(backend):
         seed = DEFAULT_SEED
-    factory = _factory(algorithm, learns)
-    study = Study(space, direction or target.direction, backend, name, seed, algorithm=factory)
+    study = Study(space, direction or target.direction, backend, name, seed, algorithm=algorithm)
     known = study.optuna.user_attrs.get(TARGET_ATTR)
     if known is None:
         study.optuna.set_user_attr(TARGET_ATTR, target.name)
@@ -101,13 +99,20 @@ def open_study(
     return study
 
 
+def algorithm_of(name: str, training: "Training | None") -> "AlgorithmFactory":
+    """The algorithm of that name, which learns from gradients where the training function has them."""
+    if training is not None and training.gradients:
+        return training.default_algorithm
+    return _named(name)
+
+
 @functools.cache
-def _factory(algorithm: str, learns: bool) -> "AlgorithmFactory":
-    """One function for each choice, so that the studies of a process share compiled programs."""
+def _named(name: str) -> "AlgorithmFactory":
+    """One function for each name, so that the studies of a process share compiled programs."""
     from bojax import loop
 
-    make, options = getattr(loop, algorithm), {"gradients": True} if learns else {}
-    return lambda space, q: make(space, q=q, **options)
+    make = getattr(loop, name)
+    return lambda space, q: make(space, q=q)
 
 
 def evaluate(

@@ -12,6 +12,7 @@ from bojax._liveness import live_inputs
 from bojax.multifidelity import Population
 from bojax.space import Space, check_choices, to_space, warn_of_unread
 from bojax.study._arguments import checked_direction
+from bojax.study._suggest import AlgorithmFactory, bayesopt, gradient_bayesopt
 
 
 class Training(NamedTuple):
@@ -96,6 +97,11 @@ class Training(NamedTuple):
             )
             train_batch = _at_once(function, programs, space, metric)
         return cls(train_batch, metric, space, direction, not by_structure, programs, gradients)
+
+    @property
+    def default_algorithm(self) -> AlgorithmFactory:
+        """`bojax.bayesopt`, which learns from the derivatives where there are any."""
+        return gradient_bayesopt if self.gradients else bayesopt
 
 
 def as_dict(metrics: Any) -> dict[str, Any]:

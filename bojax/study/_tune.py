@@ -18,7 +18,7 @@ from bojax.study._arguments import LoopArguments, check_count, check_end, check_
 from bojax.study._loop import ask_batches, giving_up_rest
 from bojax.study._minimize import Callback, Result
 from bojax.study._study import Study, core_of
-from bojax.study._suggest import AlgorithmFactory, gradient_bayesopt, unread
+from bojax.study._suggest import AlgorithmFactory, unread
 from bojax.study._training import Training, check_metric
 from bojax.study._trial import Trial
 
@@ -106,8 +106,7 @@ def tune(
             raise ValueError(unread_column("grad").replace("`grad`", "`gradients`"))
         training = Training.of(objective, space, metric=metric, direction=direction, gradients=False)
     check_end(loop, training.space.cardinality)
-    if algorithm is None and training.gradients:
-        algorithm = gradient_bayesopt
+    algorithm = training.default_algorithm if algorithm is None else algorithm
     study = Study(training.space, training.direction, storage, name, seed, algorithm=algorithm)
     _train_batches(study, training, loop, num_seeds)
     return Result(study, len(training.programs))
