@@ -162,6 +162,21 @@ def test_files_do_not_import_each_other_in_a_circle():
     assert not stale, f"these are in no circle any more; take them off the list: {stale}"
 
 
+def room_of(path):
+    """The sub-folder of a package in which a file lies; None for files right in the package."""
+    parts = path.relative_to(PACKAGE).parts
+    return "/".join(parts[:2]) if len(parts) > 2 else None
+
+
+def test_folders_of_a_package_do_not_import_each_other_in_a_circle():
+    edges = {}
+    for path in sources(PACKAGE):
+        reached = {room_of(there) for there in map(module_file, needed_by(path)) if there is not None}
+        edges.setdefault(room_of(path), set()).update(reached)
+    groups = circles({room: there - {None, room} for room, there in edges.items() if room is not None})
+    assert not groups, f"these folders import each other in a circle: {[sorted(group) for group in groups]}"
+
+
 def test_packages_import_no_private_module_of_another():
     """`bojax.X._y` is for the files of `bojax/X`; private modules right below bojax are everybody's."""
     found = set()

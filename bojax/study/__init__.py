@@ -1,15 +1,15 @@
 """The host: studies that are stored, resumed and shared; `minimize` and `maximize` in one call."""
 
-from bojax.study._believed import Believed, SurrogateQuality
-from bojax.study._minimize import Result, maximize, minimize
-from bojax.study._nested import Nested, nested_objective, tune_nested, tuned_hparams
-from bojax.study._open import study_names
-from bojax.study._plots import plot_slices, plot_trajectory
 from bojax.study._study import Study
-from bojax.study._suggest import AlgorithmFactory
-from bojax.study._training import Training
-from bojax.study._trial import Trial
-from bojax.study._tune import tune, tune_study
+from bojax.study.asking._suggest import AlgorithmFactory
+from bojax.study.opening._open import study_names
+from bojax.study.records._trial import Trial
+from bojax.study.reports._believed import Believed, SurrogateQuality
+from bojax.study.reports._plots import plot_slices, plot_trajectory
+from bojax.study.running._minimize import Result, maximize, minimize
+from bojax.study.tuning._nested import Nested, nested_objective, tune_nested, tuned_hparams
+from bojax.study.tuning._training import Training
+from bojax.study.tuning._tune import tune, tune_study
 
 __all__ = [
     "AlgorithmFactory",

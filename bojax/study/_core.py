@@ -15,12 +15,12 @@ from optuna.trial import FrozenTrial
 from bojax._errors import BojaxWarning
 from bojax.space import Space
 from bojax.storage import to_distributions
-from bojax.study._leases import Lease
-from bojax.study._ledger import Ledger
-from bojax.study._sampler import StudySampler
-from bojax.study._suggest import AlgorithmFactory
-from bojax.study._trial import Trial
-from bojax.study._view import view
+from bojax.study.asking._sampler import StudySampler
+from bojax.study.asking._suggest import AlgorithmFactory
+from bojax.study.records._leases import Lease
+from bojax.study.records._ledger import Ledger
+from bojax.study.records._trial import Trial
+from bojax.study.records._view import view
 
 
 @dataclasses.dataclass(eq=False)

@@ -22,23 +22,24 @@ from bojax._errors import StudyError
 from bojax._plain import plain
 from bojax.space import Space, to_space
 from bojax.storage import open_storage
-from bojax.study import _lost, _storage
-from bojax.study._adding import KnownResults
-from bojax.study._arguments import LoopArguments, check_loop
-from bojax.study._asking import Request, ask, suggest_one
-from bojax.study._believed import Beliefs
-from bojax.study._carry import ROOT, SpaceChanged, check_space_changed
 from bojax.study._checks import check_arguments
 from bojax.study._core import Core
-from bojax.study._failures import MAX_FIRST_FAILURES, FirstFailures
-from bojax.study._held import checked_values
-from bojax.study._loop import optimize
-from bojax.study._open import open_study
-from bojax.study._sampler import StudySampler
-from bojax.study._suggest import AlgorithmFactory, bayesopt
-from bojax.study._telling import tell
 from bojax.study._travel import reduced
-from bojax.study._trial import Trial
+from bojax.study.asking import _lost
+from bojax.study.asking._asking import Request, ask, suggest_one
+from bojax.study.asking._held import checked_values
+from bojax.study.asking._sampler import StudySampler
+from bojax.study.asking._suggest import AlgorithmFactory, bayesopt
+from bojax.study.opening._carry import ROOT, SpaceChanged, check_space_changed
+from bojax.study.opening._open import open_study
+from bojax.study.records import _storage
+from bojax.study.records._trial import Trial
+from bojax.study.reports._believed import Beliefs
+from bojax.study.running._arguments import LoopArguments, check_loop
+from bojax.study.running._failures import MAX_FIRST_FAILURES, FirstFailures
+from bojax.study.running._optimize import optimize
+from bojax.study.telling._adding import KnownResults
+from bojax.study.telling._telling import tell
 
 DEFAULT_NAME = "bojax"
 
@@ -309,7 +310,7 @@ class Study(KnownResults, Beliefs):
 
     def to_dataframe(self) -> Any:
         """The trials as a pandas data frame: number, state, value, `params_NAME`, `user_attrs_NAME`, times."""
-        from bojax.study._dataframe import to_dataframe
+        from bojax.study.reports._dataframe import to_dataframe
 
         return to_dataframe(self.trials, self.space)
 

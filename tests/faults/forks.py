@@ -9,7 +9,7 @@ PRELUDE = """
 import json, os, signal, sys, time, warnings
 warnings.simplefilter("ignore")
 import bojax
-from bojax.study import _leases
+from bojax.study.records import _leases
 
 space = bojax.Space(x=bojax.Int(0, 9), y=bojax.Int(0, 9))
 storage, log = sys.argv[1:3] if len(sys.argv) > 2 else (None, None)

@@ -12,7 +12,7 @@ import pytest
 import bojax
 from bojax import cli
 from bojax._errors import StudyError
-from bojax.study import _storage
+from bojax.study.records import _storage
 from tests.faults.storages import PARAMS, SPACE, asked, make, random_search, url_of
 
 FILES = ("sqlite", "journal")

@@ -12,8 +12,10 @@ import pytest
 
 import bojax
 from bojax.storage import claim
-from bojax.study import Study, _asking, _leases, _lost, _storage
+from bojax.study import Study
 from bojax.study._study import core_of
+from bojax.study.asking import _asking, _lost
+from bojax.study.records import _leases, _storage
 from tests.faults.forks import run_forked
 
 SPACE = bojax.Space(x=bojax.Int(0, 9), y=bojax.Int(0, 9))

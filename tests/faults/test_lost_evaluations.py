@@ -8,9 +8,10 @@ import optuna
 import pytest
 
 import bojax
-from bojax.study import Study, _lost
-from bojax.study._ledger import Ledger
+from bojax.study import Study
 from bojax.study._study import core_of
+from bojax.study.asking import _lost
+from bojax.study.records._ledger import Ledger
 from tests.faults.forks import run_forked
 
 SPACE = bojax.Space(x=bojax.Int(0, 9), y=bojax.Int(0, 9))

@@ -8,7 +8,7 @@ import pytest
 import bojax
 from bojax import acquisition, data, objectives, surrogates
 from bojax.data import empty_pending, resize
-from bojax.study._tune import _noise_variances
+from bojax.study.tuning._tune import _noise_variances
 from tests.helpers import observe, smooth
 
 BRANIN = objectives.branin()

@@ -20,7 +20,7 @@ import bojax
 from bojax import hypergrad, multifidelity
 from bojax._alike import Alike
 from bojax._errors import StudyError
-from bojax.study import _suggest
+from bojax.study.asking import _suggest
 from tests.helpers import run_python, small_bayesopt
 
 SPACE = bojax.Space(x=bojax.Float(0.0, 1.0), c=bojax.Categorical(["u", "v"]))

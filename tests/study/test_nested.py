@@ -19,7 +19,7 @@ from bojax import hypergrad as hg
 from bojax._errors import BojaxError, BojaxWarning, StudyError
 from bojax.hypergrad._compiled import _program
 from bojax.study import Nested, tune_nested, tuned_hparams
-from bojax.study._nested import MAX_HPARAMS
+from bojax.study.tuning._nested import MAX_HPARAMS
 from tests.hypergrad import tables
 
 SPACE = Space(size=Int(1, 4), kind=Categorical(["flat", "steep"]))

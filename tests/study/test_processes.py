@@ -13,8 +13,10 @@ from study_probe import SPACE, probe, value_of
 
 from bojax._errors import StudyError
 from bojax.storage import open_storage
-from bojax.study import Study, _asking, _storage
+from bojax.study import Study
 from bojax.study._study import core_of
+from bojax.study.asking import _asking
+from bojax.study.records import _storage
 
 HERE = pathlib.Path(__file__).parent
 TIMEOUT = 100

@@ -14,7 +14,7 @@ from bojax._errors import BojaxWarning, Status
 from bojax.loop import Algorithm, Info
 from bojax.models import cancer_logistic
 from bojax.study._study import core_of
-from bojax.study._suggest import bayesopt, gradient_bayesopt
+from bojax.study.asking._suggest import bayesopt, gradient_bayesopt
 from tests.helpers import random_with_gradients
 
 SPACE = Space(x=Float(0.0, 1.0), rate=Float(1e-3, 1.0, log=True), width=Int(1, 4), kind=Categorical(["a", "b"]))

@@ -7,7 +7,7 @@ import pytest
 
 from bojax import Categorical, Float, Space, Study, data
 from bojax.loop import gradient_bayesopt
-from bojax.study._gradients import cube_gradient
+from bojax.study.records._gradients import cube_gradient
 from bojax.surrogates import gp, gradient_gp, half_rank, matern52, rbf, warped
 from bojax.surrogates._gradient_rows import rows_of
 from bojax.surrogates.parts._kernels import KernelParams, LinearRows

@@ -23,12 +23,12 @@ from optuna.trial import FrozenTrial, TrialState
 from bojax.data import COLUMNS, Told
 from bojax.space import Space
 from bojax.storage import retry
-from bojax.study import _storage
-from bojax.study._gradients import cube_gradient
-from bojax.study._leases import Watch
-from bojax.study._replaced import CARRIED_FROM, CORRECTS
-from bojax.study._table import Table
-from bojax.study._view import decided
+from bojax.study.records import _storage
+from bojax.study.records._gradients import cube_gradient
+from bojax.study.records._leases import Watch
+from bojax.study.records._replaced import CARRIED_FROM, CORRECTS
+from bojax.study.records._table import Table
+from bojax.study.records._view import decided
 
 
 class Ledger:

@@ -13,14 +13,14 @@ from bojax._errors import BojaxWarning
 from bojax._progress import progress_bar
 from bojax.data import unread_column
 from bojax.space import Space
-from bojax.study import _lost
-from bojax.study._arguments import LoopArguments, check_count, check_end, check_loop
-from bojax.study._loop import ask_batches, giving_up_rest
-from bojax.study._minimize import Callback, Result
 from bojax.study._study import Study, core_of
-from bojax.study._suggest import AlgorithmFactory, unread
-from bojax.study._training import Training, check_metric
-from bojax.study._trial import Trial
+from bojax.study.asking import _lost
+from bojax.study.asking._suggest import AlgorithmFactory, unread
+from bojax.study.records._trial import Trial
+from bojax.study.running._arguments import LoopArguments, check_count, check_end, check_loop
+from bojax.study.running._minimize import Callback, Result
+from bojax.study.running._optimize import ask_batches, giving_up_rest
+from bojax.study.tuning._training import Training, check_metric
 
 POOLED_RUNS = 2.0
 """Weight, in runs, of the spread of earlier trials in the noise variance of a trial."""

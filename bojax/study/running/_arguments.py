@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bojax._plain import plain, plain_number
 from bojax.study._checks import DIRECTIONS
-from bojax.study._failures import MAX_FIRST_FAILURES
+from bojax.study.running._failures import MAX_FIRST_FAILURES
 
 
 class LoopArguments(NamedTuple):

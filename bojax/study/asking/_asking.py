@@ -13,12 +13,13 @@ from optuna.trial import Trial as OptunaTrial
 
 from bojax._errors import STATUS_TEXT, BojaxWarning, SpaceExhaustedError, Status, StudyError
 from bojax.storage import claim, retry, set_params
-from bojax.study import _lost, _storage
 from bojax.study._core import Core
-from bojax.study._held import groups_of, held_row, num_points, shown, valid_values, without_repeats
-from bojax.study._suggest import may_repeat, suggest, takes_held, unread
 from bojax.study._travel import check_process
-from bojax.study._trial import Trial
+from bojax.study.asking import _lost
+from bojax.study.asking._held import groups_of, held_row, num_points, shown, valid_values, without_repeats
+from bojax.study.asking._suggest import may_repeat, suggest, takes_held, unread
+from bojax.study.records import _storage
+from bojax.study.records._trial import Trial
 
 _ASK_TIMEOUT = 120.0
 """Seconds to wait for the parameters of earlier trials, which another process may be compiling for."""

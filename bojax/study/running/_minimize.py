@@ -8,12 +8,12 @@ from typing import Any, ParamSpec
 import optuna
 
 from bojax.space import Space, to_space
-from bojax.study._arguments import check_end, check_loop
-from bojax.study._failures import MAX_FIRST_FAILURES
-from bojax.study._loop import check_objective
 from bojax.study._study import Study, run_loop
-from bojax.study._suggest import AlgorithmFactory
-from bojax.study._trial import Trial
+from bojax.study.asking._suggest import AlgorithmFactory
+from bojax.study.records._trial import Trial
+from bojax.study.running._arguments import check_end, check_loop
+from bojax.study.running._failures import MAX_FIRST_FAILURES
+from bojax.study.running._optimize import check_objective
 
 Callback = Callable[[Study, Trial], Any]
 

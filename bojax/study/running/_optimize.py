@@ -12,14 +12,15 @@ from bojax._errors import BojaxWarning, SpaceExhaustedError
 from bojax._progress import progress_bar
 from bojax._tracebacks import describe_error
 from bojax.space import watched_arrays
-from bojax.study import _lost, _storage
-from bojax.study._arguments import LoopArguments
-from bojax.study._asking import Request, ask
 from bojax.study._checks import fitting_attrs, to_floats
 from bojax.study._core import Core
-from bojax.study._failures import Failure, FirstFailures
-from bojax.study._telling import tell, warn_left_out
-from bojax.study._trial import TRACEBACK, Trial
+from bojax.study.asking import _lost
+from bojax.study.asking._asking import Request, ask
+from bojax.study.records import _storage
+from bojax.study.records._trial import TRACEBACK, Trial
+from bojax.study.running._arguments import LoopArguments
+from bojax.study.running._failures import Failure, FirstFailures
+from bojax.study.telling._telling import tell, warn_left_out
 
 NO_VALUE = "the objective returned None"
 

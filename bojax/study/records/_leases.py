@@ -18,7 +18,7 @@ from typing import Any
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from bojax.study import _storage
+from bojax.study.records import _storage
 
 BEAT_SECONDS = 15.0
 """Between two signs of life: one small write a process."""

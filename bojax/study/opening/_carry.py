@@ -24,10 +24,10 @@ from bojax._errors import BojaxWarning, StudyError
 from bojax.data import COLUMNS
 from bojax.space import Space
 from bojax.storage import to_distributions
-from bojax.study import _storage
-from bojax.study._held import checked_values, valid_values
-from bojax.study._replaced import CARRIED_FROM, CORRECTS, corrections
-from bojax.study._view import decided
+from bojax.study.asking._held import checked_values, valid_values
+from bojax.study.records import _storage
+from bojax.study.records._replaced import CARRIED_FROM, CORRECTS, corrections
+from bojax.study.records._view import decided
 
 ROOT, CURRENT = "bojax:root", "bojax:current"
 

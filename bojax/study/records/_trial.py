@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 from typing import Any
 
-from bojax.study import _storage
+from bojax.study.records import _storage
 
 STATES = ("waiting", "running", "complete", "fail", "pruned")
 """The states of a trial; `waiting` and `pruned` are only made by Optuna code that shares the study."""

@@ -5,8 +5,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from bojax.study import _storage
-from bojax.study._trial import Trial
+from bojax.study.records import _storage
+from bojax.study.records._trial import Trial
 
 
 def view(trial: FrozenTrial, names: Sequence[str]) -> Trial:

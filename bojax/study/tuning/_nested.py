@@ -16,10 +16,10 @@ import optuna
 
 from bojax._errors import HypergradientError, StudyError
 from bojax.space import Space
-from bojax.study._arguments import check_count
-from bojax.study._minimize import Result, minimize
-from bojax.study._suggest import AlgorithmFactory
-from bojax.study._trial import Trial
+from bojax.study.asking._suggest import AlgorithmFactory
+from bojax.study.records._trial import Trial
+from bojax.study.running._arguments import check_count
+from bojax.study.running._minimize import Result, minimize
 
 if TYPE_CHECKING:
     from bojax.hypergrad import OptimizeResult

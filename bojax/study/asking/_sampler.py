@@ -14,8 +14,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from bojax.study import _storage
-from bojax.study._leases import Lease
+from bojax.study.records import _storage
+from bojax.study.records._leases import Lease
 
 
 class StudySampler(BaseSampler):

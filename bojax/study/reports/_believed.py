@@ -10,11 +10,11 @@ from bojax._errors import StudyError
 from bojax._runtime import host_scope, seed_key
 from bojax.data import Told, next_capacity
 from bojax.loop import restore
-from bojax.study._arguments import check_count
 from bojax.study._core import Core
-from bojax.study._suggest import predict_program
 from bojax.study._travel import check_process
-from bojax.study._trial import Trial
+from bojax.study.asking._suggest import predict_program
+from bojax.study.records._trial import Trial
+from bojax.study.running._arguments import check_count
 
 COVERAGE_Z = 1.959963984540054
 """Half width of the central 95 % interval of a normal, in standard deviations."""

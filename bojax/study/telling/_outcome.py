@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bojax.data import COLUMNS
-from bojax.study import _storage
 from bojax.study._checks import check_attrs, to_float
 from bojax.study._core import Core
-from bojax.study._gradients import checked_gradient
-from bojax.study._suggest import check_read
+from bojax.study.asking._suggest import check_read
+from bojax.study.records import _storage
+from bojax.study.records._gradients import checked_gradient
 
 
 class Outcome(NamedTuple):

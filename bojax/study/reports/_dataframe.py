@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bojax.space import Categorical, Ordinal, Space
-from bojax.study._trial import Trial
+from bojax.study.records._trial import Trial
 
 
 def to_dataframe(trials: Sequence[Trial], space: Space) -> Any:

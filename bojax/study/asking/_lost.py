@@ -21,9 +21,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax.storage import retry
-from bojax.study import _storage
 from bojax.study._core import Core
-from bojax.study._trial import Trial
+from bojax.study.records import _storage
+from bojax.study.records._trial import Trial
 
 ENDED = "the process that evaluated it ended without a word: it was killed, or ran out of memory"
 

@@ -11,8 +11,8 @@ import numpy as np
 from bojax._liveness import live_inputs
 from bojax.multifidelity import Population
 from bojax.space import Space, check_choices, to_space, warn_of_unread
-from bojax.study._arguments import checked_direction
-from bojax.study._suggest import AlgorithmFactory, bayesopt, gradient_bayesopt
+from bojax.study.asking._suggest import AlgorithmFactory, bayesopt, gradient_bayesopt
+from bojax.study.running._arguments import checked_direction
 
 
 class Training(NamedTuple):

@@ -14,15 +14,15 @@ from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
 from bojax.data import COLUMNS
 from bojax.space import Space
-from bojax.study import _storage
 from bojax.study._checks import check_attrs
 from bojax.study._core import Core
-from bojax.study._held import checked_values
-from bojax.study._outcome import Outcome, checked_outcome
-from bojax.study._replaced import CARRIED_FROM, CORRECTS
-from bojax.study._telling import check_params, frozen_trial
 from bojax.study._travel import check_process
-from bojax.study._trial import Trial
+from bojax.study.asking._held import checked_values
+from bojax.study.records import _storage
+from bojax.study.records._replaced import CARRIED_FROM, CORRECTS
+from bojax.study.records._trial import Trial
+from bojax.study.telling._outcome import Outcome, checked_outcome
+from bojax.study.telling._telling import check_params, frozen_trial
 
 CORRECTED = "bojax:corrected"
 """What a corrected trial said before: its number, state and value."""

@@ -13,12 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
 from bojax.storage import is_locked, retry
-from bojax.study import _lost, _storage
 from bojax.study._checks import PREFIX
 from bojax.study._core import Core
-from bojax.study._outcome import Outcome, checked_outcome
 from bojax.study._travel import check_process
-from bojax.study._trial import Trial
+from bojax.study.asking import _lost
+from bojax.study.records import _storage
+from bojax.study.records._trial import Trial
+from bojax.study.telling._outcome import Outcome, checked_outcome
 
 
 def tell(

@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from bojax._errors import StudyError
 from bojax.space import Float, Space
 from bojax.storage import open_storage, to_distributions
-from bojax.study import _storage
-from bojax.study._carry import ROOT, SpaceChanged, carry, current
 from bojax.study._checks import DIRECTIONS
+from bojax.study.opening._carry import ROOT, SpaceChanged, carry, current
+from bojax.study.records import _storage
 
 
 def study_names(storage: str | BaseStorage) -> list[str]:

@@ -1,0 +1,1 @@
+"""What a study knows so far: predictions, figures, and a data frame."""

@@ -1,0 +1,1 @@
+"""From results to stored trials: checked, recorded, corrected, or added without asking."""

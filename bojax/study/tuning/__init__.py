@@ -1,0 +1,1 @@
+"""Tuning of training functions: batches in vmapped programs, and hypergradients within a trial."""
