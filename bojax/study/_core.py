@@ -68,7 +68,7 @@ class Core:
 
     @property
     def direction(self) -> str:
-        """ "minimize" or "maximize"."""
+        """The direction: "minimize" or "maximize"."""
         return "maximize" if self.ledger.sign > 0 else "minimize"
 
     @property

@@ -304,8 +304,10 @@ def _num_left(core: Core, held: Mapping[str, Any], more_pending: Sequence[np.nda
 
 
 def _wait_for_earlier(core: Core, number: int) -> None:
-    """Waits for the parameters of earlier trials, where another process is choosing them; in the end it gives them up,
-    so that nobody waits for them again."""
+    """Waits while another process chooses the parameters of earlier trials.
+
+    After a timeout it gives these trials up, so that no other process waits for them again.
+    """
     end = time.monotonic() + _ASK_TIMEOUT
     while True:
         choosing = [trial for trial in core.ledger.open_trials() if _is_choosing(core, trial, number)]

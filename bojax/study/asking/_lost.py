@@ -29,8 +29,10 @@ ENDED = "the process that evaluated it ended without a word: it was killed, or r
 
 
 def recover(core: Core) -> None:
-    """Records what became of the trials of dead workers, and puts in line what is owed a place; the ledger is
-    up to date after it."""
+    """Ends the trials of dead workers, and queues the trials that are owed a place.
+
+    The ledger is up to date afterwards.
+    """
     dead = core.ledger.refresh().dead()
     for trial in dead:
         _end(core, trial, ENDED)
@@ -105,8 +107,10 @@ def as_seen(core: Core) -> list[FrozenTrial]:
 
 
 def put_in_line(core: Core) -> None:
-    """Gives every trial of the ledger that is owed a place in line its successor, and removes successors that nobody
-    needs; the ledger is up to date after it."""
+    """Queues a successor for each trial that is owed one, and removes successors that are not needed.
+
+    The ledger is up to date afterwards.
+    """
     owed = core.ledger.owed()
     for trial in owed:
         successor = _successor(core, trial)

@@ -87,7 +87,12 @@ class KnownResults:
 
         Args:
             params: a value for every parameter.
-            value: see `tell`, also for what follows.
+            value: the value (see `Study.tell`).
+            state: "complete" (the same as None), or "fail" for an evaluation without a value.
+            noise_var: variance of the value's noise where it is known, >= 0.
+            cost: the cost of the evaluation, > 0.
+            grad: derivatives of the value by Float parameters, by name, in native units.
+            user_attrs: anything else to record with the trial; values must fit into JSON.
 
         Returns:
             The trial as it is recorded. The next `ask` takes it into account like every other one.
@@ -115,9 +120,14 @@ class KnownResults:
         """Replaces what was told of a trial, for example after a wrong measurement.
 
         Args:
-            trial: a told trial, or its number.
-            value: see `tell`, also for what follows. `noise_var`, `cost` and `user_attrs` stay as they were told unless
-                they are given; `grad` does not.
+            trial: a finished trial, or its number.
+            value: the right value (see `Study.tell`). `noise_var`, `cost` and `user_attrs` keep their earlier values
+                unless they are given; `grad` does not.
+            state: "complete" (the same as None), or "fail" for an evaluation without a value.
+            noise_var: variance of the value's noise where it is known, >= 0.
+            cost: the cost of the evaluation, > 0.
+            grad: derivatives of the value by Float parameters, by name, in native units.
+            user_attrs: anything else to record with the trial; values must fit into JSON.
 
         Returns:
             The trial that counts from now on. It has a new number, and takes the place of the old one in `trials` and
