@@ -45,13 +45,22 @@ _OWN_SETTINGS = {
 }
 
 
-@contextlib.contextmanager
-def own_settings() -> Iterator[None]:
-    """JAX's settings as bojax needs them, for the calling thread, but for the precision."""
-    with contextlib.ExitStack() as stack:
-        for name, value in _OWN_SETTINGS.items():
-            stack.enter_context(getattr(jax, name)(value))
-        yield
+class own_settings:
+    """A scope with JAX's settings as bojax needs them, for the calling thread, but for the precision.
+
+    A class, since it is entered before every `ask`: a generator with an exit stack takes three times as long.
+    """
+
+    __slots__ = ("_entered",)
+
+    def __enter__(self) -> None:
+        self._entered = [getattr(jax, name)(value) for name, value in _OWN_SETTINGS.items()]
+        for setting in self._entered:
+            setting.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for setting in reversed(self._entered):
+            setting.__exit__(None, None, None)
 
 
 def under_own_settings(fn: Callable[P, R]) -> Callable[P, R]:

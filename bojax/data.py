@@ -212,7 +212,7 @@ def resize(observations: Observations, capacity: int) -> Observations:
 
 
 def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, **columns: np.ndarray | None) -> Observations:
-    """A buffer filled on the host, without compiling anything.
+    """A buffer filled on the host, of NumPy arrays: compiled code takes them as they are.
 
     Args:
         X: [n, d] points in the unit cube.
@@ -223,17 +223,18 @@ def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, **columns: np
     """
     count, num_dims = X.shape
 
-    def padded(values, fill, shape=(capacity,), dtype=dtype):
+    def padded(values, fill, shape=(capacity,), dtype=dtype) -> Any:
         out = np.full(shape, fill, dtype)
         if values is not None:
             out[:count] = values
-        return jnp.asarray(out)
+        return out
 
+    known: Any = np.asarray(count, np.int32)
     return Observations(
         X=padded(X, 0.5, (capacity, num_dims)),
         y=padded(y, 0.0),
         mask=padded(np.isfinite(y), False, dtype=bool),
-        count=jnp.asarray(np.int32(count)),
+        count=known,
         columns={
             name: padded(columns[name], COLUMNS[name].fill, _shape(name, capacity, num_dims))
             for name in known_columns(columns)
@@ -296,10 +297,11 @@ def _shape(name: str, capacity: int, num_dims: int) -> tuple[int, ...]:
 
 
 def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
-    """A pending buffer filled on the host. X: [k, d] with k at most `capacity`."""
-    padded = np.full((capacity, X.shape[1]), 0.5, dtype)
+    """A pending buffer filled on the host, of NumPy arrays. X: [k, d] with k at most `capacity`."""
+    padded: Any = np.full((capacity, X.shape[1]), 0.5, dtype)
     padded[: len(X)] = X
-    return Pending(jnp.asarray(padded), jnp.asarray(np.arange(capacity) < len(X)))
+    mask: Any = np.arange(capacity) < len(X)
+    return Pending(padded, mask)
 
 
 def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"]) -> Pending:

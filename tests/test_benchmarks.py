@@ -55,6 +55,11 @@ def test_first_minute(tmp_path):
     assert all(len(line) == 9 and line == sorted(line) for lines in marks.values() for line in lines)
 
 
+def test_host(tmp_path):
+    _, figures = run(tmp_path, "-m", "benchmarks.host", "--only", "memory", "sqlite")
+    assert {"memory, 4 trials", "sqlite, 4 trials"} <= set(by_name(figures))
+
+
 def test_compilations(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", "compilations")
     assert by_name(figures)["compilations"]["at_trials"] == [[16, 1], [32, 18]]

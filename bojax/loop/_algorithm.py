@@ -184,7 +184,6 @@ def _store(space, state, X, y, columns):
     return state._replace(failures=()) if hasattr(state, "failures") else state
 
 
-@under_own_settings
 def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
     """A fresh state filled with all that was told, on the host and without compiling anything.
 
@@ -198,7 +197,7 @@ def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
             before every `ask`.
 
     Returns:
-        The state with its buffers replaced.
+        The state with its buffers replaced by NumPy arrays, which compiled code takes as they are.
 
     Example:
         >>> import jax, numpy as np, bojax

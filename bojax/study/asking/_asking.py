@@ -174,7 +174,8 @@ def _prepare(
         chosen += [held_row(core.space, group.held)] * len(group.trials)  # type: ignore[list-item]
         prepared |= {trial.number: group.held for trial in group.trials}
     dropped, surplus = 0, []
-    for group in [group for group in groups if len(group.held) < core.space.num_dims]:
+    incomplete = [group for group in groups if len(group.held) < core.space.num_dims]
+    for group in incomplete:
         # Only free points share the program of larger batches: what is held is mostly held by one trial.
         q = len(group.trials) if group.held else max(request.program_q, len(group.trials))
         left = _num_left(core, group.held, chosen) if group.held else q
@@ -182,7 +183,8 @@ def _prepare(
         suggested = _suggest(core, first, own, chosen, q, group.held)[:left] if left else []
         for trial, params in zip(group.trials, suggested, strict=False):
             prepared[trial.number] = params
-            chosen += [row for row in [core.ledger.to_row(params)] if row is not None]
+        if group is not incomplete[-1]:  # the next group is to know of these
+            chosen += [row for row in map(core.ledger.to_row, suggested[: len(group.trials)]) if row is not None]
         left_over = group.trials[len(suggested) :]
         surplus += left_over
         if left_over and group.held and not fixed:

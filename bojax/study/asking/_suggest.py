@@ -10,7 +10,7 @@ import numpy as np
 
 from bojax._alike import Alike
 from bojax._errors import Status
-from bojax._runtime import host_scope, seed_key
+from bojax._runtime import PRNG_IMPL, host_scope, seed_key
 from bojax.data import Told, unread_column
 from bojax.loop import restore
 from bojax.space import Space
@@ -49,13 +49,14 @@ def suggest(
     """
     with host_scope():
         made = _made(algorithm, space, q)
-        _, ask = _compiled(made)
-        key, state = _start(made, seed)
-        state = restore(state, told, remember=False)
+        state = restore(_start(made, seed), told, remember=False)
         # Without `held` the argument is left out, so that the ordinary program does not depend on it.
-        extra = {} if held is None or not _takes_held(ask) else {"held": held.astype(state.observations.X.dtype)}
-        rows, _, info = ask(_fold_in(key, np.uint32(ordinal)), state, **extra)
-        rows, valid, status = np.asarray(rows), np.asarray(info.valid), Status(int(info.status))
+        extra = {}
+        if held is not None and _takes_held(made.value.ask):
+            extra["held"] = held.astype(state.observations.X.dtype)
+        words = np.array([0, seed], np.uint32)
+        rows, valid, status = map(np.asarray, _compiled_ask(made)(words, np.uint32(ordinal), state, **extra))
+    status = Status(int(status))
     if rows.shape != (q, space.num_dims):
         raise ValueError(
             f"the algorithm gave points of shape {rows.shape}, but ({q}, {space.num_dims}) was asked for. "
@@ -135,16 +136,21 @@ def _compiled_predict(made: Alike) -> tuple[Callable, Callable]:
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
-def _compiled(made: Alike) -> tuple[Callable, Callable]:
-    return jax.jit(made.value.init), jax.jit(made.value.ask)
+def _compiled_ask(made: Alike) -> Callable:
+    """One program from the words of a seed's key, an ordinal and a state to points, which are valid, and the status.
+
+    What `ask` gives besides is left out of the program.
+    """
+
+    def chosen(words, ordinal, state, **held):
+        key = jax.random.fold_in(jax.random.wrap_key_data(words, impl=PRNG_IMPL), ordinal)
+        rows, _, info = made.value.ask(key, state, **held)
+        return rows, info.valid, info.status
+
+    return jax.jit(chosen)
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
-def _start(made: Alike, seed: int) -> tuple[Any, Any]:
-    """The key of a seed, and the state with which an algorithm starts."""
-    key = seed_key(seed)
-    return key, _compiled(made)[0](key)
-
-
-_fold_in = jax.jit(jax.random.fold_in)
-"""Compiled, for it is called before every `ask`, and takes ten times as long otherwise."""
+def _start(made: Alike, seed: int) -> Any:
+    """The state with which an algorithm starts."""
+    return jax.jit(made.value.init)(seed_key(seed))

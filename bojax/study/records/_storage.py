@@ -57,19 +57,23 @@ class _QuietFilter(logging.Filter):
 
 
 _QUIET_FILTER = _QuietFilter()
-_CHATTY_LOGGERS = (
-    "optuna.study.study",
-    "optuna.storages._in_memory",
-    "optuna.storages._rdb.storage",
-    "optuna.storages.journal._storage",
-)
+_CHATTY_LOGGERS = [
+    logging.getLogger(name)
+    for name in (
+        "optuna.study.study",
+        "optuna.storages._in_memory",
+        "optuna.storages._rdb.storage",
+        "optuna.storages.journal._storage",
+    )
+]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps Optuna's INFO lines about bojax's own calls out of the log, in this context only."""
-    for name in _CHATTY_LOGGERS:
-        logging.getLogger(name).addFilter(_QUIET_FILTER)  # adding it twice does nothing
+    for logger in _CHATTY_LOGGERS:
+        if _QUIET_FILTER not in logger.filters:
+            logger.addFilter(_QUIET_FILTER)
     token = _quiet.set(True)
     try:
         yield

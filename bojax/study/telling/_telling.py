@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax._plain import plain
-from bojax.storage import is_locked, retry
+from bojax.storage import finish, is_locked, retry
 from bojax.study._checks import PREFIX
 from bojax.study._core import Core
 from bojax.study._travel import check_process
@@ -37,16 +37,16 @@ def tell(
     if frozen.state in _storage.FINISHED:
         frozen = _readmit(core, frozen)
     try:
-        _record(core, frozen, outcome)
+        told = _record(core, frozen, outcome)
     except (StudyError, *_storage.ENDED_ERRORS):
         now = frozen_trial(core, frozen.number)
         if not _has_no_value(now):
             raise
         frozen = _readmit(core, now)  # this process seemed dead to another one, just now
-        _record(core, frozen, outcome)
+        told = _record(core, frozen, outcome)
     if _storage.INSTEAD_OF in frozen.user_attrs:
         _lost.recover(core)  # a retry that waits there is needed no more
-    return core.view(frozen_trial(core, frozen.number))
+    return core.view(told)
 
 
 def frozen_trial(core: Core, number: int) -> FrozenTrial:
@@ -69,19 +69,27 @@ def check_params(core: Core, trial: Any, frozen: FrozenTrial) -> None:
         raise StudyError(f"trial {trial.number} of the study {core.name!r} has other parameters: wrong study?")
 
 
-def _record(core: Core, frozen: FrozenTrial, outcome: Outcome) -> None:
-    for key, attr in outcome.attrs.items():
-        _record_attr(core, frozen, key, attr)
-    value = outcome.value
+def _record(core: Core, frozen: FrozenTrial, outcome: Outcome) -> FrozenTrial:
+    """Stores an outcome, and gives the trial as it is stored."""
+    value, attrs = outcome
     if value is not None and not math.isfinite(value):
-        _storage.set_trial_attr(core.optuna, frozen, _storage.TOLD, repr(value))
+        attrs = {**attrs, _storage.TOLD: repr(value)}
         warnings.warn(
             f"trial {frozen.number} was told {value}, which is not finite: it counts as failed.",
             BojaxWarning,
             stacklevel=4,
         )
         value = None
-    _finish(core, frozen, value)
+    try:
+        return _finish(core, frozen, value, attrs)
+    except Exception as error:
+        # A storage may refuse one attribute of the user's, of which the others and the value are recorded all the same.
+        if isinstance(error, StudyError) or is_locked(error) or not outcome.attrs:
+            raise
+    for key, attr in attrs.items():
+        _record_attr(core, frozen, key, attr)
+    _finish(core, frozen, value, {})
+    return frozen_trial(core, frozen.number)
 
 
 def _has_no_value(trial: FrozenTrial) -> bool:
@@ -149,17 +157,18 @@ def _told_instead(core: Core, number: int) -> list[FrozenTrial]:
     return [t for t in trials if t is not None and not _has_no_value(t)]
 
 
-def _finish(core: Core, frozen: FrozenTrial, value: float | None) -> None:
+def _finish(core: Core, frozen: FrozenTrial, value: float | None, attrs: Mapping[str, Any]) -> FrozenTrial:
     state, values = (TrialState.FAIL, None) if value is None else (TrialState.COMPLETE, [value])
     try:
         core.optuna.sampler.after_trial(core.optuna, frozen, state, values)  # as Optuna's `tell` does
-        retry(lambda: core.storage.set_trial_state_values(frozen._trial_id, state, values))
+        return finish(core.storage, frozen, state, value, attrs)
     except (ValueError, RuntimeError) as error:  # a race: another process was faster
         now = frozen_trial(core, frozen.number)
         if now.state not in _storage.FINISHED:
             raise
-        if now.state != state or now.value != value:
+        if attrs or now.state != state or now.value != value:
             raise _told_before(now) from error
+        return now
 
 
 def _told_before(trial: FrozenTrial) -> StudyError:
