@@ -215,7 +215,6 @@ def test_failed_points_of_a_finite_space_are_not_asked_again(x64):
         (bojax.bayesopt, {"capacity": 0}),
         (bojax.bayesopt, {"num_initial": 0}),
         (bojax.bayesopt, {"max_pending": 1, "q": 2}),
-        (bojax.bayesopt, {"num_restarts": 0}),
         (bojax.random_search, {"q": 0}),
         (bojax.random_search, {"capacity": 0}),
     ],

@@ -51,7 +51,7 @@ def test_asynchronous_asking_and_telling(x64, rule):
 )
 def test_no_point_twice_in_batches_of_mixed_spaces(x64, space, joint):
     algorithm = small_bayesopt(
-        space, q=4, joint=joint, num_initial=2, acquisition=acquisition.batch_log_ei(num_samples=16)
+        space, q=4, num_initial=2, acquisition=acquisition.batch_log_ei(num_samples=16, joint=joint)
     )
     state, seen = algorithm.init(jax.random.key(1)), []
     for i in range(4):
