@@ -199,6 +199,7 @@ def _one_blas_thread() -> Iterator[None]:
     with _BlasLimit.lock:
         controller = _thread_controller()
         if _BlasLimit.num_open == 0 and controller is not None:
+            _any_thread_may_limit()
             _BlasLimit.limit = controller.limit(limits=1, user_api="blas")
         _BlasLimit.num_open += 1
     try:
@@ -207,8 +208,23 @@ def _one_blas_thread() -> Iterator[None]:
         with _BlasLimit.lock:
             _BlasLimit.num_open -= 1
             if _BlasLimit.num_open == 0 and _BlasLimit.limit is not None:
+                _any_thread_may_limit()
                 _BlasLimit.limit.restore_original_limits()
                 _BlasLimit.limit = None
+                _any_thread_may_limit()
+
+
+def _any_thread_may_limit() -> None:
+    """Let the calling thread change the limit, whichever thread did so before.
+
+    threadpoolctl 3.8 and later ignore every thread but the first one. Here the scope that ends last lifts the limit,
+    in whatever thread it is.
+    """
+    import threadpoolctl
+
+    release = getattr(threadpoolctl.OpenBLASController, "clear_controlling_thread", None)
+    if release is not None:
+        release(force=True)
 
 
 def ambient_x64() -> bool:
