@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
+
+from bojax.storage._database import database_of, tables
 
 
 class ClaimingRDBStorage(RDBStorage):
@@ -19,7 +20,7 @@ class ClaimingRDBStorage(RDBStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Set state and values as Optuna does, but in one statement if a trial begins to run."""
-        if state != TrialState.RUNNING or values is not None:
+        if state != TrialState.RUNNING or values is not None or tables() is None:
             return super().set_trial_state_values(trial_id, state, values)
         if _compare_and_set(self, trial_id):
             return True
@@ -45,9 +46,9 @@ def claim(storage: BaseStorage, trial_id: int) -> bool:
         >>> claim(study._storage, trial._trial_id), claim(study._storage, trial._trial_id)
         (True, False)
     """
-    backend = storage._backend if isinstance(storage, _CachedStorage) else storage
-    if isinstance(backend, RDBStorage):
-        return _compare_and_set(backend, trial_id)
+    database = database_of(storage)
+    if database is not None:
+        return _compare_and_set(database, trial_id)
     try:
         return storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     except (optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
@@ -55,16 +56,17 @@ def claim(storage: BaseStorage, trial_id: int) -> bool:
 
 
 def _compare_and_set(storage: RDBStorage, trial_id: int) -> bool:
-    from optuna.storages._rdb.models import TrialModel
     from sqlalchemy import update
     from sqlalchemy.orm import Session
 
-    is_waiting = (TrialModel.trial_id == trial_id) & (TrialModel.state == TrialState.WAITING)
-    change = update(TrialModel).where(is_waiting).values(state=TrialState.RUNNING)
+    models = tables()
+    assert models is not None
+    is_waiting = (models.TrialModel.trial_id == trial_id) & (models.TrialModel.state == TrialState.WAITING)
+    change = update(models.TrialModel).where(is_waiting).values(state=TrialState.RUNNING)
     with Session(storage.engine) as session, session.begin():
         if session.connection().execute(change).rowcount != 1:
             return False
-        trial = session.get(TrialModel, trial_id)
+        trial = session.get(models.TrialModel, trial_id)
         assert trial is not None
         trial.datetime_start = datetime.datetime.now()
     return True

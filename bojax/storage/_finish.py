@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from bojax.storage._database import database_of, tables
 from bojax.storage._open import retry
 
 
@@ -40,9 +40,9 @@ def finish(
         >>> told.value, told.user_attrs
         (0.5, {'seconds': 3})
     """
-    backend = storage._backend if isinstance(storage, _CachedStorage) else storage
-    if isinstance(backend, RDBStorage):
-        return retry(lambda: _finish_at_once(backend, trial, state, value, attrs))
+    database = database_of(storage)
+    if database is not None:
+        return retry(lambda: _finish_at_once(database, trial, state, value, attrs))
     for key, attr in attrs.items():  # first, for a finished trial cannot be changed
         retry(lambda: storage.set_trial_user_attr(trial._trial_id, key, attr))  # noqa: B023 (called at once)
     values = None if value is None else [value]
@@ -53,22 +53,22 @@ def finish(
 def _finish_at_once(
     storage: RDBStorage, trial: FrozenTrial, state: TrialState, value: float | None, attrs: Mapping[str, Any]
 ) -> FrozenTrial:
-    from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel, TrialValueModel
     from sqlalchemy.orm import Session
 
-    now = datetime.datetime.now()
+    models, now = tables(), datetime.datetime.now()
+    assert models is not None
     with Session(storage.engine) as session, session.begin():
-        stored = TrialModel.find_or_raise_by_id(trial._trial_id, session, for_update=True)
+        stored = models.TrialModel.find_or_raise_by_id(trial._trial_id, session, for_update=True)
         storage.check_trial_is_updatable(trial._trial_id, stored.state)  # type: ignore[arg-type]
         for key, attr in attrs.items():
-            row = TrialUserAttributeModel.find_by_trial_and_key(stored, key, session)
-            row = TrialUserAttributeModel(trial_id=trial._trial_id, key=key) if row is None else row
+            row = models.TrialUserAttributeModel.find_by_trial_and_key(stored, key, session)
+            row = models.TrialUserAttributeModel(trial_id=trial._trial_id, key=key) if row is None else row
             row.value_json = json.dumps(attr)
             session.add(row)
         if value is not None:
-            number, kind = TrialValueModel.value_to_stored_repr(value)
-            found = TrialValueModel.find_by_trial_and_objective(stored, 0, session)
-            found = TrialValueModel(trial_id=trial._trial_id, objective=0) if found is None else found
+            number, kind = models.TrialValueModel.value_to_stored_repr(value)
+            found = models.TrialValueModel.find_by_trial_and_objective(stored, 0, session)
+            found = models.TrialValueModel(trial_id=trial._trial_id, objective=0) if found is None else found
             found.value, found.value_type = number, kind
             session.add(found)
         stored.state, stored.datetime_complete = state, now

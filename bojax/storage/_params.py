@@ -5,8 +5,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 
+from bojax.storage._database import database_of, tables
 from bojax.storage._open import retry
 
 
@@ -34,9 +34,9 @@ def set_params(
         {'x': 0.5}
     """
     internal = {name: distributions[name].to_internal_repr(value) for name, value in params.items()}
-    backend = storage._backend if isinstance(storage, _CachedStorage) else storage
-    if isinstance(backend, RDBStorage):
-        retry(lambda: _set_at_once(backend, trial_id, internal, distributions))
+    database = database_of(storage)
+    if database is not None:
+        retry(lambda: _set_at_once(database, trial_id, internal, distributions))
         return
     for name, value in internal.items():
         retry(lambda: storage.set_trial_param(trial_id, name, value, distributions[name]))  # noqa: B023 (called at once)
@@ -46,13 +46,15 @@ def _set_at_once(
     storage: RDBStorage, trial_id: int, internal: Mapping[str, float], distributions: Mapping[str, BaseDistribution]
 ) -> None:
     from optuna.distributions import distribution_to_json
-    from optuna.storages._rdb.models import TrialModel, TrialParamModel
     from sqlalchemy.orm import Session
 
+    models = tables()
+    assert models is not None
     with Session(storage.engine) as session, session.begin():
-        trial = session.get(TrialModel, trial_id)
+        trial = session.get(models.TrialModel, trial_id)
         assert trial is not None
         storage.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
         for name, value in internal.items():
             text = distribution_to_json(distributions[name])
-            session.add(TrialParamModel(trial_id=trial_id, param_name=name, param_value=value, distribution_json=text))
+            row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": text}
+            session.add(models.TrialParamModel(**row))

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import event
 
 import bojax
+from bojax.storage import _claims, _database
 from bojax.study.records._ledger import Ledger
 
 SPACE = bojax.Space({"x": bojax.Float(0.0, 1.0), "n": bojax.Int(1, 8)})
@@ -65,3 +66,18 @@ def test_what_is_told_is_stored_at_once_and_given_as_it_is_stored(study, log):
     assert told == study.trials[0]
     assert told.datetime_complete == study.trials[0].datetime_complete
     assert told.user_attrs == {"seconds": 3, "note": "a", "bojax:noise_var": 0.1}
+
+
+def test_a_database_with_unknown_tables_is_used_through_public_calls(study, monkeypatch):
+    """Optuna's tables may change; a study then goes on with Optuna's own calls."""
+    for module in (_database, _claims):
+        monkeypatch.setattr(module, "tables", lambda: None)
+    study.optuna.enqueue_trial({"x": 0.5, "n": 3})
+    for trial in [*study.ask(2)]:
+        tell(study, trial)
+    assert [trial.value for trial in study.trials] == [0.5, 0.5]
+    assert study.trials[0].params == {"x": 0.5, "n": 3} and study.trials[1].user_attrs["seconds"] == 3
+
+
+def test_the_tables_of_the_installed_optuna_are_known(study):
+    assert _database.database_of(study.optuna._storage) is not None
