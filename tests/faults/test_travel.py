@@ -258,7 +258,7 @@ def _study(factory):
 
 
 def program(factory, space, q):
-    return _suggest._compiled(_suggest._made(factory, space, q))
+    return _suggest._compiled_ask(_suggest._made(factory, space, q))
 
 
 def test_an_algorithm_that_is_written_anew_compiles_nothing(compiled):
@@ -287,7 +287,7 @@ def test_an_algorithm_whose_settings_changed_is_another_one():
 def test_programs_are_not_kept_for_ever():
     for capacity in range(1, _suggest.NUM_PROGRAMS + 10):
         program(functools.partial(_with_capacity, capacity), SPACE, 1)
-    assert _suggest._compiled.cache_info().currsize == _suggest.NUM_PROGRAMS
+    assert _suggest._compiled_ask.cache_info().currsize == _suggest.NUM_PROGRAMS
 
 
 def _with_capacity(capacity, space, q):
