@@ -1,7 +1,7 @@
 """Observations: what a study has seen, in a buffer of fixed shape.
 
-Compiled programs depend on shapes, so data that grow by a row would compile anew for every row. The buffer has room
-for `capacity` rows, a mask says which are real, and its capacity doubles, so n observations cost O(log n) programs.
+A compiled program is tied to the shapes of its arguments. The buffer therefore has room for `capacity` rows, a mask
+marks the real ones, and the capacity doubles when needed: n observations cost O(log n) compilations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,21 +15,20 @@ from jax.core import Tracer
 from bojax._types import Array, Bool, Float, Int
 
 MIN_CAPACITY = 16
-"""Smallest buffer that `next_capacity` gives: below it a factorization costs less than starting the program."""
+"""Smallest capacity that `next_capacity` returns: below it a factorization costs less than a program launch."""
 
 
 class Column(NamedTuple):
-    """A number that may be reported with each value, or one for each input.
+    """A number reported beside each value, or one per input.
 
     Attributes:
-        fill: what stands where nothing was reported.
-        per_dim: whether it has one entry for each input, [n, d]; else it is [n].
-        units: its units as a power of those of y. A map of y with slope s, a change of sign included, multiplies the
-            column by s ** units.
-        must: what a reported value must be, for error messages.
-        allowed: `allowed(values) -> bool`, elementwise, for NumPy and JAX arrays alike. NaN, where it is allowed, says
-            that nothing is known.
-        read_by: an algorithm that reads the column, for error messages.
+        fill: the value of rows where nothing was reported.
+        per_dim: whether the column has one entry per input, [n, d]; otherwise it is [n].
+        units: its units as a power of those of y. Scaling y by s, which may be negative, multiplies the column by
+            s ** units.
+        must: the requirement on reported values, for error messages.
+        allowed: `allowed(values) -> bool`, elementwise, for NumPy and JAX arrays. NaN, where allowed, means unknown.
+        read_by: an algorithm that uses the column, for error messages.
     """
 
     fill: float
@@ -71,20 +70,21 @@ COLUMNS: Mapping[str, Column] = {
         read_by="bojax.gradient_bayesopt(space)",
     ),
 }
-"""What may be reported beside values: variances of their noise, 0 for exact values; costs of evaluations; derivatives
-of y by the coordinates of the cube. A new column is a row here and whatever reads `Observations.columns`."""
+"""Columns that may be reported beside values: noise variances, 0 for exact values; evaluation costs; derivatives of y
+with respect to the coordinates of the cube. To add a column, add a row here and code that reads
+`Observations.columns`."""
 
 
 class Observations(NamedTuple):
     """A masked buffer of observations.
 
     Attributes:
-        X: [capacity, d] points in the unit cube. Padding rows stand at 0.5: padding must be finite.
+        X: [capacity, d] points in the unit cube. Padding rows hold 0.5, since padding must be finite.
         y: [capacity] values, larger is better. A failed observation keeps its non-finite value here.
         mask: [capacity] which rows hold a finite observation; only these reach the surrogate.
-        count: how many rows were told, failed ones included. More than `capacity` means that rows were lost.
-        columns: the columns of `COLUMNS` that are kept, each [capacity] or [capacity, d], with the column's `fill`
-            where nothing was reported. Which ones are kept is static.
+        count: number of rows reported, failed ones included. More than `capacity` means that rows were lost.
+        columns: the stored columns of `COLUMNS`, each [capacity] or [capacity, d], with the column's `fill` where
+            nothing was reported. Their names are static.
     """
 
     X: Float[Array, "*b n d"]
@@ -95,30 +95,30 @@ class Observations(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """How many rows the buffer holds."""
+        """Number of rows in the buffer."""
         return self.X.shape[-2]
 
     @property
     def told(self) -> Bool[Array, "*b n"]:
-        """Which rows were told, failed ones included."""
+        """Which rows were reported, failed ones included."""
         rows = jax.lax.broadcasted_iota(jnp.int32, self.mask.shape, self.mask.ndim - 1)
         return rows < jnp.asarray(self.count)[..., None]
 
     def with_columns(self, **columns: Array | None) -> "Observations":
-        """The observations with these columns in place of those of the same name; None leaves a column out."""
+        """The observations with these columns added or replaced; None removes a column."""
         merged = self.columns | columns
         return self._replace(columns={name: column for name, column in merged.items() if column is not None})
 
 
 class Told(NamedTuple):
-    """All that a study was told, on the host.
+    """All data reported to a study, on the host.
 
     Attributes:
         X: [n, d] points in the unit cube.
         y: [n] values, larger is better, NaN where the evaluation failed.
-        pending: [p, d] points asked for and not yet told.
-        columns: columns of `COLUMNS`, each [n] or [n, d], with the column's `fill` where nothing was reported. Columns
-            that an algorithm does not keep are left out of its state.
+        pending: [p, d] points asked for but not yet reported.
+        columns: columns of `COLUMNS`, each [n] or [n, d], with the column's `fill` where nothing was reported. An
+            algorithm's state holds only the columns that the algorithm uses.
     """
 
     X: np.ndarray
@@ -128,7 +128,7 @@ class Told(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """Points that were asked for and not yet told.
+    """Points that were asked for but not yet reported.
 
     Attributes:
         X: [p, d] points in the unit cube.
@@ -140,12 +140,12 @@ class Pending(NamedTuple):
 
 
 def next_capacity(count: int, minimum: int = MIN_CAPACITY) -> int:
-    """The smallest power of two that holds `count` rows and is not below `minimum`."""
+    """The smallest power of two that is at least `count` and at least `minimum`."""
     return max(minimum, 1 << max(count - 1, 0).bit_length())
 
 
 def empty(num_dims: int, capacity: int, dtype=None, *, columns: Iterable[str] = ("noise_var",)) -> Observations:
-    """An empty buffer that keeps these `columns`.
+    """An empty buffer with these `columns`.
 
     Raises:
         ValueError: when `capacity` is below 1.
@@ -165,28 +165,28 @@ def empty(num_dims: int, capacity: int, dtype=None, *, columns: Iterable[str] = 
 
 
 def empty_pending(num_dims: int, capacity: int, dtype=None) -> Pending:
-    """A pending buffer with no point; `capacity` may be 0."""
+    """An empty pending buffer; `capacity` may be 0."""
     return Pending(X=jnp.full((capacity, num_dims), 0.5, dtype), mask=jnp.zeros(capacity, bool))
 
 
 def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "k"], **columns: Any) -> Observations:
     """Add k observations.
 
-    Rows that do not fit are dropped but still counted, so `count > capacity` tells of them; `resize` first.
+    Call `resize` first if they do not fit: extra rows are dropped but counted, so `count > capacity` reveals the loss.
 
     Args:
-        observations: what was seen so far.
+        observations: the data so far.
         X: [k, d] points in the unit cube.
         y: [k] their values; NaN or infinite for a failed evaluation, which is stored with its mask off.
-        **columns: columns that the observations keep, [k] or [k, d]; those left out are filled as not reported.
+        **columns: columns that the observations store, [k] or [k, d]; missing ones get their `fill`.
 
     Raises:
-        ValueError: a column is given that the observations do not keep.
+        ValueError: the observations do not store a given column.
         TypeError: a column is not in `COLUMNS`.
     """
     columns = kept_columns(columns, observations.columns)
     rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
-    # Without the barrier XLA may compute y twice, with other rounding, for the value and for the mask.
+    # Without the barrier XLA may compute y twice, rounded differently, for the value and for the mask.
     y = jax.lax.optimization_barrier(y.astype(observations.y.dtype))
 
     def extended(name, buffer):
@@ -202,7 +202,7 @@ def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "
 
 
 def resize(observations: Observations, capacity: int) -> Observations:
-    """The same observations in a buffer of another capacity; the caller keeps it at `count` or more."""
+    """The same observations in a buffer of another capacity; the caller ensures `capacity >= count`."""
     grown = empty(observations.X.shape[-1], capacity, observations.X.dtype, columns=observations.columns)
     rows = min(capacity, observations.capacity)
     moved = jax.tree.map(
@@ -212,14 +212,14 @@ def resize(observations: Observations, capacity: int) -> Observations:
 
 
 def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, **columns: np.ndarray | None) -> Observations:
-    """A buffer filled on the host, of NumPy arrays: compiled code takes them as they are.
+    """A buffer of NumPy arrays, filled on the host; compiled code accepts them as they are.
 
     Args:
         X: [n, d] points in the unit cube.
         y: [n] values, NaN where failed.
         capacity: rows of the buffer, at least n.
         dtype: float type of the buffer.
-        **columns: the columns that it keeps, [n] or [n, d]; None for one of which nothing was reported.
+        **columns: the stored columns, [n] or [n, d]; None for one without any reported values.
     """
     count, num_dims = X.shape
 
@@ -243,7 +243,7 @@ def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, **columns: np
 
 
 def known_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """The same names. Raises TypeError for one that is not in `COLUMNS`."""
+    """The names as a tuple. Raises TypeError if one is not in `COLUMNS`."""
     names = tuple(names)
     for name in names:
         if name not in COLUMNS:
@@ -252,10 +252,10 @@ def known_columns(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def kept_columns(columns: Mapping[str, Any], kept: Iterable[str]) -> dict[str, Any]:
-    """The columns that are given, i.e. not None.
+    """The given columns, i.e. those that are not None.
 
     Raises:
-        ValueError: one of them is not `kept`, so that it would be lost.
+        ValueError: one of them is not `kept` and would be lost.
         TypeError: one is not in `COLUMNS`.
     """
     given = {name: columns[name] for name in known_columns(columns) if columns[name] is not None}
@@ -266,21 +266,20 @@ def kept_columns(columns: Mapping[str, Any], kept: Iterable[str]) -> dict[str, A
 
 
 def unread_column(name: str) -> str:
-    """What to say of a column that is told to an algorithm that does not keep it."""
+    """The error message for a column that the algorithm does not use."""
     return f"`{name}` must be left out: this algorithm learns nothing from it. {COLUMNS[name].read_by} does."
 
 
 def as_column(name: str, values: Any, X: Float[Array, "k d"]) -> Array:
-    """Reported values of a column as they are stored, with its `fill` where they say nothing.
+    """Reported values of a column as they are stored, with its `fill` where nothing is known.
 
     Args:
         name: of the column.
-        values: [k, d] where the column is `per_dim`; else [k] or a scalar.
+        values: [k, d] if the column is `per_dim`, otherwise [k] or a scalar.
         X: [k, d] the points.
 
     Raises:
-        ValueError: values of another shape, or not allowed (outside of compiled code; inside, these count as not
-            reported).
+        ValueError: the shape is wrong, or a value is not allowed (compiled code treats such values as not reported).
     """
     column = COLUMNS[name]
     values = jnp.asarray(values, X.dtype)
@@ -297,7 +296,7 @@ def _shape(name: str, capacity: int, num_dims: int) -> tuple[int, ...]:
 
 
 def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
-    """A pending buffer filled on the host, of NumPy arrays. X: [k, d] with k at most `capacity`."""
+    """A pending buffer of NumPy arrays, filled on the host. X: [k, d] with k at most `capacity`."""
     padded: Any = np.full((capacity, X.shape[1]), 0.5, dtype)
     padded[: len(X)] = X
     mask: Any = np.arange(capacity) < len(X)
@@ -305,9 +304,9 @@ def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
 
 
 def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"]) -> Pending:
-    """Remember q points in the free slots; when there are none left, the first slots are used again.
+    """Store q points in the free slots; when none is left, the first slots are overwritten.
 
-    A buffer without slots remembers nothing: for callers who tell before they ask again.
+    A buffer without slots stores nothing. It suits callers that `tell` before they `ask` again.
     """
     if pending.X.shape[0] == 0:
         return pending
@@ -322,7 +321,7 @@ def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"
 
 
 def remove_pending(pending: Pending, X: Float[Array, "k d"]) -> Pending:
-    """Forget the points that are told now; each told row clears at most one equal pending row."""
+    """Remove points that have now been reported; each row of X clears at most one equal pending row."""
     if pending.X.shape[0] == 0:
         return pending
 
