@@ -1,18 +1,17 @@
 """Bayesian optimization and local gradient steps that compete for evaluations.
 
-A Gaussian process looks everywhere. A quasi-Newton step looks at one place and needs no model of the rest. Both make a
-proposal, each with the gain that it expects, and the larger gain is evaluated:
+A Gaussian process models the whole cube; a quasi-Newton step needs only the neighborhood of one point. Each proposes a
+point with its expected gain, and the larger gain is evaluated:
 
 * the GP with gradients: the expected improvement at its candidate;
-* a trust-region step from the best point, of the quadratic model that BFGS builds from the gradients around it. With
-  the full step s cut to the share t its predicted gain is g.s (t - t^2 / 2), capped at the GP's mean plus `OPTIMISM`
-  standard deviations.
+* a trust-region step from the best point, on the quadratic model that BFGS builds from the gradients around it. If the
+  full step s is cut to t s, its predicted gain is g.s (t - t^2 / 2), capped at the GP's mean plus `OPTIMISM` standard
+  deviations.
 
-The radius follows from the data: twice the distance from the best point to its nearest neighbor if that was evaluated
-before it (the last step was good), half of it otherwise. So a study resumes from its data alone. Where the GP does not
-believe the gradients, there is no local proposal. Local steps win in many dimensions only
-(benchmarks/results/algorithms.md). The idea of competing on predicted improvement is that of LAGO (2026,
-arXiv:2603.02970).
+The radius follows from the data, so a study resumes from its data alone: twice the distance from the best point to its
+nearest neighbor if that was evaluated before it (the last step was good), half of it otherwise. There is no local
+proposal if the GP rejects the gradients. Local steps win in many dimensions only (benchmarks/results/algorithms.md).
+Competing on predicted improvement is the idea of LAGO (2026, arXiv:2603.02970).
 """
 
 from typing import NamedTuple
@@ -40,27 +39,25 @@ from bojax.optim import CandidateOptimizer, is_seen
 from bojax.space import Space
 from bojax.surrogates import standardize, unwrapped
 
-NUM_NEIGHBOURS = 10
-"""Points around the best one whose gradients the quadratic model is built from."""
+NUM_NEIGHBORS = 10
+"""Number of points around the best one whose gradients define the quadratic model."""
 RADIUS_BOUNDS = (1e-3, 0.25)
 """Of the trust radius, times the square root of the number of dimensions."""
 OPTIMISM = 1.0
-"""Standard deviations above the mean to which a step's own estimate of its gain is capped
-(benchmarks/results/algorithms.md)."""
+"""Cap on a step's estimate of its gain, in standard deviations above the mean (benchmarks/results/algorithms.md)."""
 
 
 class HybridInfo(NamedTuple):
-    """How an `ask` went.
+    """Diagnostics of an `ask`.
 
     Attributes:
         status: a `Status` code.
         valid: [q] which points are suggestions.
-        acquisition: [q] the acquisition at each candidate of the process when it was chosen.
+        acquisition: [q] the acquisition at each of the GP's candidates when it was chosen.
         is_local: whether the first point is a local step.
-        local_gain: what the local step expects to gain, in standard deviations of y; minus infinity where there is
-            none.
-        global_gain: expected improvement at the first candidate of the process, in standard deviations of y; NaN in
-            the initial design.
+        local_gain: expected gain of the local step, in standard deviations of y; minus infinity if there is none.
+        global_gain: expected improvement at the GP's first candidate, in standard deviations of y; NaN in the initial
+            design.
     """
 
     status: Int[Array, ""]
@@ -81,25 +78,25 @@ def hybrid(
     optimizer: CandidateOptimizer | None = None,
     max_pending: int | None = None,
 ) -> Algorithm:
-    """Bayesian optimization with gradients whose first candidate of each batch competes with a local step.
+    """Bayesian optimization with gradients, in which local steps compete with the first candidate of each batch.
 
-    Its surrogate is `default_gradient_surrogate()`, from which local steps are made.
+    Its surrogate is `default_gradient_surrogate()`.
 
     Args:
-        space: what to search. Local steps move Floats only.
-        q: how many points each `ask` gives, >= 1.
+        space: the search space. Local steps move Floats only.
+        q: number of points each `ask` returns, >= 1.
         capacity: room for this many observations, >= 1.
         num_initial: points of the initial design, >= 1; 3 by default.
         acquisition: `batch_log_ei(...)` (the default), `batch_log_nei(...)` for noisy objectives, or `log_ei`.
         optimizer: how it is maximized; `multistart()` by default.
-        max_pending: room for this many points asked for and not yet told.
+        max_pending: maximum number of pending points.
 
     Returns:
-        An `Algorithm` whose `ask` gives a `HybridInfo`, and whose `tell` takes `grad`.
+        An `Algorithm` whose `ask` returns a `HybridInfo`, and whose `tell` accepts `grad`.
 
     Raises:
-        ValueError: when a number is out of range, or the acquisition is none of these.
-        TypeError: when a part is none.
+        ValueError: when a number is out of range, or the acquisition is not one of these.
+        TypeError: when a part has the wrong type.
 
     Example:
         >>> import jax, bojax
@@ -124,7 +121,7 @@ def hybrid(
     def propose(key, asked):
         proposal, model = greedy(key, asked, parts)
         X, values, here = proposal.X, proposal.details[0], asked.lattice
-        modelled = jnp.isfinite(values[0]) & model.params.believed
+        modeled = jnp.isfinite(values[0]) & model.params.believed
         seen = sees(without_failures(asked.state.observations))
         x, gain = local_step(seen, moves if here.held is None else moves & jnp.isnan(here.held))
         x = here.snap(x)
@@ -138,7 +135,7 @@ def hybrid(
         is_new = (
             ~is_seen(here, x[None], before.X, before.mask)[0] & ~is_seen(here, x[None], X[1:], proposal.valid[1:])[0]
         )
-        is_local = modelled & proposal.valid[0] & is_new & (local_gain > global_gain)
+        is_local = modeled & proposal.valid[0] & is_new & (local_gain > global_gain)
         X = X.at[0].set(jnp.where(is_local, x, X[0]))
         return proposal._replace(X=X, details=(values, is_local, local_gain, global_gain))
 
@@ -157,14 +154,14 @@ def hybrid(
 
 
 def local_step(observations: Observations, moves: Bool[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, ""]]:
-    """A trust-region step of a quasi-Newton model from the best point, and what it expects to gain.
+    """A trust-region step of a quasi-Newton model from the best point, and its expected gain.
 
     Args:
-        observations: what was told, with gradients, as the process sees it.
+        observations: the observations with gradients, as the GP sees them.
         moves: [d] which columns may move.
 
     Returns:
-        The point, and the gain in units of y: minus infinity where the best point has no gradient.
+        The point, and the gain in units of y: minus infinity if the best point has no gradient.
     """
     X, d = observations.X, observations.X.shape[-1]
     if "grad" not in observations.columns:
@@ -181,11 +178,11 @@ def local_step(observations: Observations, moves: Bool[Array, "d"]) -> tuple[Flo
     distance = jnp.where(observations.mask & (distance > 0), distance, jnp.inf)
     nearest = jnp.argmin(distance)
     root = jnp.sqrt(jnp.asarray(d, X.dtype))
-    # Without a neighbour the distance is infinite, and the radius the largest.
+    # Without a neighbor the distance is infinite, and the radius is the largest.
     radius = distance[nearest] * jnp.where(nearest < best, 2.0, 0.5)
     radius = jnp.clip(radius, RADIUS_BOUNDS[0] * root, RADIUS_BOUNDS[1] * root)
 
-    far_to_near = jnp.argsort(jnp.where(known, distance, jnp.inf))[: min(NUM_NEIGHBOURS, X.shape[0])][::-1]
+    far_to_near = jnp.argsort(jnp.where(known, distance, jnp.inf))[: min(NUM_NEIGHBORS, X.shape[0])][::-1]
     usable = jnp.isfinite(distance[far_to_near]) & known[far_to_near]
     S = jnp.where(moves[None, :], X[far_to_near] - x[None], 0.0)
     D = jnp.where(usable[:, None], G[best][None] - G[far_to_near], 0.0)  # of -y, so that curvature is positive
@@ -207,8 +204,8 @@ def inverse_hessian_product(
     Args:
         S: [m, d] differences of points, the most trusted last.
         D: [m, d] differences of gradients, in the same order; rows without positive curvature are left out.
-        g: [d] what is multiplied.
-        radius: length of the step where nothing is known of the curvature.
+        g: [d] the vector.
+        radius: length of the step if the curvature is unknown.
     """
     curvature = jnp.sum(S * D, axis=-1)
     squares = jnp.sum(D * D, axis=-1)

@@ -1,4 +1,4 @@
-"""Candidate optimizers: maximise any function on the unit cube. They know no surrogate."""
+"""Candidate optimizers: maximize any function on the unit cube, independently of a surrogate."""
 
 from bojax._bfgs import BfgsResult, minimize_lanes
 from bojax._qmc import sobol

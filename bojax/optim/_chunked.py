@@ -1,6 +1,6 @@
 """Evaluate rows in pieces: a few at a time to bound memory, or divided among devices.
 
-Both give what the function gives on all rows at once, up to rounding.
+Both return what the function returns on all rows at once, up to rounding.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def chunked(fn: Callable[[Array], Array], max_rows: int) -> Callable[[Array], Ar
     """A function of rows X [k, ...] -> [k, ...] that sees at most `max_rows` of them at a time.
 
     Args:
-        fn: maps rows by themselves.
+        fn: maps each row independently.
         max_rows: >= 1.
 
     Raises:
@@ -40,16 +40,16 @@ def chunked(fn: Callable[[Array], Array], max_rows: int) -> Callable[[Array], Ar
 
 
 def sharded(fn: Callable[[Array], Any], mesh: Mesh | None) -> Callable[[Array], Any]:
-    """A function of rows X [k, ...] whose rows are divided among the devices of a mesh, each looping by itself.
+    """A function of rows X [k, ...] whose rows are divided among the devices of a mesh; each device loops separately.
 
     Args:
-        fn: maps rows by themselves to a pytree of arrays with leading axis k. What it closes over is copied to every
-            device.
+        fn: maps each row independently to a pytree of arrays with leading axis k. Arrays that it closes over are copied
+            to every device.
         mesh: devices along one axis; None leaves `fn` as it is.
     """
     if mesh is None or mesh.size == 1:
         return fn
-    # As a user makes it, a mesh may ask for explicit shardings everywhere; inside a program they are left to JAX.
+    # A user's mesh may require explicit shardings everywhere; inside a program JAX chooses them.
     (axis,), size, devices = mesh.axis_names, mesh.size, Mesh(mesh.devices, mesh.axis_names)
 
     def evaluate(X):
@@ -63,7 +63,7 @@ def sharded(fn: Callable[[Array], Any], mesh: Mesh | None) -> Callable[[Array], 
 
 
 def check_mesh(mesh: Mesh | None) -> None:
-    """Raises TypeError or ValueError when `mesh` is no mesh of one axis."""
+    """Raises TypeError or ValueError unless `mesh` is a mesh with one axis."""
     if mesh is None:
         return
     if not isinstance(mesh, Mesh):

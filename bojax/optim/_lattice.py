@@ -1,7 +1,7 @@
-"""Discrete dimensions: snapping, neighbours, and points not seen before.
+"""Discrete dimensions: snapping, neighbors, and unseen points.
 
-A `Lattice` says which columns of the cube hold discrete values, and maps between coordinates and positions (value
-numbers). Positions are integers, so two points are the same exactly when their positions are.
+A `Lattice` defines which columns of the cube are discrete, and maps between coordinates and positions (integer indices
+of values). Two discrete points are equal exactly when their positions are.
 """
 
 import math
@@ -16,23 +16,23 @@ from bojax._types import Array, Bool, Float, Int, Key
 from bojax.space import Space
 
 MAX_MOVES = 128
-"""Most neighbours looked at in one step; beyond that a random part of them."""
+"""Maximum number of neighbors evaluated in one step; of more, a random subset is used."""
 LONG_STEP = 8
-"""Ordered columns of more than twice so many values also move by an eighth of their range."""
+"""Ordered columns with more than twice this number of values also move by an eighth of their range."""
 SAME = 1e-5
-"""Points closer than this in every continuous column, and equal in the others, are one place: told points come back
-from native units and a storage with rounding, and nearer points say nothing new of a noiseless objective."""
+"""Points closer than this in every continuous column, and equal in the others, count as the same point. Native units
+and storage round points, and closer points add nothing about a noiseless objective."""
 
 
 class Lattice(NamedTuple):
-    """The discrete columns of the unit cube. Static: all of it is known before compiling.
+    """The discrete columns of the unit cube. Static: fully known before compilation.
 
     Attributes:
-        num_values: [d] how many values each column has; 0 for a continuous one.
+        num_values: [d] number of values of each column; 0 for a continuous one.
         is_categorical: [d] which columns have no order.
         positions: `positions(X [..., d]) -> int32 [..., d]`, 0 in continuous columns.
         coordinates: `coordinates(P [..., d], X [..., d]) -> X`, the discrete columns of X replaced by positions P.
-        held: [d] coordinates that every point has, NaN where a column is free; None where all are.
+        held: [d] fixed coordinates of every point, NaN where a column is free; None if all are free.
     """
 
     num_values: tuple[int, ...]
@@ -52,7 +52,7 @@ class Lattice(NamedTuple):
             The lattice of its representable points.
 
         Raises:
-            TypeError: for what is no `Space`.
+            TypeError: when `space` is not a `Space`.
 
         Example:
             >>> import bojax
@@ -75,11 +75,11 @@ class Lattice(NamedTuple):
 
     @property
     def cardinality(self) -> int | None:
-        """How many points there are; None when a column is continuous."""
+        """Number of points; None if a column is continuous."""
         return math.prod(self.num_values) if all(self.num_values) else None
 
     def snap(self, X: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        """The nearest points of the lattice; continuous columns are kept unless they are held."""
+        """The nearest points of the lattice; continuous columns are kept unless held."""
         return self.coordinates(self.positions(X), X) if self.discrete else self.pin(X)
 
     def pin(self, X: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
@@ -87,7 +87,7 @@ class Lattice(NamedTuple):
         return X if self.held is None else jnp.where(jnp.isnan(self.held), X, self.held.astype(X.dtype))
 
     def hold(self, held: Float[Array, "d"] | None) -> "Lattice":
-        """The lattice of the points with these coordinates; NaN where a column stays free, None where all do."""
+        """The lattice with these coordinates held; NaN leaves a column free, None leaves all free."""
         if held is None:
             return self
         fixed = self._replace(held=held)
@@ -103,7 +103,7 @@ def all_points(lattice: Lattice, dtype) -> Float[Array, "n d"]:
 def is_seen(
     lattice: Lattice, X: Float[Array, "r d"], seen_X: Float[Array, "n d"], seen_mask: Bool[Array, "n"]
 ) -> Bool[Array, "r"]:
-    """Tell which points stand at the place of a seen one: equal discrete values, the rest closer than `SAME`.
+    """Whether each point coincides with a seen one: equal discrete values, the rest closer than `SAME`.
 
     Args:
         lattice: the columns of the cube.
@@ -137,8 +137,8 @@ def nearby_unseen(
 ) -> tuple[Float[Array, "d"], Bool[Array, ""]]:
     """A point of a finite lattice that was not seen, and whether there is one.
 
-    Counts through the lattice from x, the last columns turning fastest. Among n + 1 different points at most n are
-    seen, so n + 1 points decide it.
+    Enumerates the lattice from x, with the last columns varying fastest. At most n points are seen, so checking n + 1
+    distinct points is enough.
 
     Args:
         lattice: the columns of the cube, all of them discrete.
@@ -177,7 +177,7 @@ def nearby_unseen(
 
 
 class Moves(NamedTuple):
-    """Steps to neighbours: in `column`, by `delta` positions, around the end or not. The first one stays."""
+    """Steps to neighbors: in `column`, by `delta` positions, with or without wrapping. The first step is no move."""
 
     column: np.ndarray
     delta: np.ndarray
@@ -185,7 +185,7 @@ class Moves(NamedTuple):
 
 
 def moves(lattice: Lattice) -> Moves:
-    """All steps to neighbours: every other category, and the next values (and a long step) of ordered columns."""
+    """All steps to neighbors: every other category, and adjacent values (and a long step) of ordered columns."""
     rows = [(0, 0, False)]
     for column in lattice.discrete:
         k = lattice.num_values[column]
@@ -198,8 +198,8 @@ def moves(lattice: Lattice) -> Moves:
     return Moves(np.array(column, np.int32), np.array(delta, np.int32), np.array(wraps, bool))
 
 
-def neighbours(key: Key, lattice: Lattice, steps: Moves, X: Float[Array, "r d"]) -> Float[Array, "r m d"]:
-    """The neighbours of each point, the point itself first; a random part of them when there are very many."""
+def neighbors(key: Key, lattice: Lattice, steps: Moves, X: Float[Array, "r d"]) -> Float[Array, "r m d"]:
+    """The neighbors of each point, starting with the point itself; a random subset if there are many."""
     count = len(steps.column)
     chosen = jnp.arange(count)
     if count > MAX_MOVES:

@@ -1,14 +1,14 @@
-"""Maximise a function on the unit cube: many quasi-random samples, the best as starts of a batched quasi-Newton search.
+"""Maximize a function on the unit cube by a batched quasi-Newton search from the best of many quasi-random samples.
 
     raw samples --values--> starts --BFGS (all lanes in one batch)--> best lane
 
-With discrete columns the search alternates. First ordered columns are relaxed (treated as continuous) and only
-categories stay fixed; the result is snapped to the lattice, improved by greedy moves to neighbours, and the continuous
-columns are polished with all discrete ones fixed; the last two steps repeat. A small finite space is enumerated.
+With discrete columns the search alternates. First it relaxes ordered columns (treats them as continuous) and fixes only
+categories. It snaps the result to the lattice, improves it by greedy moves to neighbors, and polishes the continuous
+columns with all discrete ones fixed; the last two steps repeat. A small finite space is enumerated.
 
-No point that was seen is proposed: where every search ends at one, nothing better is left nearby, and the raw sample
-farthest from all seen points is taken. On a finite space the answer says when no point is left. All of it is one
-compiled program in which the function stands two or three times.
+Seen points are never proposed. If every search ends at one, nothing better is left nearby, and the raw sample farthest
+from all seen points is proposed. On a finite space the result says when no point is left. The whole search is one
+compiled program that contains the function two or three times.
 """
 
 from collections.abc import Callable
@@ -23,30 +23,30 @@ from bojax._bfgs import minimize_lanes
 from bojax._qmc import shifted, sobol_integers, to_unit
 from bojax._types import Array, Bool, Float, Key
 from bojax.optim._chunked import check_mesh, chunked, sharded
-from bojax.optim._lattice import Lattice, all_points, is_seen, moves, nearby_unseen, neighbours
+from bojax.optim._lattice import Lattice, all_points, is_seen, moves, nearby_unseen, neighbors
 
 ENUMERATE = 1024
-"""Finite spaces up to this size are evaluated whole: it costs no more than the raw samples and the search."""
+"""Finite spaces up to this size are enumerated, which costs no more than the raw samples and the search."""
 SWEEPS = 3
 """Rounds of snapping, greedy moves and polishing in mixed spaces."""
 MAX_HOPS = 8
-"""Most greedy moves in one round."""
+"""Maximum number of greedy moves in one round."""
 MAX_ROWS = 2048
 """Points evaluated at a time: with 1,000 observations and 64 samples they take about 110 MB."""
 LOCAL_SHARE = 4
-"""One in so many raw samples is drawn near `center`, where a late acquisition has its narrow peaks."""
+"""One in this many raw samples is drawn near `center`, where late acquisitions have narrow peaks."""
 
 BatchFn = Callable[[Float[Array, "k d"]], Float[Array, "k"]]
 
 
 class CandidateInfo(NamedTuple):
-    """How the search went.
+    """Diagnostics of the search.
 
     Attributes:
-        value: the function at the candidate; NaN where every end of the search was seen before and another point was
-            taken, which is not evaluated.
+        value: the function at the candidate; NaN if every search ended at a seen point, since the candidate is then
+            another point that is not evaluated.
         valid: whether the candidate is a new point; false only when a finite space is exhausted.
-        raw_value: the best value among the raw samples (of all points, where the space was enumerated).
+        raw_value: the best value among the raw samples (among all points if the space was enumerated).
     """
 
     value: Float[Array, ""]
@@ -55,7 +55,7 @@ class CandidateInfo(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Points not to be proposed again: X [n, d] where mask [n]."""
+    """Points not to propose again: X [n, d] where mask [n]."""
 
     X: Float[Array, "n d"]
     mask: Bool[Array, "n"]
@@ -73,9 +73,9 @@ class CandidateOptimizer(Protocol):
         Args:
             key: random key.
             lattice: the columns of the cube; the candidate is one of its points.
-            fn: maps [k, d] points to [k] values, each row by itself; larger is better.
+            fn: maps [k, d] points to [k] values, each row independently; larger is better.
             seen: points not to propose again.
-            center: a good point to look around, such as the best one observed.
+            center: a good point to search around, such as the best one observed.
         """
         ...
 
@@ -88,14 +88,14 @@ def multistart(
     max_rows: int = MAX_ROWS,
     mesh: Mesh | None = None,
 ) -> CandidateOptimizer:
-    """The default candidate optimizer: the best of many samples start a batched quasi-Newton search.
+    """The default candidate optimizer: a batched quasi-Newton search from the best of many samples.
 
     Args:
         num_restarts: lanes of the quasi-Newton search, >= 1 and at most `raw_samples`.
-        raw_samples: points evaluated to choose the starts from.
-        max_evals: most batched evaluations in one run of the search, >= 1.
-        max_rows: most points evaluated at a time, >= 1; more are evaluated in turn. Bounds memory: with n observations
-            and s samples, an acquisition holds about 48 n + 96 s bytes a point in float64.
+        raw_samples: points evaluated to choose the starts.
+        max_evals: maximum number of batched evaluations in one run of the search, >= 1.
+        max_rows: maximum number of points evaluated at a time, >= 1. Bounds memory: with n observations and s samples,
+            an acquisition holds about 48 n + 96 s bytes per point in float64.
         mesh: devices (a `jax.sharding.Mesh` of one axis) among which raw samples and restarts are divided.
 
     Returns:
@@ -105,7 +105,7 @@ def multistart(
         ValueError: when a number is out of range.
 
     Example:
-        The highest point of a parabola on the unit square, of which nothing was seen:
+        Maximize a parabola on the unit square:
 
         >>> import jax, jax.numpy as jnp, bojax
         >>> from bojax.optim import Lattice, Seen
@@ -134,7 +134,7 @@ def multistart(
 
         if lattice.cardinality is not None and lattice.cardinality <= ENUMERATE:
             return _enumerate(lattice, sharded(safe, mesh), seen, center.dtype)
-        # One draw for everything: each separate draw would cost a third of a second of compilation.
+        # One draw for everything: each separate draw adds a third of a second of compilation.
         num_bits = num_raw_bits(raw_samples, lattice.num_dims)
         bits = jax.random.bits(key, (num_bits + raw_samples,), jnp.uint32)
         raw = raw_points(bits[:num_bits], lattice, raw_samples, center)
@@ -149,10 +149,10 @@ def multistart(
 
 
 def num_raw_bits(num_points: int, num_dims: int) -> int:
-    """How many random integers `raw_points` takes.
+    """Number of random integers that `raw_points` takes.
 
     Args:
-        num_points: how many points.
+        num_points: number of points.
         num_dims: dimension of the cube.
 
     Returns:
@@ -166,14 +166,14 @@ def num_raw_bits(num_points: int, num_dims: int) -> int:
 
 
 def raw_points(bits: Array, lattice: Lattice, num_points: int, center: Float[Array, "d"]) -> Float[Array, "n d"]:
-    """Quasi-random points of the whole cube, and some around a centre, snapped to the lattice.
+    """Quasi-random points of the whole cube and some around a center, snapped to the lattice.
 
     Args:
         bits: [num_raw_bits(num_points, d)] random 32-bit integers.
         lattice: the columns of the cube.
-        num_points: how many points; one in `LOCAL_SHARE` is local.
-        center: [d] where local points lie around, at distances from 0.3 down to 0.001 of the cube's side, evenly on the
-            log scale.
+        num_points: number of points; one in `LOCAL_SHARE` is local.
+        center: [d] the center of the local points, whose distances are log-uniform between 0.001 and 0.3 of the cube's
+            side.
 
     Returns:
         [num_points, d] points.
@@ -196,14 +196,14 @@ def raw_points(bits: Array, lattice: Lattice, num_points: int, center: Float[Arr
 
 
 def choose_starts(bits: Array, values: Float[Array, "n"], num_starts: int):
-    """Indices of the starts: the best sample, and others with a probability falling as 1 / rank.
+    """Indices of the starts: the best sample, and others with probability proportional to 1 / rank.
 
-    Ranks make the choice independent of the function's scale; the spread keeps all starts from one hill.
+    Ranks make the choice independent of the function's scale; randomness spreads the starts over several peaks.
 
     Args:
         bits: [n] random 32-bit integers.
         values: [n] values of the samples.
-        num_starts: how many to choose.
+        num_starts: number of starts.
     """
     above = values[None, :] > values[:, None]
     rank = 1.0 + jnp.sum(above, axis=1, dtype=values.dtype)
@@ -214,7 +214,7 @@ def choose_starts(bits: Array, values: Float[Array, "n"], num_starts: int):
 
 
 def _scale(values):
-    """What the function is divided by: its spread where that is below one, so that tolerances fit tiny functions."""
+    """The divisor of the function: its spread if below one, so that tolerances suit tiny functions."""
     finite = jnp.isfinite(values)
     best = jnp.max(jnp.where(finite, values, -jnp.inf))
     worst = jnp.min(jnp.where(finite, values, jnp.inf))
@@ -228,11 +228,11 @@ def local_search(key, lattice, fn, starts, scale, max_evals):
     Args:
         key: random key.
         lattice: the columns of the cube.
-        fn: maps [k, d] points to [k] values. Rows that belong to one start stand together, in the order of the starts,
-            so that every start may have a function of its own.
+        fn: maps [k, d] points to [k] values. Rows of one start are adjacent, in the order of the starts, so every start
+            may have its own function.
         starts: [r, d] points.
-        scale: what values are divided by.
-        max_evals: most batched evaluations in one run of the search.
+        scale: the divisor of values.
+        max_evals: maximum number of batched evaluations in one run of the search.
 
     Returns:
         The end points [r, d] and their values [r].
@@ -278,7 +278,7 @@ def local_search(key, lattice, fn, starts, scale, max_evals):
 
 
 def _hop(key, lattice, steps, fn, X):
-    """Greedy moves of every lane to its best neighbour, until no lane improves."""
+    """Greedy moves of every lane to its best neighbor, until no lane improves."""
 
     def improving(carry):
         hops, _, _, improved = carry
@@ -286,7 +286,7 @@ def _hop(key, lattice, steps, fn, X):
 
     def hop(carry):
         hops, X, values, _ = carry
-        around = neighbours(jax.random.fold_in(key, hops), lattice, steps, X)
+        around = neighbors(jax.random.fold_in(key, hops), lattice, steps, X)
         found = fn(around.reshape(-1, X.shape[-1])).reshape(around.shape[:2])
         found = jnp.where(jnp.isnan(found), -jnp.inf, found)
         best = jnp.argmax(found, axis=1)
@@ -300,7 +300,7 @@ def _hop(key, lattice, steps, fn, X):
 
 
 def _best_unseen(lattice, X, values, seen, raw, raw_value):
-    """The best lane not seen; or else an unseen point: near the best one in a finite space, far from all in others."""
+    """The best unseen lane; else an unseen point, near the best lane in a finite space, far from all seen otherwise."""
     values = jnp.where(jnp.isnan(values), -jnp.inf, values)
     old = is_seen(lattice, X, seen.X, seen.mask)
     best_new = jnp.argmax(jnp.where(old, -jnp.inf, jnp.maximum(values, jnp.finfo(X.dtype).min)))

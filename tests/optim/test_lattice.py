@@ -1,4 +1,4 @@
-"""Neighbours and unseen points of discrete columns; quasi-random points."""
+"""Neighbors and unseen points of discrete columns; quasi-random points."""
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,12 @@ def test_all_points_are_different_and_representable():
     assert len(np.unique(points, axis=0)) == 18
 
 
-def test_neighbours_change_one_column_by_one_move():
+def test_neighbors_change_one_column_by_one_move():
     space = SPACES["mixed"]()
     lattice = make_lattice(space)
     steps = lattice_module.moves(lattice)
     X = space.sample(jax.random.key(0), 5)
-    around = lattice_module.neighbours(jax.random.key(1), lattice, steps, X)
+    around = lattice_module.neighbors(jax.random.key(1), lattice, steps, X)
     np.testing.assert_array_equal(around[:, 0], X)
     np.testing.assert_array_equal(space.round(around), around)
     np.testing.assert_array_equal(around[:, :, 0], jnp.broadcast_to(X[:, None, 0], around.shape[:2]))
@@ -38,16 +38,16 @@ def test_neighbours_change_one_column_by_one_move():
     assert (changed <= 1).all()
     for i in range(5):
         reached = {int(c) for c in moved[i, :, 2]}
-        assert reached == {0, 1, 2}, "every other category is a neighbour"
+        assert reached == {0, 1, 2}, "every other category is a neighbor"
         ordered = {int(b) for b in moved[i, :, 1]}
         assert {b for b in (int(P[i, 1]) - 1, int(P[i, 1]) + 1) if 0 <= b < 9} <= ordered
 
 
-def test_very_many_neighbours_are_thinned():
+def test_very_many_neighbors_are_thinned():
     space = bojax.Space({f"c{i}": bojax.Categorical(list(range(20))) for i in range(10)})
     lattice = make_lattice(space)
     X = space.sample(jax.random.key(0), 2)
-    around = lattice_module.neighbours(jax.random.key(1), lattice, lattice_module.moves(lattice), X)
+    around = lattice_module.neighbors(jax.random.key(1), lattice, lattice_module.moves(lattice), X)
     assert around.shape[1] == lattice_module.MAX_MOVES
     np.testing.assert_array_equal(around[:, 0], X)
 
