@@ -1,15 +1,15 @@
-"""The shape of every algorithm: three pure functions, and the states they pass on.
+"""The interface of every algorithm: three pure functions of a state.
 
     state = algorithm.init(key)
     X, state, info = algorithm.ask(key, state)      # X [q, d] in the unit cube
-    X, state, info = algorithm.ask(key, state, held)   # held [d]: coordinates that are given, NaN where free
+    X, state, info = algorithm.ask(key, state, held)   # held [d]: fixed coordinates, NaN where free
     state = algorithm.tell(state, X, y)             # y [q], larger is better
 
-`init`, `ask` and `tell` hold no state of their own: they can be jitted, scanned and vmapped. A State is a NamedTuple
-with at least the fields `observations` and `pending`, so that `restore` can rebuild it from told data alone; anything
-else in it (hyperparameters of the last fit, the shift of a quasi-random sequence) must be safe to start over. An Info
-is a NamedTuple of diagnostics with at least `status` (a `Status` code, int32) and `valid` ([q] bool: which rows of X
-are suggestions; all of them, unless a finite space is exhausted).
+`init`, `ask` and `tell` are pure: they can be jitted, scanned and vmapped. A State is a NamedTuple with at least the
+fields `observations` and `pending`, so `restore` can rebuild it from the data alone. Its other fields (hyperparameters
+of the last fit, the shift of a quasi-random sequence) must be safe to reset. An Info is a NamedTuple of diagnostics
+with at least `status` (a `Status` code, int32) and `valid` ([q] bool: which rows of X are suggestions; all of them,
+unless a finite space is exhausted).
 """
 
 import functools
@@ -31,23 +31,23 @@ StateT = TypeVar("StateT", bound=Any)
 
 
 class Algorithm(NamedTuple):
-    """A way of tuning a space, as three pure functions.
+    """An optimization algorithm for one space, as three pure functions.
 
     Attributes:
         init: `init(key) -> state`.
-        ask: `ask(key, state, held=None) -> (X [q, d], state, info)`; the points are remembered as pending. `held` [d]
-            gives coordinates that all points shall have, NaN where they are free: the others are chosen given these.
-        tell: `tell(state, X [k, d], y [k], **columns) -> state`; y is maximised, non-finite y means a failed
-            evaluation. Columns are those of `bojax.data.COLUMNS` that the algorithm keeps: `noise_var` [k], variances
-            of the noise where they are known, 0 for exact values; `cost` [k]; `grad` [k, d], dy/dx in the unit cube,
-            NaN where not known. Telling a column that it does not keep is an error.
-        space: what is searched; its `decode` turns X into native values.
-        q: how many points each `ask` gives.
-        repeats: whether a point may be asked for again, as noisy objectives want; else every point is new, and a finite
-            space can be exhausted.
-        predict: `predict(key, state, X [k, d]) -> (mean [k], std [k])`, what the algorithm's surrogate believes about
-            the noise-free objective, in the units of y; None for an algorithm without a surrogate.
-        columns: the names of the columns that it keeps, those of `state.observations.columns`.
+        ask: `ask(key, state, held=None) -> (X [q, d], state, info)`; the points are stored as pending. `held` [d] fixes
+            coordinates of all points, NaN where they are free.
+        tell: `tell(state, X [k, d], y [k], **columns) -> state`; y is maximized, non-finite y means a failed
+            evaluation. Columns are those of `bojax.data.COLUMNS` that the algorithm uses: `noise_var` [k], known noise
+            variances, 0 for exact values; `cost` [k]; `grad` [k, d], dy/dx in the unit cube, NaN where unknown. Any
+            other column is an error.
+        space: the search space; its `decode` turns X into native values.
+        q: number of points each `ask` returns.
+        repeats: whether a point may be suggested again, which suits noisy objectives; otherwise every point is new,
+            and a finite space can be exhausted.
+        predict: `predict(key, state, X [k, d]) -> (mean [k], std [k])`, the surrogate's prediction of the noise-free
+            objective, in the units of y; None for an algorithm without a surrogate.
+        columns: names of the columns that the algorithm uses, those of `state.observations.columns`.
     """
 
     init: InitFn
@@ -61,7 +61,7 @@ class Algorithm(NamedTuple):
 
 
 class Info(NamedTuple):
-    """The diagnostics every algorithm gives.
+    """The diagnostics that every algorithm returns.
 
     Attributes:
         status: a `bojax._errors.Status` code.
@@ -73,7 +73,7 @@ class Info(NamedTuple):
 
 
 def compiled_ask(ask: AskFn) -> AskFn:
-    """The `ask` of an algorithm, compiled, for keys of any kind and whatever JAX's settings."""
+    """A compiled `ask` that accepts any kind of key under any of JAX's settings."""
     program = jax.jit(ask)
 
     @functools.wraps(ask)
@@ -86,7 +86,7 @@ def compiled_ask(ask: AskFn) -> AskFn:
 
 
 def keyed_init(init: InitFn) -> InitFn:
-    """The `init` of an algorithm, for keys of any kind and whatever JAX's settings."""
+    """An `init` that accepts any kind of key under any of JAX's settings."""
 
     @functools.wraps(init)
     def outer(key):
@@ -97,14 +97,14 @@ def keyed_init(init: InitFn) -> InitFn:
 
 
 MIN_PENDING = 8
-"""Points that may be asked for and not yet told, unless an algorithm is given another number."""
+"""Default number of slots for pending points."""
 
 
 def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""]:
-    """The status of an `ask`: that of the suggestion, unless the space is exhausted or a buffer of `state` too small.
+    """The status of an `ask`: `status`, unless the space is exhausted or a buffer of `state` is too small.
 
     Args:
-        status: how the suggestion came about.
+        status: status of the suggestion.
         state: the state before the points are added to the pending ones.
         valid: [q] which points are suggestions.
 
@@ -126,25 +126,25 @@ def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""
 
 @under_own_settings
 def tell_state(space: Space, state: StateT, X: Any, y: Any, **columns: Any) -> StateT:
-    """Store what was told, X [k, d] and y [k], in the buffers of any state; the `tell` of every algorithm here.
+    """Store observations X [k, d] and y [k] in the buffers of any state; the `tell` of every algorithm here.
 
-    Points are rounded to the space first, so that the objective, the buffer and the surrogate see the same point.
+    Points are first rounded to the space, so the objective, the buffer and the surrogate see the same point.
 
     Args:
-        space: what is searched.
-        state: what was told before.
+        space: the search space.
+        state: the state before these observations.
         X: [k, d] points in the unit cube.
         y: [k] values, non-finite where the evaluation failed.
-        **columns: columns that the state keeps, see `bojax.data.COLUMNS`; None says that nothing is known.
+        **columns: columns that the state stores, see `bojax.data.COLUMNS`; None means unknown.
 
     Returns:
-        The state with these observations, and without the points among the pending ones.
+        The state with these observations, and with their points no longer pending.
 
     Raises:
-        ValueError: when the shapes of X, y or a column do not fit the space or each other, the values of a column are
-            not allowed, or the state does not keep it.
+        ValueError: when the shapes of X, y or a column do not fit the space or each other, a column has values that
+            are not allowed, or the state does not store it.
         TypeError: when there is no such column.
-        BojaxError: when the buffer is full (outside of compiled code; inside, `Info.status` says so).
+        BojaxError: when the buffer is full (compiled code reports it in `Info.status` instead).
 
     Example:
         >>> import jax, bojax
@@ -173,7 +173,7 @@ def tell_state(space: Space, state: StateT, X: Any, y: Any, **columns: Any) -> S
 @functools.partial(jax.jit, static_argnums=0)
 def _store(space, state, X, y, columns):
     X = space.round(X)
-    # There is no derivative by a category.
+    # Categories have no derivatives.
     blank = {name: data.COLUMNS[name].fill for name in columns if data.COLUMNS[name].per_dim}
     categorical = jnp.asarray(space.is_categorical)[None, :]
     columns = columns | {name: jnp.where(categorical, fill, columns[name]) for name, fill in blank.items()}
@@ -185,19 +185,19 @@ def _store(space, state, X, y, columns):
 
 
 def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
-    """A fresh state filled with all that was told, on the host and without compiling anything.
+    """A fresh state filled with all data of a study, on the host and without compilation.
 
-    Capacities are powers of two, so over n told observations a program compiles O(log n) times.
+    Capacities are powers of two, so n observations compile a program O(log n) times.
 
     Args:
-        state: what `algorithm.init` gave.
-        told: what was told and what is pending. Columns that the state does not keep are left out.
-        remember: keep room for the points of the next `ask`. Without it the program is spared all that deals with
-            pending points when nothing is pending, and with failures when nothing failed: for callers who restore
-            before every `ask`.
+        state: the result of `algorithm.init`.
+        told: the observations and the pending points. Columns that the state does not store are ignored.
+        remember: keep room for the points of the next `ask`. False suits callers that restore before every `ask`: the
+            program then omits the code for pending points when nothing is pending, and for failures when nothing
+            failed.
 
     Returns:
-        The state with its buffers replaced by NumPy arrays, which compiled code takes as they are.
+        The state with its buffers replaced by NumPy arrays, which compiled code accepts as they are.
 
     Example:
         >>> import jax, numpy as np, bojax
@@ -231,17 +231,17 @@ def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
 def grow(state: StateT, capacity: int) -> StateT:
     """The state with room for more observations.
 
-    Compiled functions accept it, and compile once more for its shape.
+    Compiled functions accept it and compile once more for its shape.
 
     Args:
         state: a state of any algorithm.
-        capacity: room for this many observations, at least the present one.
+        capacity: the new capacity, at least the present one.
 
     Returns:
         The state with a larger buffer.
 
     Raises:
-        ValueError: when `capacity` is smaller than it was.
+        ValueError: when `capacity` is below the present one.
 
     Example:
         >>> import jax, bojax
@@ -254,6 +254,6 @@ def grow(state: StateT, capacity: int) -> StateT:
             f"`capacity` must be at least the present {state.observations.capacity}, got {capacity}: "
             "a smaller buffer could lose observations."
         )
-    # A study gives back float64 arrays, which must not be cut to the caller's precision.
+    # A study returns float64 arrays, which must not be cast to the caller's precision.
     with jax.enable_x64(bool(state.observations.X.dtype == np.float64)):
         return state._replace(observations=data.resize(state.observations, capacity))

@@ -1,4 +1,4 @@
-"""What the arguments of algorithms must be; every message names the argument and the way out."""
+"""Argument checks of algorithms; every message names the argument and the remedy."""
 
 import inspect
 from typing import Any
@@ -7,7 +7,7 @@ from bojax.acquisition import check_acquisition
 
 
 def check_parts(surrogate: Any, acquisition: Any, optimizer: Any) -> None:
-    """Raises TypeError for a part, given in place of the default one, that is none."""
+    """Raises TypeError if a part that replaces a default has the wrong type."""
     if surrogate is not None:
         check_surrogate(surrogate)
     if acquisition is not None:
@@ -24,13 +24,13 @@ def check_surrogate(surrogate: Any, name: str = "surrogate") -> None:
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Raises TypeError unless it can be called as a `CandidateOptimizer` is."""
+    """Raises TypeError unless it can be called like a `CandidateOptimizer`."""
     wanted = "`optimizer` must be a function (key, lattice, fn, seen, center) -> (x, info)"
     if not callable(optimizer):
         raise TypeError(f"{wanted}, got {optimizer!r}.")
     try:
         signature = inspect.signature(optimizer)
-    except (TypeError, ValueError):  # a function that does not tell
+    except (TypeError, ValueError):  # a function without a signature
         return
     try:
         signature.bind(None, None, None, None, None)
@@ -40,6 +40,6 @@ def check_optimizer(optimizer: Any) -> None:
 
 
 def _parentheses(value: Any) -> str:
-    """A hint for a function given in the place of what it makes."""
+    """A hint for a factory passed in place of its result."""
     name = getattr(value, "__name__", None)
     return f" Did you forget the parentheses: {name}()?" if callable(value) and name else ""

@@ -1,11 +1,11 @@
 """Bayesian optimization as one compiled `ask`.
 
-    observations --fit--> hyperparameters --condition--> posterior --maximise acquisition--> x --add--> next x
+    observations --fit--> hyperparameters --condition--> posterior --maximize acquisition--> x --add--> next x
 
-After the initial design (`_model_based`) each `ask` fits the surrogate, begins a batch acquisition on its posterior,
-which takes account of what is pending, and chooses its q points one after another, each given those before it. No place
-is evaluated twice, unless the objective is noisy. Failed evaluations are masked from the surrogate: a second model
-learns from them where evaluations succeed, and its probability weighs the acquisition (benchmarks/results/failures.md).
+After the initial design (`_model_based`) each `ask` fits the surrogate, builds a batch acquisition that accounts for
+pending points, and chooses its q points one after another, each given those before it. No point is evaluated twice
+unless the objective is noisy. Failed evaluations are masked from the surrogate: a second model learns from them where
+evaluations succeed, and its probability weights the acquisition (benchmarks/results/failures.md).
 """
 
 from typing import Any, NamedTuple
@@ -38,14 +38,14 @@ POLISH_EVALS = 30
 
 
 class BayesoptInfo(NamedTuple):
-    """How an `ask` went.
+    """Diagnostics of an `ask`.
 
     Attributes:
         status: a `Status` code.
         valid: [q] which points are suggestions; all of them unless a finite space is exhausted.
         acquisition: [q] the acquisition at each point when it was chosen; NaN in the initial design.
         fit_loss: negative log posterior of the hyperparameters; NaN in the initial design.
-        fit_evals: evaluations the fit took.
+        fit_evals: evaluations of the fit.
     """
 
     status: Int[Array, ""]
@@ -69,29 +69,29 @@ def bayesopt(
     """Bayesian optimization of a space.
 
     Args:
-        space: what to search.
-        q: how many points each `ask` gives, >= 1.
+        space: the search space.
+        q: number of points each `ask` returns, >= 1.
         capacity: room for this many observations, >= 1; `bojax.loop.grow` enlarges a state.
         num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16, and 3 where
             the surrogate learns from gradients.
         surrogate: the statistical model; `bojax.loop.default_surrogate()` by default, a Gaussian process with a
-            Matern-5/2 kernel that sees only the ranks of bad values. Another one sees all values as they are, unless
-            it is wrapped by `with_output_transform`. What it reads beside the values (`Surrogate.columns`) is what
-            `tell` takes. On a space with categories it is told which columns hold them.
+            Matern-5/2 kernel that sees only the ranks of bad values. Any other surrogate sees the raw values unless it
+            is wrapped by `with_output_transform`. `tell` accepts the columns it uses (`Surrogate.columns`). If the
+            space has categories, it is informed which columns hold them.
         acquisition: what the next points maximize: a `BatchAcquisition`, or a function `(posterior, X, best_f) -> [k]`
-            in standardized units of y, whose batches count chosen and pending points as observed at their mean
+            in standardized units of y, whose batches treat chosen and pending points as observed at their mean
             (`kriging_believer`). `batch_log_ei()` by default. One for noisy objectives, such as `batch_log_nei()`,
-            may ask for a point again where that pays, and makes the default surrogate expect noise.
+            may suggest a point again where that pays, and makes the default surrogate expect noise.
         optimizer: how it is maximized; `multistart()` by default.
-        max_pending: room for this many points asked for and not yet told, >= q; 8, or q if that is more, by default.
+        max_pending: maximum number of pending points, >= q; 8, or q if that is more, by default.
 
     Returns:
-        An `Algorithm` whose `ask` gives a `BayesoptInfo`. It works in the float type that JAX has when `init` is
-        called: float64 inside `bojax.run` and `Study`, or in a scope `with jax.enable_x64(True)`.
+        An `Algorithm` whose `ask` returns a `BayesoptInfo`. It uses JAX's float type at the time `init` is called:
+        float64 inside `bojax.run` and `Study`, or in a scope `with jax.enable_x64(True)`.
 
     Raises:
-        ValueError: when a number is out of range, or the surrogate does not say how it treats categories.
-        TypeError: when surrogate, acquisition or optimizer is none.
+        ValueError: when a number is out of range, or the surrogate does not define how it treats categories.
+        TypeError: when surrogate, acquisition or optimizer has the wrong type.
 
     Example:
         >>> import jax, bojax
@@ -116,11 +116,11 @@ def bayesopt(
 
 
 class Parts(NamedTuple):
-    """What a greedy proposal is made of.
+    """The parts of a greedy proposal.
 
     Attributes:
         surrogate: the model, bound to the space.
-        acquisition: what the points maximize. Where it is for noisy objectives, points may be asked for again.
+        acquisition: what the points maximize. One for noisy objectives may suggest points again.
         optimizer: the candidate optimizer.
     """
 
@@ -130,7 +130,7 @@ class Parts(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The model on which a proposal was made: hyperparameters, and the standardized posterior."""
+    """The model behind a proposal: hyperparameters and the standardized posterior."""
 
     params: Any
     posterior: Any
@@ -142,7 +142,7 @@ def parts_of(
     acquisition: AcquisitionFn | BatchAcquisition | None,
     optimizer: CandidateOptimizer | None,
 ) -> Parts:
-    """What is given to `bayesopt`, checked, and the defaults for the rest."""
+    """The checked arguments of `bayesopt`, with defaults filled in."""
     check_parts(surrogate, acquisition, optimizer)
     acquisition = batch_log_ei() if acquisition is None else as_batch(acquisition)
     surrogate = default_surrogate(noisy=acquisition.noisy) if surrogate is None else surrogate
@@ -163,13 +163,14 @@ def greedy(
 
     Args:
         key: random key.
-        asked: what the frame gives.
-        parts: what the proposal is made of.
+        asked: the rule's input.
+        parts: surrogate, acquisition and optimizer.
         params: where the fit starts; by default `asked.state.params`.
-        acquisition: in place of that of the parts.
+        acquisition: replaces that of `parts`.
 
     Returns:
-        The proposal, its details the acquisition at each point, the loss of the fit and its evaluations; and the model.
+        The proposal and the model. The proposal's details are the acquisition at each point, and the loss and number of
+        evaluations of the fit.
     """
     lattice, state, (others, _) = asked.lattice, asked.state, asked.design
     surrogate, sees = unwrapped(parts.surrogate)
@@ -213,7 +214,7 @@ def greedy(
 
 
 def _choose_greedily(choose, acquisition, keys, chosen, seen, *, repeats):
-    """Choose points one after another, each in the light of those before it."""
+    """Choose points one after another, each given those before it."""
     q = keys.shape[0]
     first_spare = seen.X.shape[0] - q
 
@@ -228,7 +229,7 @@ def _choose_greedily(choose, acquisition, keys, chosen, seen, *, repeats):
 
 
 def keep_apart(lattice: Lattice, moved: Float[Array, "q d"], X: Float[Array, "q d"], seen: Seen) -> Float[Array, "q d"]:
-    """The moved points, but where one came to a seen place or to an earlier one of them, where it was before."""
+    """The moved points; one that landed on a seen point or on an earlier row keeps its old position."""
     q = X.shape[0]
     first_spare = seen.X.shape[0] - q
 
@@ -241,7 +242,7 @@ def keep_apart(lattice: Lattice, moved: Float[Array, "q d"], X: Float[Array, "q 
 
 
 def _polish(lattice, acquisition, chosen, X):
-    """Move all points of a batch together along the gradient of their joint utility; discrete columns stay."""
+    """Move all points of a batch together along the gradient of their joint utility; discrete columns are fixed."""
     q, d = X.shape
     fixed = np.zeros(d, bool)
     fixed[list(lattice.discrete)] = True
@@ -262,7 +263,7 @@ def _polish(lattice, acquisition, chosen, X):
 
 
 def typical_noise(observations):
-    """Mean of the noise variances that were told, in squared standard deviations of y; 0 where none was."""
+    """Mean of the reported noise variances, in squared standard deviations of y; 0 if none was reported."""
     _, scale = standardize(observations.y, observations.mask)
     told = told_noise(observations, scale)
     known = observations.mask & ~jnp.isnan(told)
@@ -270,9 +271,9 @@ def typical_noise(observations):
 
 
 def incumbent(posterior, observations):
-    """The largest posterior mean among the observed points, and where it is.
+    """The largest posterior mean among the observed points, and its location.
 
-    The mean rather than the observed value: with noise the largest observation is mostly a lucky one.
+    The mean is used because the largest noisy observation is usually a lucky one.
     """
     means = jnp.where(observations.mask, posterior.mean(observations.X), -jnp.inf)
     return jnp.max(means), observations.X[jnp.argmax(means)]

@@ -1,7 +1,7 @@
-"""The signatures of an algorithm's functions, and of those of a rule.
+"""Signatures of the functions of an algorithm and of a rule.
 
-States, infos and what a rule prepares are trees of arrays of the algorithm's own: here they are opaque. What they hold
-at least stands in `bojax/loop/_algorithm.py`.
+States, infos and the results of `prepare` belong to the algorithm and are opaque here. Their required fields are listed
+in `bojax/loop/_algorithm.py`.
 """
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ class InitFn(Protocol):
     """How a study starts."""
 
     def __call__(self, key: Key, /) -> Any:
-        """The state before anything was told.
+        """The state without observations.
 
         Args:
             key: a random key.
@@ -42,8 +42,8 @@ class AskFn(Protocol):
 
         Args:
             key: a random key; the same one gives the same points.
-            state: what was told and asked before.
-            held: [d] coordinates in the unit cube that all points shall have, NaN where they are free; None if all are.
+            state: the present state.
+            held: [d] fixed coordinates of all points in the unit cube, NaN where they are free; None if all are free.
 
         Returns:
             [q, d] points of the unit cube; the state in which they are pending; a NamedTuple of diagnostics with at
@@ -67,27 +67,27 @@ class TellFn(Protocol):
         """The state after k evaluations.
 
         Args:
-            state: what was told and asked before.
+            state: the present state.
             X: [k, d] points of the unit cube.
             y: [k] values, larger is better; not finite where the evaluation failed.
-            **columns: those of `bojax.data.COLUMNS` that the algorithm keeps, [k] or [k, d]; None says nothing.
+            **columns: those of `bojax.data.COLUMNS` that the algorithm uses, [k] or [k, d]; None means unknown.
 
         Returns:
-            The state with these observations, and without the points among the pending ones.
+            The state with these observations, and with their points no longer pending.
         """
         ...
 
 
 @runtime_checkable
 class PredictFn(Protocol):
-    """What an algorithm's surrogate believes."""
+    """What an algorithm's surrogate predicts."""
 
     def __call__(self, key: Key, state: Any, X: Float[Array, "k d"], /) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
-        """The belief about the noise-free objective.
+        """The prediction of the noise-free objective.
 
         Args:
             key: a random key, for the fit.
-            state: what was told.
+            state: the present state.
             X: [k, d] points of the unit cube.
 
         Returns:
@@ -105,10 +105,10 @@ class ProposeFn(Protocol):
 
         Args:
             key: a random key.
-            asked: what was told, what is held, and the points [q, d] of the design to fall back on.
+            asked: the state, the held coordinates, and the design points [q, d] to fall back on.
 
         Returns:
-            Points [q, d] on the lattice, and whether they are to be trusted.
+            Points [q, d] on the lattice, and whether they are usable.
         """
         ...
 
@@ -123,11 +123,11 @@ class DescribeFn(Protocol):
         """The diagnostics of an `ask`.
 
         Args:
-            asked: what the rule was asked on.
-            X: [q, d] the points that are suggested.
+            asked: the rule's input.
+            X: [q, d] the suggested points.
             status: a `Status` code.
             valid: [q] which points are suggestions.
-            details: those of the proposal, or what `no_details` gives.
+            details: those of the proposal, or the result of `no_details`.
 
         Returns:
             A NamedTuple with at least `status` and `valid`.
@@ -137,13 +137,13 @@ class DescribeFn(Protocol):
 
 @runtime_checkable
 class DetailsFn(Protocol):
-    """What stands for the details of a proposal, or for its hyperparameters, before there is one."""
+    """Placeholder for the details or hyperparameters of a proposal before there is one."""
 
     def __call__(self, dtype: DTypeLike, /) -> Any:
-        """A tree of the proposal's structure.
+        """A tree with the proposal's structure.
 
         Args:
-            dtype: of its floating arrays.
+            dtype: dtype of its floating-point arrays.
 
         Returns:
             Arrays of the same shapes and dtypes as those of a proposal.
@@ -153,17 +153,17 @@ class DetailsFn(Protocol):
 
 @runtime_checkable
 class PrepareFn(Protocol):
-    """What a rule derives from what was told."""
+    """What a rule derives from the state."""
 
     def __call__(self, key: Key, state: "ModelState", /) -> Any:
-        """What is needed in the initial design too.
+        """Values that are needed in the initial design too.
 
         Args:
             key: a random key.
-            state: what was told and asked before.
+            state: the present state.
 
         Returns:
-            Anything, functions included; it stands in `Asked.prepared`.
+            Anything, functions included; stored in `Asked.prepared`.
         """
         ...
 
@@ -176,8 +176,8 @@ class InDesignFn(Protocol):
         """Whether the next points belong to the initial design.
 
         Args:
-            state: what was told and asked before.
-            prepared: what the rule's `prepare` gave.
+            state: the present state.
+            prepared: the result of the rule's `prepare`.
 
         Returns:
             A boolean.

@@ -1,11 +1,11 @@
-"""Bayesian optimization where evaluations differ in price.
+"""Bayesian optimization where evaluations differ in cost.
 
     costs --known function, or a second surrogate of their logarithm--> cost(x)
     x = argmax  log expected improvement(x) - a log cost(x)
 
-The price is a known function, such as epochs times width squared, or it is told with each value and learned by a
+The cost is a known function, such as epochs times width squared, or it is reported with each value and learned by a
 Gaussian process of log cost. With a budget the exponent a falls from 1 to 0 as the budget is spent
-(`acquisition/_cost.py`). Regrets at equal expense are in benchmarks/results/algorithms.md.
+(`acquisition/_cost.py`). Regrets at equal cost are in benchmarks/results/algorithms.md.
 
 Snoek, Larochelle, Adams (2012), arXiv:1206.2944; Lee, Perrone, Archambeau, Seeger (2020), arXiv:2003.10870.
 """
@@ -37,16 +37,16 @@ from bojax.surrogates import Surrogate, gp
 
 
 class CostAwareInfo(NamedTuple):
-    """How an `ask` went; the first five fields as in `BayesoptInfo`.
+    """Diagnostics of an `ask`; the first five fields as in `BayesoptInfo`.
 
     Attributes:
         status: a `Status` code.
         valid: [q] which points are suggestions.
         acquisition: [q] the acquisition per cost at each point; NaN in the initial design.
         fit_loss: negative log posterior of the hyperparameters; NaN in the initial design.
-        fit_evals: evaluations the fit took.
+        fit_evals: evaluations of the fit.
         cost: [q] the cost of each point, known or expected.
-        spent: total of the known costs of all told rows, failed ones included.
+        spent: total known cost of all reported rows, failed ones included.
     """
 
     status: Int[Array, ""]
@@ -74,27 +74,27 @@ def cost_aware(
     """Bayesian optimization by expected improvement per cost.
 
     Args:
-        space: what to search.
+        space: the search space.
         cost: the cost of one evaluation as a traceable function of the decoded parameters (a dict of scalars), > 0. By
-            default costs are learned from what is told: `tell(state, X, y, cost=cost)`, or `Study.tell(trial, value,
-            cost=cost)`; rows told without a cost teach nothing about it. A `Surrogate` learns the logarithm of told
-            costs in place of the default Gaussian process.
-        budget: total cost that will be spent, > 0: the more of it is spent, the less costs matter. The study does not
-            end by itself when it is spent.
-        q: how many points each `ask` gives, >= 1.
+            default costs are learned from reported ones: `tell(state, X, y, cost=cost)`, or `Study.tell(trial, value,
+            cost=cost)`; the cost model skips rows without one. A `Surrogate` replaces the default Gaussian process of
+            log cost.
+        budget: total cost that will be spent, > 0: costs matter less as it is spent. The study does not stop by itself
+            when it is used up.
+        q: number of points each `ask` returns, >= 1.
         capacity: room for this many observations, >= 1.
         num_initial: points of the initial design, as for `bayesopt`.
         surrogate: the model of the values, as for `bayesopt`.
         acquisition: what is divided by the cost; `batch_log_ei()` by default.
         optimizer: how it is maximized; `multistart()` by default.
-        max_pending: room for this many points asked for and not yet told.
+        max_pending: maximum number of pending points.
 
     Returns:
-        An `Algorithm` whose `ask` gives a `CostAwareInfo`. Its `tell` takes `cost` where costs are learned.
+        An `Algorithm` whose `ask` returns a `CostAwareInfo`. Its `tell` accepts `cost` if costs are learned.
 
     Raises:
         ValueError: when a number is out of range.
-        TypeError: when a part is none.
+        TypeError: when a part has the wrong type.
 
     Example:
         >>> import jax, bojax
@@ -152,7 +152,7 @@ def _log_of(space: Space, cost: Callable[..., Any]) -> Callable[[Array], Array]:
 
 
 class Costs(NamedTuple):
-    """What is known of costs: log cost as a function of X, its hyperparameters, and the sum of the known costs."""
+    """A model of costs: log cost as a function of X, its hyperparameters, and the sum of the known costs."""
 
     log_cost: Callable[[Array], Array]
     params: Any
@@ -160,7 +160,7 @@ class Costs(NamedTuple):
 
 
 def _learned(model, key, observations, params):
-    """log cost as the mean of a surrogate of the told ones, and its hyperparameters."""
+    """log cost as the mean of a surrogate of the reported costs, and its hyperparameters."""
     cost = observations.columns["cost"]
     real = observations.told & (cost > 0.0) & jnp.all(jnp.isfinite(observations.X), axis=-1)
     seen = data.Observations(

@@ -1,4 +1,4 @@
-"""What an algorithm does where nothing else is asked for: the size of its initial design, and its surrogate."""
+"""Defaults of algorithms: the size of the initial design, and the surrogate."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,9 @@ from bojax.surrogates import (
 )
 
 NOISE = {"loc": -4.0, "std": 1.0}
-"""Prior of the logarithm of the noise variance where noise is expected, as in BoTorch
-(benchmarks/results/algorithms.md)."""
+"""Prior of the log noise variance where noise is expected, as in BoTorch (benchmarks/results/algorithms.md)."""
 NUM_INITIAL_GRADIENTS = 3
-"""Size of the initial design with gradients, each of which says as much as d values
-(benchmarks/results/algorithms.md)."""
+"""Size of the initial design with gradients, each of which is worth d values (benchmarks/results/algorithms.md)."""
 
 
 def default_num_initial(num_dims: int, columns: Sequence[str] = ()) -> int:
@@ -29,10 +27,10 @@ def default_num_initial(num_dims: int, columns: Sequence[str] = ()) -> int:
 
     Args:
         num_dims: dimension of the cube.
-        columns: what is told beside the values.
+        columns: the columns reported beside the values.
 
     Returns:
-        d + 1, between 3 and 16; 3 where gradients are told (benchmarks/results/algorithms.md).
+        d + 1, between 3 and 16; 3 with gradients (benchmarks/results/algorithms.md).
 
     Example:
         >>> default_num_initial(6), default_num_initial(6, ["grad"])
@@ -42,24 +40,24 @@ def default_num_initial(num_dims: int, columns: Sequence[str] = ()) -> int:
 
 
 def bound_surrogate(space: Space, surrogate: Surrogate, name: str = "surrogate") -> Surrogate:
-    """The surrogate given as the argument `name`, which is told the categorical columns of the space.
+    """The surrogate given as the argument `name`, informed of the categorical columns of the space.
 
     Raises:
-        TypeError: what is given is no surrogate.
-        ValueError: the space has categories, and the surrogate or its kernel does not say how it treats them.
+        TypeError: it is not a surrogate.
+        ValueError: the space has categories, and the surrogate or its kernel does not define how it treats them.
     """
     check_surrogate(surrogate, name)
     return bound(surrogate, Inputs(space.num_values, space.is_categorical), name)
 
 
 def default_surrogate(*, noisy: bool = False) -> Surrogate:
-    """The surrogate of an algorithm that is given none.
+    """The default surrogate.
 
-    A Gaussian process with a Matern-5/2 kernel, in which categories are compared by equality. Of values worse than the
-    median it sees the ranks only (`half_rank`), which suits objectives that are very bad in places.
+    A Gaussian process with a Matern-5/2 kernel, which compares categories by equality. It sees only the ranks of values
+    worse than the median (`half_rank`), which suits objectives that are very bad in places.
 
     Args:
-        noisy: whether to expect a noise variance of about e^-4 of the values' variance, rather than hardly any.
+        noisy: whether to expect a noise variance of about e^-4 of the values' variance, rather than almost none.
 
     Returns:
         A `Surrogate`.
@@ -74,13 +72,13 @@ def default_surrogate(*, noisy: bool = False) -> Surrogate:
 
 
 def default_gradient_surrogate(*, noisy: bool = False) -> Surrogate:
-    """The surrogate of an algorithm that is told gradients.
+    """The default surrogate of algorithms that use gradients.
 
-    A Gaussian process of values and gradients, its numeric inputs warped. Values worse than the median are compressed
-    (`log_tail`) as long as the gradients are believed, and replaced by their ranks (`half_rank`) where they are not.
+    A Gaussian process of values and gradients with warped numeric inputs. Values worse than the median are compressed
+    (`log_tail`) if the gradients are trusted, and replaced by their ranks (`half_rank`) if not.
 
     Args:
-        noisy: whether to expect a noise variance of about e^-4 of the values' variance, rather than hardly any.
+        noisy: whether to expect a noise variance of about e^-4 of the values' variance, rather than almost none.
 
     Returns:
         A `Surrogate` whose `columns` are `noise_var` and `grad`.
@@ -90,5 +88,5 @@ def default_gradient_surrogate(*, noisy: bool = False) -> Surrogate:
         ('noise_var', 'grad')
     """
     noise = learned_noise(**NOISE) if noisy else None
-    # `half_rank` sees the same after `log_tail`, which keeps the order and the better half.
+    # `half_rank` gives the same result after `log_tail`, which keeps the order and the better half.
     return with_output_transform(gradient_gp(noise=noise, fallback_transform=half_rank), log_tail)

@@ -1,4 +1,4 @@
-"""Space-filling suggestions: the initial design of every algorithm, and its fallback."""
+"""Space-filling suggestions: the initial design and the fallback of every algorithm."""
 
 import jax
 import jax.numpy as jnp
@@ -10,29 +10,29 @@ from bojax.data import next_capacity
 from bojax.optim import SAME, Lattice, Seen, is_seen, nearby_unseen
 
 DESIGN_SIZE = 4096
-"""Most points of the sequence that are looked at. They are at least 1 / DESIGN_SIZE apart in every continuous
+"""Maximum number of points of the sequence in use. They are at least 1 / DESIGN_SIZE apart in every continuous
 dimension, far more than `optim._lattice.SAME`."""
 
 
 def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initial: int, dtype) -> Float[Array, "q d"]:
     """The first q points of a shifted Sobol sequence that are not among the seen ones, snapped to the lattice.
 
-    Looking for what is missing, rather than counting, fills the gap that a lost evaluation leaves.
+    Searching for missing points, rather than counting, fills the gaps left by lost evaluations.
 
     Args:
         lattice: the columns of the cube.
         shift: [d] digital shift of the sequence.
-        seen: points told or pending.
-        q: how many points.
-        num_initial: size of the design; the search for gaps reaches a little beyond it.
+        seen: observed or pending points.
+        q: number of points.
+        num_initial: size of the design; the search for gaps extends slightly beyond it.
         dtype: float type of the points.
     """
-    # With q points more than can have been seen, q unseen ones are always left.
+    # With q points more than can have been seen, at least q are unseen.
     size = min(DESIGN_SIZE, next_capacity(num_initial + q + seen.X.shape[0]))
     candidates = lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype))
     near = jnp.max(jnp.abs(candidates[:, None, :] - seen.X[None, :, :]), axis=-1) < SAME
     same = near & seen.mask[None, :]
-    # Unseen ones in their order, then the others: a finite space may have fewer points than the design.
+    # Unseen points in order, then the others: a finite space may have fewer points than the design.
     order = jnp.argsort(jnp.any(same, axis=1), stable=True)
     return candidates[order[:q]]
 
@@ -40,21 +40,21 @@ def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initia
 def design(
     lattice: Lattice, shift: Array, seen: Seen, q: int, num_initial: int, dtype
 ) -> tuple[Float[Array, "q d"], Bool[Array, "q"]]:
-    """The next q points of the design, none twice, and which of them are new; arguments as in `design_points`."""
+    """The next q distinct points of the design, and which of them are new; arguments as in `design_points`."""
     if lattice.cardinality is None and lattice.held is None:
         return design_points(lattice, shift, seen, q, num_initial, dtype), jnp.ones(q, bool)
-    # Held coordinates or few values make points of the sequence fall together.
+    # Points of the sequence may coincide when coordinates are held or columns have few values.
     points = design_points(lattice, shift, seen, 4 * q + 16, num_initial, dtype)
     return replace_seen(lattice, points[:q], seen, points)
 
 
 def seen_points(observations: data.Observations, pending: data.Pending, num_spare: int) -> Seen:
-    """Everything told (failed evaluations too) or pending, with spare rows at the end.
+    """All observed (failed ones included) and pending points, with spare rows at the end.
 
     Args:
-        observations: what was told.
-        pending: what was asked for and not yet told.
-        num_spare: rows to add, for points that are about to be chosen.
+        observations: the observations.
+        pending: the pending points.
+        num_spare: rows to add for points that are about to be chosen.
 
     Returns:
         Points [n + p + num_spare, d], and which of them count.
@@ -79,14 +79,14 @@ def mark_seen(seen: Seen, row: Int[Array, ""], x: Float[Array, "d"]) -> Seen:
 def replace_seen(
     lattice: Lattice, X: Float[Array, "q d"], seen: Seen, others: Float[Array, "m d"]
 ) -> tuple[Float[Array, "q d"], Bool[Array, "q"]]:
-    """Replace what was seen before, or stands twice in X: no place is evaluated twice.
+    """Replace seen points and duplicates in X, so that no point is evaluated twice.
 
     Args:
         lattice: the columns of the cube.
         X: [q, d] points.
         seen: points not to repeat; its last q rows are spare.
-        others: [m, d] what to take instead, in this order, where the space is infinite; in a finite one unseen
-            neighbors are taken.
+        others: [m, d] replacements, in this order, if the space is infinite; in a finite space unseen neighbors are
+            used.
 
     Returns:
         The points, and which of them are new; all are, unless a finite space is exhausted.

@@ -1,17 +1,17 @@
 """The frame of every model-based algorithm.
 
-    told rows --prepare--> what the algorithm derives from them --design, or propose--> q points --> pending
+    observations --prepare--> derived values --design, or propose--> q points --> pending
 
-An algorithm is a `Rule`: how it proposes q points once there are data. The frame does the rest, once: the
-quasi-random initial design (the first `num_initial` points, and the next ones as long as all values are equal, since a
-surrogate fitted to equal values is most uncertain in the corners), the fallback to that design where a proposal is not
-finite, pending points, held coordinates, the status, `tell` and `predict`.
+A `Rule` defines how an algorithm proposes q points from data. The frame does the rest: the quasi-random initial design
+(the first `num_initial` points, extended while all values are equal, since a surrogate fitted to equal values is most
+uncertain in the corners), the fallback to that design if a proposal is not finite, pending points, held coordinates,
+the status, `tell` and `predict`.
 
-Failed evaluations follow one of two policies, each a function from what was told to what the surrogate sees:
+Failed evaluations follow one of two policies, each a map from the observations to what the surrogate sees:
 
-    without_failures     failed rows stay masked. The algorithm weighs its acquisition by a model of success.
-    failures_as_worst    a failed row counts as the worst value seen, so that its neighborhood is left. For algorithms
-                         that draw functions, which have no acquisition to weigh.
+    without_failures     failed rows stay masked. The algorithm weights its acquisition by a model of success.
+    failures_as_worst    a failed row counts as the worst value seen, so the search leaves its neighborhood. For
+                         algorithms that draw functions, which have no acquisition to weight.
 
 Both are compared in benchmarks/results/failures.md.
 """
@@ -47,12 +47,12 @@ class ModelState(NamedTuple):
     """What the next `ask` of a model-based algorithm needs.
 
     Attributes:
-        observations: what was seen.
-        pending: what was asked for and not yet told.
-        params: hyperparameters, where the next fit starts; () for an algorithm that starts each fit anew.
+        observations: the observations.
+        pending: the pending points.
+        params: hyperparameters from which the next fit starts; () for an algorithm that starts each fit from scratch.
         shift: [d] the random shift of the initial design.
-        failures: () where told rows may have failed. None, which only `restore` writes, says that none did: an `ask`
-            then compiles in about four fifths of the time, without the model of success.
+        failures: () if rows may have failed. None, which only `restore` writes, means that none did: an `ask` then
+            omits the model of success and compiles in about four fifths of the time.
     """
 
     observations: data.Observations
@@ -63,13 +63,13 @@ class ModelState(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a rule is asked on.
+    """The input of a rule.
 
     Attributes:
-        lattice: the columns of the cube, with the coordinates that are held.
+        lattice: the columns of the cube, with the held coordinates.
         state: the state before the new points.
-        prepared: what the rule's `prepare` gave.
-        design: the next q points [q, d] of the initial design and which of them are new [q], to fall back on.
+        prepared: the result of the rule's `prepare`.
+        design: the fallback: the next q points [q, d] of the initial design, and which of them are new [q].
     """
 
     lattice: Lattice
@@ -84,9 +84,9 @@ class Proposal(NamedTuple):
     Attributes:
         X: [q, d] points, on the lattice.
         valid: [q] which of them are suggestions; all, unless a finite space is exhausted.
-        ok: whether they are to be trusted. Where not, or where X is not finite, the design's points are taken.
+        ok: whether they are usable. If not, or if X is not finite, the design's points are used.
         params: hyperparameters for the next state.
-        details: diagnostics of the algorithm's own, a tree of arrays.
+        details: diagnostics of the algorithm, a tree of arrays.
     """
 
     X: Float[Array, "q d"]
@@ -97,17 +97,17 @@ class Proposal(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What makes an algorithm.
+    """What distinguishes an algorithm from others.
 
     Attributes:
         propose: `propose(key, asked) -> Proposal`.
         describe: `describe(asked, X, status, valid, details) -> info`, a NamedTuple with at least `status` and
             `valid`.
-        no_details: `no_details(dtype) -> details`, what stands in their place in the initial design.
+        no_details: `no_details(dtype) -> details`, their placeholder in the initial design.
         init_params: `init_params(dtype) -> params`; by default those of the surrogate.
-        prepare: `prepare(key, state) -> Any`, what is needed in the initial design too; may hold functions.
-        in_design: `in_design(state, prepared) -> bool`; by default, fewer than `num_initial` points are told or
-            pending.
+        prepare: `prepare(key, state) -> Any`, values that are needed in the initial design too; may hold functions.
+        in_design: `in_design(state, prepared) -> bool`; by default, whether fewer than `num_initial` points are
+            observed or pending.
     """
 
     propose: ProposeFn
@@ -134,16 +134,16 @@ def model_based(
     """An algorithm from a rule.
 
     Args:
-        space: what to search.
+        space: the search space.
         rule: how points are proposed.
         surrogate: the model behind `predict`, bound to the space.
-        failures: what it sees of failed evaluations, one of the policies above; `without_failures` by default.
-        q: how many points each `ask` gives, >= 1.
+        failures: how it sees failed evaluations, one of the policies above; `without_failures` by default.
+        q: number of points each `ask` returns, >= 1.
         capacity: room for this many observations, >= 1.
         num_initial: points of the initial design, >= 1; by default d + 1, between 3 and 16, and 3 with gradients.
-        max_pending: room for this many points asked for and not yet told, >= q; 8, or q if that is more, by default.
-        repeats: whether points may be asked for again.
-        columns: the columns that states keep; by default those that the surrogate reads.
+        max_pending: maximum number of pending points, >= q; 8, or q if that is more, by default.
+        repeats: whether points may be suggested again.
+        columns: the columns that states store; by default those that the surrogate uses.
 
     Returns:
         An `Algorithm` whose state is a `ModelState`.
@@ -152,7 +152,7 @@ def model_based(
         ValueError: when a number is out of range.
 
     Example:
-        The point, of 64 random ones, where the mean plus two standard deviations is largest:
+        Propose the best of 64 random points by mean plus two standard deviations:
 
         >>> import jax, jax.numpy as jnp, bojax
         >>> from bojax.loop import Info, Proposal, Rule, model_based, without_failures
@@ -222,7 +222,7 @@ def model_based(
 
 
 def _proposed(rule, key, asked):
-    """The proposal; the design where that is not finite."""
+    """The proposal; the design if that is not finite."""
     X, valid, ok, params, details = rule.propose(key, asked)
     ok = ok & jnp.all(jnp.isfinite(X))
     status = jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32)
@@ -233,7 +233,7 @@ def without_failures(observations: data.Observations) -> data.Observations:
     """The observations with failed rows masked, and finite padding.
 
     Args:
-        observations: what was told.
+        observations: the observations.
 
     Returns:
         What the surrogate sees.
@@ -250,10 +250,10 @@ def without_failures(observations: data.Observations) -> data.Observations:
 
 
 def failures_as_worst(observations: data.Observations) -> data.Observations:
-    """The observations with each failed row as if it had given the worst value seen.
+    """The observations with the worst value seen in each failed row.
 
     Args:
-        observations: what was told.
+        observations: the observations.
 
     Returns:
         What the surrogate sees.

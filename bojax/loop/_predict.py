@@ -1,4 +1,4 @@
-"""What the surrogate of an algorithm believes about the objective, in the units in which values were told."""
+"""Predictions of an algorithm's surrogate, in the units of the reported values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +17,13 @@ def predictor(surrogate: Surrogate, failures: Callable[[Observations], Observati
     """The `predict` of an algorithm.
 
     Args:
-        surrogate: what the algorithm fits.
-        failures: from what was told to what the surrogate is given of failed evaluations.
+        surrogate: the algorithm's surrogate.
+        failures: map from the observations to what the surrogate sees of them.
 
     Returns:
-        From (key, state, X [k, d]) to the mean [k] and standard deviation [k] of the noise-free objective. The fit
-        starts anew, so that the answer depends on nothing but the key and what was told.
+        A function from (key, state, X [k, d]) to the mean [k] and standard deviation [k] of the noise-free objective.
+        The fit starts from scratch, so the result depends only on the key and the observations.
     """
-
     model, sees = unwrapped(surrogate)
 
     @jax.jit
@@ -41,7 +40,7 @@ def predictor(surrogate: Surrogate, failures: Callable[[Observations], Observati
 
 
 def _inverse(y: Float[Array, "n"], seen: Float[Array, "n"], mask: Bool[Array, "n"]) -> Callable[[Array], Array]:
-    """The inverse of the monotone map that took the masked y to `seen`: linear between them, and beyond."""
+    """The inverse of the monotone map from the masked y to `seen`: linear between and beyond them."""
     count = jnp.maximum(jnp.sum(mask), 1)
     rows = jnp.minimum(jnp.arange(mask.shape[0]), count - 1)
     order = jnp.argsort(jnp.where(mask, seen, jnp.inf))[rows]  # padding repeats the best value

@@ -1,4 +1,4 @@
-"""`bayesopt` set up for objectives that tell more than an exact value."""
+"""`bayesopt` preset for noisy objectives and for objectives with gradients."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ from bojax.space import Space
 def noisy_bayesopt(
     space: Space, *, acquisition: AcquisitionFn | BatchAcquisition | None = None, **settings: Any
 ) -> Algorithm:
-    """Bayesian optimization where evaluations of one point differ by more than a little.
+    """Bayesian optimization of objectives with substantial noise.
 
-    The same as `bayesopt` with noisy expected improvement, `batch_log_nei()`: the default surrogate expects a noise
-    variance of about e^-4 of the values' variance, and points may be asked for again where that pays, so that a
-    finite space is never exhausted. Figures: benchmarks/results/algorithms.md.
+    `bayesopt` with noisy expected improvement, `batch_log_nei()`: the default surrogate expects a noise variance of
+    about e^-4 of the values' variance, and points may be suggested again where that pays, so a finite space is never
+    exhausted. Figures: benchmarks/results/algorithms.md.
 
     Args:
-        space: what to search.
-        acquisition: what the next points maximize, `batch_log_nei()` by default. Any other is marked as one for noisy
+        space: the search space.
+        acquisition: what the next points maximize, `batch_log_nei()` by default. Any other is treated as one for noisy
             objectives.
         **settings: other arguments of `bayesopt`, such as `q`, `surrogate` and `optimizer`.
 
     Returns:
-        An `Algorithm` whose `ask` gives a `BayesoptInfo`.
+        An `Algorithm` whose `ask` returns a `BayesoptInfo`.
 
     Raises:
         ValueError: see `bayesopt`.
@@ -43,20 +43,20 @@ def noisy_bayesopt(
 def gradient_bayesopt(
     space: Space, *, acquisition: AcquisitionFn | BatchAcquisition | None = None, **settings: Any
 ) -> Algorithm:
-    """Bayesian optimization whose `tell` takes gradients of y beside the values.
+    """Bayesian optimization with values and gradients of y.
 
-    The same as `bayesopt` with `bojax.loop.default_gradient_surrogate()`, which learns from gradients as long as the
-    values do not contradict them.
+    `bayesopt` with `bojax.loop.default_gradient_surrogate()`, which learns from gradients unless the values contradict
+    them.
 
     Args:
-        space: what to search.
-        acquisition: what the next points maximize, `batch_log_ei()` by default; `batch_log_nei()` where values and
+        space: the search space.
+        acquisition: what the next points maximize, `batch_log_ei()` by default; use `batch_log_nei()` if values and
             gradients are noisy.
-        **settings: other arguments of `bayesopt`, such as `q` and `optimizer`. Another surrogate is given to
-            `bayesopt` itself: `bayesopt(space, surrogate=gradient_gp())`.
+        **settings: other arguments of `bayesopt`, such as `q` and `optimizer`. For another surrogate call `bayesopt`
+            itself: `bayesopt(space, surrogate=gradient_gp())`.
 
     Returns:
-        An `Algorithm` whose `ask` gives a `BayesoptInfo`, and whose `tell` takes `grad` [k, d].
+        An `Algorithm` whose `ask` returns a `BayesoptInfo` and whose `tell` accepts `grad` [k, d].
 
     Raises:
         ValueError: see `bayesopt`.

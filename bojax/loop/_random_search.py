@@ -24,8 +24,8 @@ class RandomSearchState(NamedTuple):
     """What the next `ask` of random search needs.
 
     Attributes:
-        observations: what was seen.
-        pending: what was asked for and not yet told.
+        observations: the observations.
+        pending: the pending points.
     """
 
     observations: data.Observations
@@ -33,19 +33,19 @@ class RandomSearchState(NamedTuple):
 
 
 def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
-    """Uniformly random points, none of them twice.
+    """Uniformly random points without repetition.
 
     Args:
-        space: what to search.
-        q: how many points each `ask` gives, >= 1.
+        space: the search space.
+        q: number of points each `ask` returns, >= 1.
         capacity: room for this many observations, >= 1.
 
     Returns:
-        An `Algorithm` whose `ask` gives an `Info`.
+        An `Algorithm` whose `ask` returns an `Info`.
 
     Raises:
         ValueError: when `q` or `capacity` is below 1.
-        TypeError: when `space` is no `Space`.
+        TypeError: when `space` is not a `Space`.
 
     Example:
         >>> import jax, bojax

@@ -1,13 +1,13 @@
-"""Trust regions as a function of what was told: lengths, counters and members, replayed row by row.
+"""Trust regions as a function of the observations: lengths, counters and members, replayed row by row.
 
-A region is a box around its best point. Its side is doubled after some improving batches in a row and halved after some
-evaluations without improvement; below a least side the region starts over with a new design and forgets its members.
-Nothing of this is kept between two calls: all of it follows from the told rows in their order, so a study that is
-resumed from its trials goes on where it stood. The price is one pass over the rows, far below that of a fit.
+A region is a box around its best point. Its side is doubled after several improving batches in a row and halved after
+several evaluations without improvement; below a minimum side the region restarts with a new design and drops its
+members. None of this is stored between calls: all of it follows from the ordered rows, so a study that is resumed from
+its trials continues exactly where it stopped. The cost is one pass over the rows, far below that of a fit.
 
-Rows find their region by position, since a told row does not say who asked for it: while a region gathers its design,
-rows are its own, but for those close to a point that a region stands at or left (evaluations that were under way when
-it started over); else they belong to the nearest centre, distances in units of the regions' sides.
+A row does not record which region asked for it, so rows are assigned by position. While a region gathers its design it
+owns new rows, except those close to a point that a region stands at or left (evaluations that were running when it
+restarted). Otherwise a row belongs to the nearest center, with distances in units of the regions' sides.
 """
 
 from typing import NamedTuple
@@ -24,23 +24,23 @@ from bojax.optim import Lattice
 LENGTH_INIT, LENGTH_MIN, LENGTH_MAX = 0.8, 0.5**7, 1.6
 """Sides of a region in units of the cube (Eriksson et al. 2019)."""
 IMPROVEMENT = 1e-3
-"""An improvement by less than this part of |best|, or of what was gained since the design if that is less, counts as
-none: with the first alone, a constant added to all values would change what is asked."""
+"""Smallest improvement that counts, as a fraction of |best| or of the gain since the design, whichever is less. With
+|best| alone, adding a constant to all values would change the suggestions."""
 CLOSE = 0.1
-"""Rows closer than this (over the number of regions) to a region's centre, in every column, are not of a design."""
+"""Rows closer than this (over the number of regions) to a region's center in every column do not belong to a design."""
 NUM_MOVED = 20
-"""About how many coordinates of a candidate differ from the best point."""
+"""Approximate number of coordinates in which a candidate differs from the best point."""
 LONGEST = 1.0
-"""Lengthscales above the side of the cube count as this: they say that a column hardly matters, and no more."""
+"""Cap on lengthscales, in sides of the cube: longer ones say no more than that a column hardly matters."""
 
 
 class Rules(NamedTuple):
-    """What regions follow; plain numbers.
+    """The settings of regions; plain numbers.
 
     Attributes:
-        num_regions: how many there are.
+        num_regions: number of regions.
         num_initial: points of each region's design.
-        q: points of a batch. Rows are taken for batches in the order in which they are told.
+        q: points of a batch. Rows are grouped into batches in the order in which they are reported.
         success_tolerance: batches in a row that improve, after which a region grows.
         failure_tolerance: evaluations in a row that do not improve, after which it shrinks.
     """
@@ -56,17 +56,17 @@ class Regions(NamedTuple):
     """The state of m regions.
 
     Attributes:
-        count: [m] rows since the region started, told or pending.
+        count: [m] rows since the region started, observed or pending.
         num_finite: [m] how many of them have a value.
         best: [m] the largest value.
         base: [m] the largest value of the design.
-        center: [m, d] where it is.
+        center: [m, d] location of the best value.
         length: [m] side of the box.
         successes: [m] improving batches in a row.
         failures: [m] evaluations in a row that did not improve.
-        restarts: [m] how often the region started over.
-        left: [m, d] where it stood before it did.
-        hits: [m] evaluations in the batch that is being told.
+        restarts: [m] number of restarts.
+        left: [m, d] its center before the last restart.
+        hits: [m] evaluations in the present batch.
         won: [m] whether one of them improved.
     """
 
@@ -85,15 +85,15 @@ class Regions(NamedTuple):
 
 
 def replay(rules: Rules, observations: data.Observations, pending: data.Pending) -> tuple[Regions, Int[Array, "n"]]:
-    """The regions after all that was told, and to which one each row belongs.
+    """The regions after all observations, and the region of each row.
 
     Args:
-        rules: what regions follow.
-        observations: what was told, in order.
-        pending: what is being evaluated; it counts for designs only.
+        rules: the settings of the regions.
+        observations: the observations, in order.
+        pending: the pending points; they count for designs only.
 
     Returns:
-        The regions, and for every row of the observations its region, or -1 where it has none (any more).
+        The regions, and the region of every row of the observations, or -1 if it has none (any more).
     """
     n, d = observations.X.shape
     m, p = rules.num_regions, pending.X.shape[0]
@@ -133,7 +133,7 @@ def replay(rules: Rules, observations: data.Observations, pending: data.Pending)
 
 
 def starting(rules: Rules, regions: Regions) -> Bool[Array, "m"]:
-    """Which regions still gather their design: too few points, or hardly one that has a value."""
+    """Which regions still gather their design: too few points, or too few of them with a value."""
     return (regions.count < rules.num_initial) | (regions.num_finite < min(2, rules.num_initial))
 
 
@@ -142,7 +142,7 @@ def box(
 ) -> tuple[Float[Array, "d"], Float[Array, "d"]]:
     """A region's box: sides in proportion to the lengthscales, with `length` as their geometric mean.
 
-    In discrete ordered columns it reaches to the next values at least; in categorical columns it is the cube.
+    In discrete ordered columns it reaches at least the adjacent values; in categorical columns it spans the cube.
     """
     ordered = ~np.asarray(lattice.is_categorical)
     log_scale = jnp.log(jnp.minimum(lengthscale, LONGEST))
@@ -166,7 +166,7 @@ def candidates(
     lengthscale: Float[Array, "d"],
     num_candidates: int,
 ) -> Float[Array, "k d"]:
-    """Quasi-random points of a region's box that keep some coordinates of the centre.
+    """Quasi-random points of a region's box that keep some coordinates of the center.
 
     Each column moves with probability min(20 / d, 1), a categorical one with that times the region's side (at most 1),
     and at least one column moves.
@@ -186,7 +186,7 @@ def candidates(
 
 
 def _tell(rules, regions, x, y, told, finite, counted, ends_batch):
-    """One row: whose it is, what it changes, and at the end of a batch what the region makes of it."""
+    """Process one row: assign its region, update it, and at the end of a batch adjust the region."""
     m = rules.num_regions
     young = starting(rules, regions)
     home = _home(regions, young, x)
@@ -212,7 +212,7 @@ def _tell(rules, regions, x, y, told, finite, counted, ends_batch):
 
 
 def _home(regions, young, x):
-    """Whose a row is; the number of regions where it is nobody's."""
+    """The region of a row; the number of regions if it has none."""
     m = regions.count.shape[0]
     scaled = jnp.sum((x[None, :] - regions.center) ** 2, axis=1) / regions.length**2
     nearest = jnp.argmin(jnp.where(young, jnp.inf, scaled))
@@ -227,7 +227,7 @@ def _home(regions, young, x):
 
 
 def _after_batch(rules, regions):
-    """Grow, shrink, start over."""
+    """Grow, shrink or restart regions."""
     successes = jnp.where(regions.won, regions.successes + 1, jnp.where(regions.hits > 0, 0, regions.successes))
     failures = jnp.where(regions.won, 0, regions.failures + regions.hits)
     grows, shrinks = successes >= rules.success_tolerance, failures >= rules.failure_tolerance

@@ -24,26 +24,26 @@ PARALLEL = ("auto", "vmap", "map", "shard")
 def run(key: Key, algorithm: Algorithm, f: Objective, num_steps: int, *, state: Any = None) -> Any:
     """Run a study of `num_steps` rounds of ask, evaluate, tell under `lax.scan`.
 
-    The study works in float64 (float32 on TPU) whatever JAX's global setting; `f` is traced under the caller's own
-    setting and sees floats of that type.
+    The study uses float64 (float32 on TPU) regardless of JAX's global setting; `f` is traced under the caller's setting
+    and sees floats of that type.
 
     Args:
         key: random key.
-        algorithm: what asks and tells, such as `bayesopt(space)`.
-        f: the objective, traceable, larger is better: takes a dict of arrays as `space.decode` gives them (floats,
-            integers, positions of ordinals and categories). It may be written for arrays of shape [q] and return [q],
-            or for scalars and return a scalar; the latter is vmapped.
+        algorithm: the algorithm, such as `bayesopt(space)`.
+        f: the objective, traceable, larger is better. It takes a dict of arrays as `space.decode` returns them (floats,
+            integers, positions of ordinals and categories). It either maps arrays of shape [q] to [q], or scalars to a
+            scalar; the latter is vmapped.
         num_steps: rounds, >= 1; each evaluates q points.
-        state: a state to go on from; by default a new one.
+        state: a state to continue from; by default a new one.
 
     Returns:
         The final state, with NumPy arrays (or tracers, when called inside a compiled function). Its buffer has exactly
-        the rows the study needs; to ask on, `grow` it, in a `host_scope` to stay in float64. Diagnostics of the steps
+        the rows the study needs; to continue, `grow` it, in a `host_scope` to stay in float64. Diagnostics of the steps
         are not kept.
 
     Raises:
-        ValueError: when `num_steps` is below 1 or `f` does not return one value a point.
-        TypeError: when `algorithm` is no `Algorithm`.
+        ValueError: when `num_steps` is below 1 or `f` does not return one value per point.
+        TypeError: when `algorithm` is not an `Algorithm`.
 
     Example:
         >>> import jax, bojax
@@ -74,28 +74,28 @@ def run_many(
     settings: Any = None,
     parallel: str = "auto",
 ) -> Any:
-    """Run one whole study for every key, side by side.
+    """Run one study per key, side by side.
 
     Args:
         keys: [b] random keys, as `jax.random.split` gives them.
-        algorithm: what asks and tells, such as `bayesopt(space)`; with `settings` a function from the settings of one
-            study to its algorithm.
+        algorithm: the algorithm, such as `bayesopt(space)`; with `settings`, a function from the settings of one study
+            to its algorithm.
         f: the objective, as for `run`.
         num_steps: rounds of each study, >= 1.
         settings: numeric settings of the studies, a pytree of arrays whose first axis has length b. All studies share
             one program. Numbers such as the constants of priors, noise variances and `beta` may differ between them;
-            what decides the shape of a program (`q`, `num_initial`, the kernel) may not.
+            settings that change the program (`q`, `num_initial`, the kernel) may not.
         parallel: "vmap" runs all studies in step, which suits accelerators; "map" runs one after another in one
             program, which is 1.7 times faster on one CPU device; "shard" divides them among JAX's devices; "auto"
-            shards where there are several devices, else vmaps on accelerators and maps on CPU.
+            shards if there are several devices, otherwise vmaps on accelerators and maps on CPU.
 
     Returns:
         The final states, stacked along a first axis of length b, with NumPy arrays.
 
     Raises:
-        ValueError: when `num_steps` is below 1, `keys` is not a vector, an array of `settings` has not one row for each
-            key, or `parallel` is none of these.
-        TypeError: when `algorithm` is no `Algorithm`, or with `settings` no function that returns one.
+        ValueError: when `num_steps` is below 1, `keys` is not a vector, an array of `settings` does not have one row
+            per key, or `parallel` is not one of these.
+        TypeError: when `algorithm` is not an `Algorithm`, or with `settings` not a function that returns one.
 
     Example:
         Random search with two keys, and the upper confidence bound with two weights of the variance:
@@ -134,7 +134,7 @@ def run_many(
 
 
 def _checked_settings(settings, make, num_steps, num_studies):
-    """The settings as arrays with one row for each study."""
+    """The settings as arrays with one row per study."""
     settings = jax.tree.map(lambda leaf: leaf if isinstance(leaf, Tracer) else np.asarray(leaf), settings)
     for path, leaf in jax.tree_util.tree_leaves_with_path(settings):
         if leaf.ndim < 1 or leaf.shape[0] != num_studies:
@@ -161,7 +161,7 @@ def _check(algorithm, num_steps):
 
 
 NUM_PROGRAMS = 16
-"""Programs that are kept. An algorithm or an objective that is made anew shares the program of one that is alike."""
+"""Number of programs in the cache. Equivalent algorithms and objectives share a program."""
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
@@ -206,7 +206,7 @@ def _study(key, state, algorithm, f, num_steps, user):
         state = algorithm.init(key_init)
         slots = state.pending
         dtype = state.observations.X.dtype
-        # Each ask is told before the next, so nothing needs a place among the pending points.
+        # Each `ask` is followed by its `tell`, so no slots for pending points are needed.
         state = state._replace(
             observations=resize(state.observations, num_steps * q),
             pending=empty_pending(algorithm.space.num_dims, 0, dtype),
@@ -223,14 +223,14 @@ def _study(key, state, algorithm, f, num_steps, user):
 
 
 def _with_room(state, num_new):
-    """Room for exactly what the study will tell: every factorisation costs by capacity, not by count."""
+    """Room for exactly the rows of the study: the cost of a factorization depends on capacity, not count."""
     count = state.observations.count
     told = state.observations.capacity if isinstance(count, Tracer) else int(count)
     return state._replace(observations=resize(state.observations, told + num_new))
 
 
 def _evaluator(space, f, q, dtype, user) -> Callable[[Float[Array, "q d"]], Float[Array, "q"]]:
-    """`f` as a function of X in the caller's precision, vmapped if it is written for scalars."""
+    """`f` as a function of X in the caller's precision, vmapped if it takes scalars."""
 
     def decode(X):
         params = space.decode(X)
@@ -267,7 +267,7 @@ def _evaluator(space, f, q, dtype, user) -> Callable[[Float[Array, "q d"]], Floa
 
 
 def _gives(shape_of, f, num_points, wanted) -> bool:
-    """Whether `f` can be traced at this shape and returns the wanted one. What it raises is seen when both fail."""
+    """Whether `f` can be traced at this shape and returns the wanted one. Its error is shown if both shapes fail."""
     try:
         out = shape_of(f, num_points)
     except Exception:

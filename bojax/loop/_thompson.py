@@ -1,12 +1,12 @@
-"""Thompson sampling: every candidate maximises its own draw of the objective.
+"""Thompson sampling: every candidate maximizes its own draw of the objective.
 
-    observations --fit--> posterior --q functions--> each maximised by gradient --> q candidates
+    observations --fit--> posterior --q functions--> each maximized by gradient --> q candidates
 
-Draws are whole functions (pathwise conditioning), so a thousand candidates are chosen in one program, without a
-covariance of the batch and without knowing of each other: their variety comes from what is uncertain. Each function is
-scored on the same quasi-random points, climbs from its best few by a batched quasi-Newton search, and in mixed spaces
-moves among its discrete neighbours. (Thompson 1933; Kandasamy, Krishnamurthy, Schneider, Poczos 2018,
-arXiv:1705.09236; Wilson et al. 2020, arXiv:2002.09309.)
+Draws are whole functions (pathwise conditioning), so one program chooses a thousand candidates independently, without a
+covariance of the batch: their diversity comes from the posterior's uncertainty. Each function is scored on the same
+quasi-random points and maximized from its best few by a batched quasi-Newton search, which in mixed spaces also moves
+to discrete neighbors. (Thompson 1933; Kandasamy, Krishnamurthy, Schneider, Poczos 2018, arXiv:1705.09236; Wilson et al.
+2020, arXiv:2002.09309.)
 """
 
 from typing import Any
@@ -24,9 +24,9 @@ from bojax.space import Space
 from bojax.surrogates import SamplePaths, Surrogate, sample_paths, unwrapped
 
 BYTE_BUDGET = 2**28
-"""256 MiB: some hundreds of functions at a time."""
+"""256 MiB: a few hundred functions at a time."""
 MAX_EVALS = 60
-"""Evaluations of the search of all functions together."""
+"""Maximum number of batched evaluations in the search of all functions together."""
 
 
 def thompson(
@@ -44,24 +44,23 @@ def thompson(
 ) -> Algorithm:
     """Thompson sampling in batches of any size.
 
-    Points that are pending do not change what is drawn; they are not asked for again.
+    Pending points do not affect the draws; they are not suggested again.
 
     Args:
-        space: what to search.
-        q: how many points each `ask` gives, >= 1; thousands are fine.
+        space: the search space.
+        q: number of points each `ask` returns, >= 1; thousands are fine.
         capacity: room for this many observations; `bojax.loop.grow` enlarges a state.
         num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16.
-        surrogate: a Gaussian process whose kernel has random features (`gp()` with Matern-5/2 or RBF), sees values as
-            they are unless it is wrapped by `with_output_transform`; `bojax.loop.default_surrogate()` by default.
+        surrogate: a Gaussian process whose kernel has random features (`gp()` with Matern-5/2 or RBF). It sees the raw
+            values unless it is wrapped by `with_output_transform`; `bojax.loop.default_surrogate()` by default.
         num_features: random features of the prior, >= 1.
         raw_samples: points on which every function is scored, >= `num_restarts`.
         num_restarts: starts of the search of each function, >= 1.
-        max_pending: room for this many points asked for and not yet told; 8, or q if that is more, by default.
-        byte_budget: about how many bytes may be held while functions are searched; more functions than fit are
-            searched in turn.
+        max_pending: maximum number of pending points; 8, or q if that is more, by default.
+        byte_budget: approximate memory for the search in bytes; more functions than fit are searched in chunks.
 
     Returns:
-        An `Algorithm` whose `ask` gives a `BayesoptInfo`; its `acquisition` is each function's maximum.
+        An `Algorithm` whose `ask` returns a `BayesoptInfo`; its `acquisition` is each function's maximum.
 
     Raises:
         ValueError: when a number is out of range.
@@ -115,11 +114,11 @@ def maximize_each(key, lattice, paths: SamplePaths, raw, *, num_restarts: int, c
         lattice: the columns of the cube.
         paths: p sample paths.
         raw: [k, d] points on which all are scored.
-        num_restarts: starts of each.
-        chunk: how many paths are searched at a time.
+        num_restarts: starts per path.
+        chunk: number of paths searched at a time.
 
     Returns:
-        The points [p, d], no two the same where that can be helped, and the values [p].
+        The points [p, d], distinct if possible, and the values [p].
     """
     p, d = paths.weights.shape[0], raw.shape[1]
     chunk = -(-p // -(-p // chunk))  # equal chunks
@@ -129,7 +128,7 @@ def maximize_each(key, lattice, paths: SamplePaths, raw, *, num_restarts: int, c
         scores, rows = jax.lax.top_k(some.at_all(raw), num_restarts)
         starts = raw[rows].reshape(-1, d)
 
-        def fn(X):  # rows of one path stand together
+        def fn(X):  # rows of one path are adjacent
             return some.at_own(lattice.pin(X).reshape(part[0].shape[0], -1, d)).reshape(-1)
 
         X, values = local_search(key, lattice, fn, starts, jnp.ones((), raw.dtype), MAX_EVALS)
@@ -148,7 +147,7 @@ def maximize_each(key, lattice, paths: SamplePaths, raw, *, num_restarts: int, c
     else:
         out = jax.lax.map(search, tuple(padded(leaf) for leaf in parts))
         X, values, other, scores = (leaf.reshape(-1, *leaf.shape[2:])[:p] for leaf in out)
-    # Paths may share a maximum, in a corner above all; then the best scored point serves.
+    # Paths may share a maximum, mostly in a corner; duplicates fall back to the best scored point.
     same = jnp.all(X[:, None, :] == X[None, :, :], axis=-1)
     repeated = jnp.any(jnp.tril(same, -1), axis=1)
     return jnp.where(repeated[:, None], other, X), jnp.where(repeated, scores, values)

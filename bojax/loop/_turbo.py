@@ -1,12 +1,12 @@
 """Trust regions: Bayesian optimization that stays near the best point, for many dimensions and many evaluations.
 
-    told rows --replay--> regions --local fit--> box --candidates--> one function each --best candidate--> q points
+    observations --replay--> regions --local fit--> box --candidates--> one function each --best candidate--> q points
 
-A global model of many dimensions knows little, and an acquisition sends points to far corners, where it knows least.
-Here a Gaussian process of a region's own data is trusted only in a box around the best point, with sides in proportion
-to the lengthscales, and each of the q points is where a drawn function is largest among random candidates of the box.
-A candidate keeps most coordinates of the best point when there are many. The box grows and shrinks with success, and
-starts over when it is small (see `_regions`). Several regions compete for points through their drawn functions.
+In many dimensions a global model is uncertain almost everywhere, and acquisitions favor far corners. A region fits a
+Gaussian process to its own data and uses it only in a box around the best point, with sides proportional to the
+lengthscales. Each of the q points maximizes a drawn function over random candidates in the box. In many dimensions a
+candidate keeps most coordinates of the best point. The box grows and shrinks with success and restarts when it is small
+(see `_regions`). Several regions compete for points through their drawn functions.
 (Eriksson, Pearce, Gardner, Turner, Poloczek 2019, arXiv:1910.01833.)
 """
 
@@ -29,14 +29,14 @@ from bojax.surrogates import Surrogate, sample_paths, unwrapped
 
 
 class TurboInfo(NamedTuple):
-    """How an `ask` went.
+    """Diagnostics of an `ask`.
 
     Attributes:
         status: a `Status` code.
         valid: [q] which points are suggestions; all of them unless a finite space is exhausted.
         region: [q] the region of each point; -1 in a design.
         length: [m] sides of the regions.
-        restarts: [m] how often each region started over.
+        restarts: [m] restarts of each region.
         fit_loss: [m] negative log posteriors of the local hyperparameters; NaN in a design.
     """
 
@@ -49,13 +49,13 @@ class TurboInfo(NamedTuple):
 
 
 class TrustRegion(NamedTuple):
-    """How a region follows success.
+    """How a region adapts.
 
     Attributes:
-        success_tolerance: batches in a row that improve, after which its side doubles, >= 1.
-        failure_tolerance: evaluations in a row that do not improve, after which its side halves, >= 1; None stands for
-            d, and at least 4.
-        max_local: its Gaussian process sees this many rows at most, the nearest to its center, >= 2.
+        success_tolerance: improving batches in a row after which its side doubles, >= 1.
+        failure_tolerance: evaluations in a row without improvement after which its side halves, >= 1; None means d, but
+            at least 4.
+        max_local: maximum number of rows its Gaussian process sees, the nearest to its center, >= 2.
     """
 
     success_tolerance: int = 3
@@ -82,25 +82,25 @@ def turbo(
 ) -> Algorithm:
     """Trust-region Bayesian optimization.
 
-    Nothing but told points, in their order, and pending ones decides on a suggestion (and the key): a study that is
-    restored from them goes on with the same points. Failed evaluations count as no success. Pending points fill
-    designs, and are not asked for again; functions are drawn without them.
+    A suggestion depends only on the key, the ordered observations and the pending points, so a restored study continues
+    with the same points. Failed evaluations do not count as success. Pending points fill designs and are not suggested
+    again; functions are drawn without them.
 
     Args:
-        space: what to search.
-        q: how many points each `ask` gives, >= 1.
+        space: the search space.
+        q: number of points each `ask` returns, >= 1.
         num_regions: how many regions compete, >= 1.
         capacity: room for this many observations; `bojax.loop.grow` enlarges a state.
         num_initial: points of each region's design, >= 1; by default d + 1, between 3 and 16.
-        surrogate: a Gaussian process whose kernel has lengthscales and random features, which sees values as they are
-            unless it is wrapped by `with_output_transform`; `bojax.loop.default_surrogate()` by default.
+        surrogate: a Gaussian process whose kernel has lengthscales and random features. It sees the raw values unless
+            it is wrapped by `with_output_transform`; `bojax.loop.default_surrogate()` by default.
         num_candidates: random candidates in each region, >= 1; by default 200 d, between 2000 and 5000.
         num_features: random features of a drawn function, >= 1.
-        trust_region: when a region grows and shrinks, and how much of the data it sees.
-        max_pending: room for this many points asked for and not yet told; 8, or q if that is more, by default.
+        trust_region: when a region grows and shrinks, and how many rows it sees.
+        max_pending: maximum number of pending points; 8, or q if that is more, by default.
 
     Returns:
-        An `Algorithm` whose `ask` gives a `TurboInfo`.
+        An `Algorithm` whose `ask` returns a `TurboInfo`.
 
     Raises:
         ValueError: when a number is out of range.
@@ -136,7 +136,7 @@ def turbo(
         return jnp.any(starting(rules, prepared[0]))
 
     def scored(key, asked, index):
-        """Candidates of a region, a drawn function of each of the q points at all of them, and the fit's success."""
+        """Candidates of a region, the q drawn functions at all of them, and the fit's loss and success."""
         keys = jax.random.split(key, 3)
         regions, member = asked.prepared
         center = regions.center[index]
@@ -181,10 +181,10 @@ def turbo(
 def local_data(
     observations: data.Observations, chosen: Bool[Array, "n"], center: Float[Array, "d"], max_local: int
 ) -> data.Observations:
-    """The chosen rows nearest to a centre, as observations of their own; at most `max_local`."""
+    """Observations with only the chosen rows nearest to a center, at most `max_local`."""
     distance = jnp.sum((observations.X - center[None, :]) ** 2, axis=1)
     score = jnp.where(chosen, -distance, -jnp.inf)
-    score = jnp.where(jnp.isnan(score), jnp.finfo(score.dtype).min, score)  # told at a point that is not finite
+    score = jnp.where(jnp.isnan(score), jnp.finfo(score.dtype).min, score)  # observed at a point that is not finite
     rows = jax.lax.top_k(score, min(max_local, observations.capacity))[1]
     mine = chosen[rows]
     return data.Observations(
@@ -201,7 +201,7 @@ def _rows_of(name: str, column: Array, rows: Int[Array, "k"], mine: Bool[Array, 
 
 
 def lengthscales(posterior) -> Float[Array, "d"]:
-    """The lengthscales of a posterior's kernel. Raises TypeError where it has none."""
+    """The lengthscales of a posterior's kernel. Raises TypeError if it has none."""
     log_lengthscale = getattr(getattr(getattr(posterior, "law", None), "kernel_params", None), "log_lengthscale", None)
     if log_lengthscale is None:
         raise TypeError(
@@ -212,7 +212,7 @@ def lengthscales(posterior) -> Float[Array, "d"]:
 
 
 def largest_of_each(values: Float[Array, "q k"]) -> Int[Array, "q"]:
-    """For each row of values the column where it is largest, none twice."""
+    """For each row of values, the column of its largest entry, without repeating columns."""
 
     def pick(taken, row):
         best = jnp.argmax(jnp.where(taken, -jnp.inf, jnp.maximum(row, jnp.finfo(row.dtype).min)))
