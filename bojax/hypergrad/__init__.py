@@ -1,23 +1,23 @@
 """Hypergradients: the gradient of an outer loss through an inner optimization.
 
-`hypergradient(inner_loss, outer_loss, method=...)` makes a pure function of the hyperparameters that returns the outer
-loss, its gradient and diagnostics. Which method:
+`hypergradient(inner_loss, outer_loss, method=...)` returns a pure function of the hyperparameters that computes the
+outer loss, its gradient and diagnostics. Choose the method:
 
-* `Implicit` where the inner problem is solved well and the hyperparameters are part of its loss. Cost and memory do not
-  depend on how it was solved.
-* `Unrolled` for hyperparameters of the optimizer, schedules and starting points, and for runs that end early.
+* `Implicit` if the inner problem is solved accurately and the hyperparameters are part of its loss. Cost and memory do
+  not depend on how it was solved.
+* `Unrolled` for hyperparameters of the optimizer, schedules and starting points, and for runs that stop early.
 * `Forward` for the same with few hyperparameters and any number of steps.
-* `OneStep` where only a cheap direction is wanted.
+* `OneStep` for a cheap direction only.
 
 `optimize` is the outer loop around such a function, `check_hypergradient` compares it with finite differences. Two
 algorithms move hyperparameters and inner parameters together: `online` during a single training run, `soba` on
 minibatches.
 
-Pieces for problems of another form: `ift_vjp` and `root` differentiate what an optimality condition defines, `unroll`
-is a loop with checkpoints, `mixflow_grad` a gradient that is cheap to differentiate. `l2`, `Schedule`, `positive`,
-`simplex` and `from_unit` are hyperparameters in useful coordinates.
+Building blocks for other problems: `ift_vjp` and `root` differentiate solutions of an optimality condition, `unroll` is
+a loop with checkpoints, and `mixflow_grad` is a gradient that is cheap to differentiate. `l2`, `Schedule`, `positive`,
+`simplex` and `from_unit` express hyperparameters in useful coordinates.
 
-The solvers of lineax may be given to `Implicit`, the optimizers of optax to everything that trains.
+`Implicit` accepts lineax solvers; everything that trains accepts optax optimizers.
 """
 
 from bojax._errors import HypergradientError, InertHyperparameterError, NonDifferentiableHyperparameterError

@@ -1,4 +1,4 @@
-"""A hypergradient against differences of the values it belongs to."""
+"""Compare a hypergradient with finite differences of its value."""
 
 from typing import Any, NamedTuple
 
@@ -12,14 +12,14 @@ from bojax.hypergrad._hypergradient import HypergradFn
 
 
 class CheckResult(NamedTuple):
-    """How well a hypergradient fits differences of its value.
+    """How well a hypergradient matches finite differences of its value.
 
     Attributes:
         cosine: between `slopes` and `differences`; 1 is perfect.
         relative_error: ||slopes - differences|| / ||differences||.
         slopes: [k] the hypergradient along each direction.
         differences: [k] central differences of the value along each, extrapolated.
-        uncertainty: [k] by how much the last extrapolation moved each; above the error of the differences.
+        uncertainty: [k] change of each difference by the last extrapolation; larger than its error.
     """
 
     cosine: float
@@ -43,21 +43,21 @@ def check_hypergradient(
 ) -> CheckResult:
     """Compare a hypergradient with central finite differences along random directions. On the host.
 
-    Every value uses the same key and starting point, so that randomness inside cancels. The differences at `step` and
-    half of it are extrapolated (Richardson). A large error has three usual causes: the inner problem is not solved (see
-    the status), the outer loss is not smooth, or the step is not right for the scale of the hyperparameters
-    (`uncertainty` is then large, too).
+    All values use the same key and starting point, so randomness cancels. The differences at `step` and half of it are
+    extrapolated (Richardson). A large error has three common causes: the inner problem is not solved (see the status),
+    the outer loss is not smooth, or the step does not suit the scale of the hyperparameters, which also makes
+    `uncertainty` large.
 
     Args:
-        fn: what `hypergradient` returned.
+        fn: the result of `hypergradient`.
         hparams: where to check.
         inner_params0: as for `fn`.
         inner_data: as for `fn`.
         outer_data: as for `fn`.
         key: as for `fn`.
-        num_directions: k; orthonormal ones, at most as many as there are scalar hyperparameters.
-        step: the length of the step, in the coordinates of hparams; by default the fifth root of the unit of rounding.
-        seed: of the directions.
+        num_directions: k; directions are orthonormal, so at most the number of scalar hyperparameters.
+        step: length of the step in the coordinates of hparams; by default the fifth root of machine epsilon.
+        seed: seed of the directions.
 
     Returns:
         Cosine and relative error of the projected gradients.
@@ -97,6 +97,6 @@ def check_hypergradient(
 
 
 def _directions(size: int, number: int, seed: int) -> np.ndarray:
-    """Orthonormal rows in random position."""
+    """Random orthonormal rows."""
     normal = np.random.default_rng(seed).normal(size=(size, min(number, size)))
     return np.linalg.qr(normal)[0].T

@@ -1,7 +1,7 @@
-"""Functions with what they close over made an argument.
+"""Turn closed-over values of a function into an argument.
 
-The functions that `custom_vjp` and `custom_vmap` wrap must not close over traced arrays, and a loss or a matrix product
-given by a caller often does: inside `vmap`, say, over the data of the loss.
+Functions wrapped by `custom_vjp` and `custom_vmap` must not close over traced arrays, but a caller's loss or matrix
+product often does, for example inside `vmap` over the data of the loss.
 """
 
 from collections.abc import Callable

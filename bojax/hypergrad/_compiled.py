@@ -1,8 +1,8 @@
-"""Calls outside of compiled code whose program is kept.
+"""A program cache for calls outside of compiled code.
 
-A loop of JAX is compiled anew for every function object that it is given, and the pieces of a hypergradient are made in
-each call. So a call with concrete arrays runs as one program, which is found again by what it is made of. Calls inside
-of a transformation are left as they are.
+JAX recompiles a loop for every new function object, and a hypergradient creates its functions in each call. So a call
+with concrete arrays runs as one program, which is cached by its constituents. Calls inside a transformation are left
+unchanged.
 """
 
 import functools
@@ -16,14 +16,14 @@ from jax.core import Tracer
 from bojax._alike import Alike
 
 NUM_PROGRAMS = 16
-"""Programs that are kept, with what their functions close over."""
+"""Number of programs in the cache, with the values that their functions close over."""
 
 
 def call_compiled(body: Callable[..., Any], *args: Any) -> Any:
-    """`body(*args)` as one compiled program, shared by all bodies that are alike.
+    """`body(*args)` as one compiled program, shared by all equivalent bodies.
 
-    Arrays are arguments of the program; other leaves, such as Python numbers, are its constants. Where the body needs
-    the values of arrays (a Python `if` on data), or returns what is no array, it runs uncompiled.
+    Arrays are arguments of the program; other leaves, such as Python numbers, are its constants. The body runs
+    uncompiled if it needs values of arrays (a Python `if` on data) or returns something other than arrays.
     """
     leaves, form = jax.tree.flatten(args)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
@@ -39,7 +39,7 @@ def call_compiled(body: Callable[..., Any], *args: Any) -> Any:
         return body(*args)
     try:
         return program(arrays)
-    except (TypeError, IndexError):  # a mistake of the caller is raised by the body, too
+    except (TypeError, IndexError):  # the body raises a caller's mistake too
         result = body(*args)
         program.needs_values = True
         return result

@@ -18,23 +18,23 @@ from bojax.hypergrad._unrolled import Unrolled, training_info, training_outcome
 class Forward:
     """Differentiate T steps of an optimizer forward (Franceschi et al. 2017, arXiv:1703.01785).
 
-    Takes about one more training run for each scalar hyperparameter, and the memory of `chunk` more parameter vectors,
-    whatever T. The same number as `Unrolled` gives, and the same advice about `eps_root`.
+    Takes about one extra training run per scalar hyperparameter, and the memory of `chunk` extra parameter vectors for
+    any T. The result, and the advice about `eps_root`, is that of `Unrolled`.
 
-    With `sharing`, neighbors in a schedule share one derivative (Micaelli and Storkey 2021, arXiv:2007.07869): the
-    outer loss is differentiated by moving a whole group at once, and each member gets the group's mean. So time and
-    memory go with the number of groups, and the noise of single steps is averaged. It is the hypergradient of the tied
-    hyperparameters: under an outer optimizer that treats entries alike (SGD, Adam), groups that start equal stay equal.
+    With `sharing`, neighbors in a schedule share one derivative (Micaelli and Storkey 2021, arXiv:2007.07869): a whole
+    group is moved at once, and each member gets the group's mean derivative. Time and memory scale with the number of
+    groups, and the noise of single steps is averaged. It is the hypergradient of the tied hyperparameters: under an
+    outer optimizer that treats entries alike (SGD, Adam), groups that start equal stay equal.
 
     Attributes:
-        optimizer: from optax, or a function of hparams that makes one.
+        optimizer: an optax optimizer, or a function of hparams that returns one.
         num_steps: T.
-        chunk: how many derivatives are taken side by side; None for all.
+        chunk: number of derivatives computed side by side; None for all.
         batch: `batch(key, step, data)`, the part of the inner data that a step sees; by default all.
-        sharing: how many neighbors along the first axis of a leaf of hparams make a group, the last being what is
-            left; an int for all leaves or a tree prefix of hparams, say `{"log_rates": 10, "log_l2": 1}`. Other axes
-            are not shared, and a scalar is a group of its own. Where a group has several members, `error_estimate` is
-            infinite.
+        sharing: number of neighbors along the first axis of a leaf of hparams that form a group, the last of which may
+            be smaller; an int for all leaves or a tree prefix of hparams, such as `{"log_rates": 10, "log_l2": 1}`.
+            Other axes are not shared, and a scalar is its own group. If a group has several members, `error_estimate`
+            is infinite.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -94,10 +94,10 @@ class Forward:
 
 
 def _groups(sharing: Any, hparams: Any) -> np.ndarray:
-    """For each scalar hyperparameter, in the order of `ravel_pytree`, the number of its group.
+    """The group index of each scalar hyperparameter, in the order of `ravel_pytree`.
 
     Raises:
-        ValueError: `sharing` is no tree prefix of hparams.
+        ValueError: `sharing` is not a tree prefix of hparams.
     """
     try:
         by_leaf = jax.tree.leaves(jax.tree.broadcast(sharing, hparams))

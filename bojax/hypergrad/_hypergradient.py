@@ -1,4 +1,4 @@
-"""`hypergradient`: two losses and a method make a function that returns a value and its hypergradient."""
+"""`hypergradient`: from two losses and a method to a function that returns a value and its hypergradient."""
 
 import functools
 from typing import Any, Protocol, runtime_checkable
@@ -47,38 +47,38 @@ def hypergradient(
 ) -> HypergradFn:
     """The value and gradient of an outer loss after an inner problem is solved.
 
-    The inner problem finds the parameters that minimise `inner_loss` (or trains them for so many steps); the outer loss
-    of those parameters is a function of the hyperparameters, and this is its gradient.
+    The inner problem finds the parameters that minimize `inner_loss` (or trains them for a number of steps). The outer
+    loss at those parameters is a function of the hyperparameters, and this is its gradient.
 
-    The returned function is pure: jit it, vmap it, scan it. Called outside of these it is compiled once for arrays of
-    given shapes. Two uses of the same key see the same randomness, so that
-    values can be compared. `grad` is the derivative of `value`; to differentiate either once more by hparams takes
-    `Forward` or `Unrolled(backprop="plain")`, and is an error otherwise.
+    The returned function is pure: jit it, vmap it, scan it. Called outside of these, it is compiled once per set of
+    array shapes. Calls with the same key see the same randomness, so values can be compared. `grad` is the derivative
+    of `value`; differentiating either again by hparams requires `Forward` or `Unrolled(backprop="plain")` and is an
+    error otherwise.
 
     Args:
-        inner_loss: `inner_loss(params, hparams, data)`, a scalar; trees of any form.
-        outer_loss: `outer_loss(params, hparams, data)`, a scalar; hparams may enter it directly, too.
+        inner_loss: `inner_loss(params, hparams, data)`, a scalar; any pytrees.
+        outer_loss: `outer_loss(params, hparams, data)`, a scalar; it may use hparams directly.
         method: `Implicit(...)` (the default), `Unrolled(...)`, `Forward(...)` or `OneStep(...)`.
         inner_solver: for `Implicit` and `OneStep`: `Newton()` (the default), `Descent(optimizer, num_steps)`, or any
-            function `(inner_loss, params0, hparams, data, key) -> params`. `Unrolled` and `Forward` bring their own.
+            function `(inner_loss, params0, hparams, data, key) -> params`. `Unrolled` and `Forward` have their own.
         space: if given, hparams is a point [d] of its unit cube; the losses see the dict of native values, and the
-            gradient is that in the cube. All parameters must be `Float`.
-        has_aux: `outer_loss` returns a pair, whose second is passed on as `Hypergrad.aux`.
-        throw: raise where the status is not ok, inside compiled code, too, at the cost of a call to the host in each
-            evaluation. Compiled code raises a `jax.errors.JaxRuntimeError`, which holds the text of the
-            `HypergradientError`. Without it look at `info.status`, or call `raise_for_status`.
+            gradient is taken in the cube. All parameters must be `Float`.
+        has_aux: whether `outer_loss` returns a pair, whose second entry becomes `Hypergrad.aux`.
+        throw: raise if the status is not ok, also inside compiled code, at the cost of a host call per evaluation.
+            Compiled code raises a `jax.errors.JaxRuntimeError` with the text of the `HypergradientError`. Without
+            `throw`, check `info.status` or call `raise_for_status`.
 
     Returns:
         `fn(hparams, inner_params0, inner_data=None, outer_data=None, key=None, *, adjoint0=None) -> Hypergrad`.
         `inner_params0` may be a function of hparams (of native values), which `Unrolled` and `Forward` differentiate.
-        `adjoint0` is where the linear solver of `Implicit` starts, say the adjoint of an earlier call.
+        `adjoint0` is where the linear solver of `Implicit` starts, for example the adjoint of an earlier call.
 
     Raises:
         ValueError: `inner_solver` is given to a method that has its own.
         NonDifferentiableHyperparameterError: by the returned function: a leaf of hparams is not floating.
-        InertHyperparameterError: by the returned function: a leaf of hparams does not enter what is differentiated, or
-            only by operations without a derivative, such as rounding.
-        TypeError: the result of another method than `Forward` and plain `Unrolled` is differentiated by hparams.
+        InertHyperparameterError: by the returned function: the differentiated functions do not depend on a leaf of
+            hparams, or only through operations without a derivative, such as rounding.
+        TypeError: the result of a method other than `Forward` and plain `Unrolled` is differentiated by hparams.
         HypergradientError: by the returned function, with `throw`: the status is not ok.
 
     Example:
@@ -124,7 +124,7 @@ def hypergradient(
 
 @jax.custom_jvp
 def _last(hparams: Any) -> Any:
-    """The same hyperparameters, which may not be differentiated from outside."""
+    """The same hyperparameters, protected from differentiation from outside."""
     return hparams
 
 

@@ -4,9 +4,9 @@ At a minimum w* of the inner loss, dL/dw(w*, h) = 0 holds for every h, so with C
 
     d F / dh = dF/dh - (d^2 L / dh dw) v,    C v = dF/dw.
 
-The cost is one linear system, whatever the number of hyperparameters and of inner steps (Bengio 2000; Pedregosa 2016,
-arXiv:1602.02355). How the inner problem was solved does not enter, so that learning rates and starting points have no
-hypergradient here.
+The cost is one linear system, for any number of hyperparameters and inner steps (Bengio 2000; Pedregosa 2016,
+arXiv:1602.02355). The result does not depend on how the inner problem was solved, so learning rates and starting points
+have no hypergradient here.
 """
 
 import dataclasses
@@ -41,22 +41,22 @@ INERT_HINT = (
 
 @dataclasses.dataclass(frozen=True)
 class Implicit:
-    """Differentiate the solution of the inner problem, not the way to it.
+    """Differentiate the solution of the inner problem, not the path to it.
 
-    All of the inner problem must be in `inner_loss`. Weight decay that an optimizer adds by itself (`optax.adamw`) is
-    not: training then ends where the gradient of `inner_loss` is not zero, and the status says that the inner problem
-    is not solved. Put the penalty into the loss, say by `l2`, or use `Unrolled`.
+    `inner_loss` must contain the whole inner problem. Weight decay added by an optimizer (`optax.adamw`) is not in it:
+    training then ends where the gradient of `inner_loss` is not zero, and the status reports an unsolved inner problem.
+    Add the penalty to the loss, for example by `l2`, or use `Unrolled`.
 
     Attributes:
-        solver: for C v = dF/dw: `CG()`, `Neumann()`, `Direct()`, or any solver of lineax.
-        damping: this multiple of the identity is added to the curvature. Biases the hypergradient.
-        curvature: "hessian", or a `GaussNewton`, which is positive semidefinite also away from a minimum.
-        polish: this many Newton steps, each one further linear system, after the inner solver; each squares its error.
-        preconditioner: None, or `Nystrom(rank)`, for `CG` and the solvers of lineax that take one.
-        inner_tol: the inner problem counts as solved where the norm of its gradient is below this times
+        solver: for C v = dF/dw: `CG()`, `Neumann()`, `Direct()`, or any lineax solver.
+        damping: multiple of the identity added to the curvature. Biases the hypergradient.
+        curvature: "hessian", or a `GaussNewton`, which is positive semidefinite away from a minimum too.
+        polish: number of Newton steps after the inner solver. Each solves one more linear system and squares the error.
+        preconditioner: None, or `Nystrom(rank)`, for `CG` and the lineax solvers that accept one.
+        inner_tol: the inner problem counts as solved if the norm of its gradient is below this times
             max(1, ||params||). By default 1e-8 in float64 and 1e-4 below.
-        adjoint_tol: the linear system counts as solved where its relative residual is below this. By default ten
-            times the tolerance of the solver, and 1e-3 for solvers without one.
+        adjoint_tol: the linear system counts as solved if its relative residual is below this. By default ten times the
+            tolerance of the solver, and 1e-3 for solvers without one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -107,7 +107,7 @@ class Implicit:
         return Hypergrad(value, grad, params, v, info, aux)
 
     def _system(self, problem: Problem, case: Case, params: Any) -> tuple[Any, MatVec, MatVec | None]:
-        """The inner gradient, the products with the curvature (linearised once), and the preconditioner."""
+        """The inner gradient, the products with the curvature (linearized once), and the preconditioner."""
         gradient = inner_gradient(problem, case)
         if isinstance(self.curvature, GaussNewton):
             g = gradient(params, case.hparams)
@@ -153,5 +153,5 @@ class Implicit:
 
 
 def _ratio(a: Array, b: Array) -> Array:
-    """a / b, and 0 for 0 / 0."""
+    """a / b, with 0 / 0 = 0."""
     return jnp.where(a == 0, jnp.zeros_like(a), a / jnp.where(a == 0, jnp.ones_like(b), b))

@@ -1,7 +1,7 @@
-"""Hyperparameters whose hypergradient would be zero whatever their value.
+"""Detect hyperparameters whose hypergradient is zero everywhere.
 
-A derivative that is zero because a hyperparameter never enters, or enters only where nothing is differentiated, is a
-mistake of the caller, not a result.
+A derivative that is zero because a hyperparameter is unused, or used only where nothing is differentiated, is a mistake
+of the caller, not a result.
 """
 
 from collections.abc import Sequence

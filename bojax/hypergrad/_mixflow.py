@@ -1,14 +1,14 @@
 """A gradient whose own derivative is one forward pass over it.
 
-Reverse differentiation through a training step differentiates the inner gradient, a reverse pass, in reverse: it keeps
-everything the inner backward pass computed. The Hessian is symmetric and mixed derivatives commute, so the products
-that the outer backward pass wants,
+Reverse differentiation through a training step differentiates the inner gradient, itself a reverse pass, in reverse: it
+stores everything the inner backward pass computed. The Hessian is symmetric and mixed derivatives commute, so the
+products that the outer backward pass needs,
 
     c^T d^2 L / dw^2   and   c^T d^2 L / dw dh,
 
-are the forward derivative of (dL/dw, dL/dh) along c, which keeps nothing (MixFlow-MG: Kemaev et al. 2025,
-arXiv:2505.00793). So the way back needs the gradient itself only where the optimizer does, and keeping it is cheaper
-than computing it again.
+are the forward derivative of (dL/dw, dL/dh) along c, which stores nothing (MixFlow-MG: Kemaev et al. 2025,
+arXiv:2505.00793). The backward pass needs the gradient itself only where the optimizer does, and storing it is cheaper
+than recomputing it.
 """
 
 from typing import Any
@@ -24,9 +24,9 @@ from bojax.hypergrad._scan import KEPT
 def mixflow_grad(loss: Loss) -> Any:
     """The function `(params, hparams, data) -> dL/dparams` with that derivative, for reverse mode only and only once.
 
-    `data` gets no derivative. Everything that is differentiated must come in through `params` and `hparams`, not
-    through the closure of `loss`. A loss with operations that have no forward derivative (a `custom_vjp`) does not
-    work; use `backprop="plain"` there.
+    `data` has no derivative. Differentiated values must be passed through `params` and `hparams`, not through the
+    closure of `loss`. Operations without a forward derivative (a `custom_vjp`) are not supported; use
+    `backprop="plain"` for them.
 
     Args:
         loss: `loss(params, hparams, data)`, a scalar.
@@ -51,7 +51,7 @@ def mixflow_grad(loss: Loss) -> Any:
 
 
 def _explicit_gradient(loss: Loss) -> Any:
-    """`mixflow_grad` of a loss that closes over nothing traced."""
+    """`mixflow_grad` of a loss without traced closures."""
 
     @jax.custom_vjp
     def gradient(params, hparams, data):

@@ -24,11 +24,11 @@ from bojax.hypergrad._result import Hypergrad, HypergradInfo, HypergradStatus
 class OneStep:
     """T1-T2 (Luketina et al. 2016, arXiv:1511.06727): the inverse curvature is replaced by `scale` times the identity.
 
-    The cheapest estimate, three gradients, and biased: mostly its direction is of use. For online tuning and very large
-    models.
+    The cheapest estimate, at three gradients, but biased: mainly its direction is useful. For online tuning and very
+    large models.
 
     Attributes:
-        scale: the length of that step, as a learning rate; one over the curvature, if that is known.
+        scale: length of that step, as a learning rate; one over the curvature, if known.
 
     Example:
         >>> import jax.numpy as jnp
@@ -47,7 +47,7 @@ class OneStep:
         check_reach(loss_reach(problem, case), case.hparams, INERT_HINT)
 
     def __call__(self, problem: Problem, case: Case) -> Hypergrad:
-        """The estimate where the inner solver ended."""
+        """The estimate at the result of the inner solver."""
         params, inner_steps = solve_inner(problem, case)
         value, b, direct, aux = outer_gradients(problem, params, case)
         v = _tree.scaled(self.scale, b)

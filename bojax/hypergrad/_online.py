@@ -1,12 +1,12 @@
-"""Hyperparameters that change while the one training run goes on.
+"""Tune hyperparameters during a single training run.
 
 The run carries Z, the derivative of parameters and optimizer state by the hyperparameters, from step to step:
 
     Z_{t+1} = decay dPhi/d(w, s) Z_t + dPhi/dh,    hypergradient_t = dF/dw Z_{t+1} + dF/dh
 
 with Phi one step of the optimizer. decay = 0 forgets the past, which is hypergradient descent (Baydin et al. 2018,
-arXiv:1703.04782); decay = 1 is real-time hyperparameter optimization (Franceschi et al. 2017, arXiv:1703.01785);
-between them is the trade of MARTHE (Donini et al. 2020, arXiv:1910.08525).
+arXiv:1703.04782); decay = 1 is real-time hyperparameter optimization (Franceschi et al. 2017, arXiv:1703.01785); MARTHE
+trades off between them (Donini et al. 2020, arXiv:1910.08525).
 """
 
 from collections.abc import Callable
@@ -32,10 +32,10 @@ class OnlineState(NamedTuple):
 
     Attributes:
         params: inner parameters.
-        hparams: hyperparameters as they now are.
+        hparams: present hyperparameters.
         optimizer: state of the inner optimizer.
         outer_optimizer: state of the outer one.
-        tangents: Z: floating leaves of (params, optimizer), each with a leading axis of the scalar hyperparameters.
+        tangents: Z: floating leaves of (params, optimizer), each with a leading axis over scalar hyperparameters.
     """
 
     params: Any
@@ -46,12 +46,12 @@ class OnlineState(NamedTuple):
 
 
 class OnlineInfo(NamedTuple):
-    """What one step saw.
+    """Diagnostics of one step.
 
     Attributes:
         value: the outer loss after the step.
-        grad: the hypergradient, of the structure of hparams.
-        skipped: whether the hypergradient was not finite, so that hparams was left and Z started over.
+        grad: the hypergradient, a tree like hparams.
+        skipped: whether the hypergradient was not finite, so that hparams was kept and Z reset.
     """
 
     value: Array
@@ -79,16 +79,16 @@ def online(
     *,
     decay: float = 0.0,
 ) -> Online:
-    """Tune hyperparameters during training, at the cost of one forward derivative a scalar hyperparameter and step.
+    """Tune hyperparameters during training, at the cost of one forward derivative per scalar hyperparameter and step.
 
     Args:
         inner_loss: `inner_loss(params, hparams, data)`, a scalar.
-        outer_loss: `outer_loss(params, hparams, data)`, a scalar. The inner loss on the next batch makes hypergradient
-            descent; a validation loss adapts to that.
-        optimizer: makes the inner optimizer from hparams, say `lambda h: optax.sgd(jnp.exp(h["log_lr"]))`. With Adam's
-            family set `eps_root`, as `Unrolled` tells; else steps are skipped.
-        outer_optimizer: moves hparams, one step for each inner step.
-        decay: in [0, 1], how much of the past is remembered. At 1 errors pile up if training is unstable.
+        outer_loss: `outer_loss(params, hparams, data)`, a scalar. The inner loss on the next batch gives hypergradient
+            descent; a validation loss tunes for validation.
+        optimizer: a function from hparams to the inner optimizer, such as `lambda h: optax.sgd(jnp.exp(h["log_lr"]))`.
+            For Adam's family set `eps_root` as described at `Unrolled`; otherwise steps are skipped.
+        outer_optimizer: updates hparams once per inner step.
+        decay: in [0, 1], how much of the past is remembered. At 1 errors accumulate if training is unstable.
 
     Returns:
         The functions `init` and `step`.
@@ -96,7 +96,7 @@ def online(
     Raises:
         ValueError: `decay` is outside of [0, 1].
         NonDifferentiableHyperparameterError: by `init`: a leaf of hparams is not floating.
-        InertHyperparameterError: by `step`: a leaf of hparams enters neither a step nor the outer loss.
+        InertHyperparameterError: by `step`: neither a step nor the outer loss depends on a leaf of hparams.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -135,7 +135,7 @@ def online(
 
 
 def _one_step(inner_loss: Loss, outer_loss: Loss, optimizer: Any, inner_data: Any, outer_data: Any) -> Callable:
-    """Phi: (params, state of the optimizer) and hparams to the next pair and its outer loss."""
+    """Phi: from (params, optimizer state) and hparams to the next pair and its outer loss."""
 
     def run(pair, hparams):
         params, state = pair
@@ -171,7 +171,7 @@ def _differentiate(run: Callable, state: OnlineState, decay: float) -> tuple[Arr
 
 
 def _split(tree: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:
-    """The floating leaves of a tree, and how to put others in their place; counters and the like have no derivative."""
+    """The floating leaves of a tree, and a function that replaces them; counters and the like have no derivative."""
     leaves, treedef = jax.tree.flatten(tree)
     places = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
 

@@ -16,11 +16,11 @@ from bojax.hypergrad._result import Hypergrad
 
 
 class Plateau(NamedTuple):
-    """Stop where the best value has not improved for a while.
+    """Stop when the best value has not improved for a while.
 
     Attributes:
-        patience: after so many steps without improvement.
-        min_delta: what counts as one, in units of the outer loss.
+        patience: number of steps without improvement.
+        min_delta: smallest decrease that counts as an improvement, in units of the outer loss.
     """
 
     patience: int = 20
@@ -28,7 +28,7 @@ class Plateau(NamedTuple):
 
 
 class ColdStart(NamedTuple):
-    """Where every inner problem starts, whatever the last one ended at.
+    """A fixed start of every inner problem, independent of earlier solutions.
 
     Attributes:
         params: the inner parameters.
@@ -38,13 +38,13 @@ class ColdStart(NamedTuple):
 
 
 class OptimizeHistory(NamedTuple):
-    """One row for each outer step; rows that were not reached hold NaN, and -1 for the status.
+    """One row per outer step; rows that were not reached hold NaN, and -1 for the status.
 
     Attributes:
         value: [t] the outer loss before the step.
-        grad_norm: [t] the norm of the hypergradient, without what points out of the box.
+        grad_norm: [t] norm of the hypergradient, without components that point out of the box.
         status: [t] int32, its `HypergradStatus`.
-        num_bound: [t] int32, how many scalar hyperparameters stood at a bound with the gradient pointing outward.
+        num_bound: [t] int32, number of scalar hyperparameters at a bound with the gradient pointing outward.
         hparams: the hyperparameters, each leaf [t, ...].
     """
 
@@ -60,13 +60,13 @@ class OptimizeResult(NamedTuple):
 
     Attributes:
         hparams: the best hyperparameters, by the outer loss.
-        value: their outer loss. It was minimized, so it is optimistic: report a loss on data kept apart.
-        params: the inner parameters there. With warm starts they depend on the whole way, and through it on the outer
-            data: where the inner problem has many solutions or is not solved to the end, they fit those data better
-            than the hyperparameters alone would make them (Vicol et al. 2022, arXiv:2212.14032). Train once more from
-            the start for a number to report.
+        value: their outer loss. It was minimized, so it is optimistic: report a loss on held-out data.
+        params: the inner parameters there. With warm starts they depend on the whole path and thereby on the outer
+            data: if the inner problem has many solutions or is not fully solved, they fit those data better than the
+            hyperparameters alone would imply (Vicol et al. 2022, arXiv:2212.14032). Retrain from scratch for a number
+            to report.
         history: every step.
-        num_steps: int32, how many steps were made.
+        num_steps: int32, number of steps made.
         converged: whether the plateau was reached.
     """
 
@@ -103,26 +103,26 @@ def optimize(
     bounds: tuple[Any, Any] | None = None,
     stop: Plateau | None = None,
 ) -> OptimizeResult:
-    """Minimise the outer loss over the hyperparameters. Pure: jit it, vmap it over starts.
+    """Minimize the outer loss over the hyperparameters. Pure: jit it, vmap it over starts.
 
-    The best hyperparameters seen are returned. A step whose value or hypergradient is not finite ends the loop.
+    Returns the best hyperparameters seen. A step whose value or hypergradient is not finite ends the loop.
 
     Args:
-        fn: what `hypergradient` returned.
-        hparams: where to start; with bounds, inside of them.
-        inner_params0: where the first inner problem starts. Each later one, and its adjoint, starts where the last one
-            ended, which is faster, but the result then depends on the way (Vicol et al. 2022, arXiv:2212.14032).
-            `ColdStart(params)`, or a function of hparams, starts all of them anew, as hyperparameters of the training
-            run itself need it.
+        fn: the result of `hypergradient`.
+        hparams: where to start, inside the bounds if given.
+        inner_params0: start of the first inner problem. Each later one, and its adjoint, starts where the last one
+            ended, which is faster but makes the result depend on the path (Vicol et al. 2022, arXiv:2212.14032).
+            `ColdStart(params)`, or a function of hparams, restarts each of them, which hyperparameters of the training
+            run itself require.
         inner_data: as for `fn`.
         outer_data: as for `fn`.
         key: the same in every step, so that values can be compared.
-        num_steps: most outer steps.
-        optimizer: from optax; Adam with rate 0.05 by default. For learning rates and schedules clip before it, as
-            `Unrolled` tells.
-        bounds: (lower, upper), each a scalar or a tree like hparams; give (0, 1) where `fn` was made with a `space`.
-            After each step hparams is projected; at a bound the part of the gradient that points outward is dropped.
-        stop: end early; by default all steps are made.
+        num_steps: maximum number of outer steps.
+        optimizer: an optax optimizer; Adam with rate 0.05 by default. For learning rates and schedules clip before it,
+            as described at `Unrolled`.
+        bounds: (lower, upper), each a scalar or a tree like hparams; pass (0, 1) if `fn` was made with a `space`.
+            After each step hparams is projected; at a bound the outward part of the gradient is dropped.
+        stop: criterion for stopping early; by default all steps are made.
 
     Returns:
         The best hyperparameters and every step's value.
@@ -151,7 +151,7 @@ def optimize(
 
 
 def _loop(fn, start_of, num_steps, optimizer, stop, hparams, inner_params0, data, box) -> OptimizeResult:
-    """The outer loop, all of it traced; `start_of` gives the inner parameters of hyperparameters, or is None."""
+    """The traced outer loop; `start_of` maps hyperparameters to inner parameters, or is None."""
     warm_start = start_of is None and not isinstance(inner_params0, ColdStart)
     inner_params0 = inner_params0.params if isinstance(inner_params0, ColdStart) else start_of or inner_params0
 
@@ -216,7 +216,7 @@ def _like(bound: Any, hparams: Any) -> Any:
 
 
 def _inward(grad: Any, hparams: Any, box: tuple[Any, ...] | None) -> tuple[Any, Array]:
-    """The gradient without the entries whose descent leaves the box, and how many those are."""
+    """The gradient without the entries whose descent leaves the box, and the number of those."""
     if box is None:
         return grad, jnp.int32(0)
     lower, upper = box

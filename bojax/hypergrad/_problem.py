@@ -1,7 +1,7 @@
-"""The two losses, what a call is given, and the interfaces of inner solvers, methods and linear solvers.
+"""The two losses, the inputs of a call, and the interfaces of inner solvers, methods and linear solvers.
 
 Notation: inner parameters w, hyperparameters h, inner loss L(w, h), outer loss F(w, h). The inner problem is
-w*(h) = argmin_w L(w, h), or what a training run of so many steps reaches; the hypergradient is d F(w*(h), h) / dh.
+w*(h) = argmin_w L(w, h), or the result of a fixed number of training steps; the hypergradient is d F(w*(h), h) / dh.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from bojax.hypergrad._result import Hypergrad
 Loss = Callable[[Any, Any, Any], Any]
 """`loss(params, hparams, data)`, a scalar."""
 MatVec = Callable[[Any], Any]
-"""A linear map from trees like the inner parameters to such trees."""
+"""A linear map between trees like the inner parameters."""
 
 
 @runtime_checkable
@@ -46,8 +46,8 @@ class Problem(NamedTuple):
 
     Attributes:
         inner_loss: `inner_loss(params, hparams, data)`, a scalar.
-        outer_loss: `outer_loss(params, hparams, data)`, a scalar and whatever else; the latter is not differentiated.
-        inner_solver: `inner_solver(inner_loss, params0, hparams, data, key)`; None for methods that solve themselves.
+        outer_loss: `outer_loss(params, hparams, data)`, a scalar and an auxiliary output, which is not differentiated.
+        inner_solver: `inner_solver(inner_loss, params0, hparams, data, key)`; None for methods with their own.
     """
 
     inner_loss: Loss
@@ -56,7 +56,7 @@ class Problem(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What one call is given.
+    """The inputs of one call.
 
     Attributes:
         hparams: floating arrays.
@@ -79,8 +79,8 @@ class InnerResult(NamedTuple):
     """What an inner solver may return instead of the bare parameters.
 
     Attributes:
-        params: where it ended.
-        num_steps: int32, how many steps it took.
+        params: the final parameters.
+        num_steps: int32, number of steps.
     """
 
     params: Any
@@ -93,8 +93,8 @@ class Solution(NamedTuple):
     Attributes:
         x: the solution.
         num_steps: int32, applications of the matrix; -1 if unknown.
-        min_curvature: the smallest x^T C x / x^T x the solver saw; infinite where it does not look.
-        max_curvature: the largest; 0 where it does not look.
+        min_curvature: the smallest x^T C x / x^T x the solver saw; infinite if it does not track it.
+        max_curvature: the largest; 0 if it does not track it.
     """
 
     x: Any
@@ -105,7 +105,7 @@ class Solution(NamedTuple):
 
 @runtime_checkable
 class LinearSolver(Protocol):
-    """A way to solve linear systems of a symmetric matrix that is given by its products."""
+    """A way to solve linear systems with a symmetric matrix given by its products."""
 
     def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None) -> Solution:
         """The solution of C x = b.
@@ -114,7 +114,7 @@ class LinearSolver(Protocol):
             matvec: x -> C x.
             b: the right-hand side, a tree like the inner parameters.
             x0: where to start, a tree like b; None for zero.
-            precondition: an approximate inverse of C as a map of such trees, or None.
+            precondition: an approximate inverse of C as a map between such trees, or None.
 
         Returns:
             A tree like b, and diagnostics.
@@ -127,7 +127,7 @@ class Method(Protocol):
     """A way to compute hypergradients: a frozen object of settings."""
 
     def check(self, problem: Problem, case: Case) -> None:
-        """Raise an `InertHyperparameterError` for hyperparameters that this method cannot see."""
+        """Raise an `InertHyperparameterError` for hyperparameters that this method cannot differentiate."""
         ...
 
     def __call__(self, problem: Problem, case: Case) -> Hypergrad:
@@ -157,7 +157,7 @@ def outer_gradients(problem: Problem, params: Any, case: Case) -> tuple[Array, A
 
 def solve_inner(problem: Problem, case: Case) -> InnerResult:
     """The inner parameters at the hyperparameters of the case."""
-    assert problem.inner_solver is not None  # `hypergradient` sees to it
+    assert problem.inner_solver is not None  # `hypergradient` ensures it
     start = case.start(case.hparams)
     result = problem.inner_solver(problem.inner_loss, start, case.hparams, case.inner_data, case.key)
     return result if isinstance(result, InnerResult) else InnerResult(result, jnp.int32(-1))
@@ -170,7 +170,7 @@ def cross_term(problem: Problem, case: Case, params: Any, adjoint: Any) -> Any:
 
 
 def loss_reach(problem: Problem, case: Case) -> list[Reach]:
-    """How each leaf of hparams enters dL/dw or the outer loss, by whichever it has a derivative."""
+    """How dL/dw or the outer loss depends on each leaf of hparams, whichever has a derivative."""
     params = case.start(case.hparams)
     inner = reaches(lambda h: inner_gradient(problem, case)(params, h), case.hparams)
     outer = reaches(lambda h: problem.outer_loss(params, h, case.outer_data)[0], case.hparams)
@@ -178,6 +178,6 @@ def loss_reach(problem: Problem, case: Case) -> list[Reach]:
 
 
 def float_info(params: Any) -> tuple[Any, float]:
-    """The dtype of the inner parameters and its unit of rounding."""
+    """The dtype of the inner parameters and its machine epsilon."""
     kind = _tree.dtype(params)
     return kind, float(jnp.finfo(kind).eps)

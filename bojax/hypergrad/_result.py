@@ -1,4 +1,4 @@
-"""What a hypergradient call returns, and what its status codes mean."""
+"""The result of a hypergradient call, and its status codes."""
 
 import enum
 from typing import Any, NamedTuple
@@ -14,23 +14,23 @@ from bojax._types import Array
 
 
 class HypergradStatus(enum.IntEnum):
-    """How far a hypergradient can be trusted, as `HypergradInfo.status` (int32) tells it; larger is worse."""
+    """How far a hypergradient can be trusted: the codes of `HypergradInfo.status` (int32); larger is worse."""
 
     OK = 0
     """Both problems were solved to their tolerances."""
     INNER_NOT_CONVERGED = 1
-    """The gradient of the inner loss is not small at `params`, where the implicit function theorem wants zero."""
+    """The gradient of the inner loss is not small at `params`; the implicit function theorem requires zero."""
     ADJOINT_NOT_CONVERGED = 2
     """The residual of the linear system is above its tolerance."""
     SINGULAR_CURVATURE = 3
     """The curvature of the inner loss is singular to working precision."""
     NEGATIVE_CURVATURE = 4
-    """The inner loss curves downward in some direction: `params` is no minimum."""
+    """The inner loss has negative curvature in some direction: `params` is not a minimum."""
     NONFINITE = 5
     """A loss, a gradient or the hypergradient is infinite or NaN."""
     SINGULAR_STEP = 6
-    """The outer loss of a training run is finite and its hypergradient is not, and a step of the optimizer was found to
-    have no finite derivative where an entry of the gradient is exactly zero."""
+    """The outer loss of a training run is finite but its hypergradient is not, because a step of the optimizer has no
+    finite derivative where an entry of the gradient is exactly zero."""
 
 
 REMEDIES = {
@@ -57,13 +57,13 @@ class HypergradInfo(NamedTuple):
     Attributes:
         status: int32, a `HypergradStatus`.
         inner_grad_norm: the norm of the gradient of the inner loss at `Hypergrad.params`.
-        inner_steps: int32, steps of the inner solver; -1 where it does not say.
-        adjoint_residual: ||C v - b|| / ||b|| of the linear system that was solved, computed afresh from the adjoint
-            v; 0 for methods without a linear system.
-        adjoint_steps: int32, steps of the linear solver; -1 where it does not say.
-        error_estimate: about how large the relative error of the part of the hypergradient that goes through the
-            inner problem is, to first order, from both residuals and the smallest curvature seen. An estimate, no
-            bound. 0 where the method is exact for the function it differentiates, infinite where nothing is known.
+        inner_steps: int32, steps of the inner solver; -1 if unknown.
+        adjoint_residual: ||C v - b|| / ||b|| of the linear system, recomputed from the adjoint v; 0 for methods without
+            a linear system.
+        adjoint_steps: int32, steps of the linear solver; -1 if unknown.
+        error_estimate: first-order estimate, not a bound, of the relative error of the part of the hypergradient that
+            goes through the inner problem, from both residuals and the smallest curvature seen. 0 if the method is
+            exact for the function it differentiates, infinite if nothing is known.
     """
 
     status: Array
@@ -79,12 +79,12 @@ class Hypergrad(NamedTuple):
 
     Attributes:
         value: the outer loss at `params`.
-        grad: d value / d hparams, of the structure of hparams.
+        grad: d value / d hparams, a tree like hparams.
         params: the inner parameters after the inner problem was solved.
         adjoint: v = C^-1 d outer_loss / d params with the curvature C; the start of the next solve. None for methods
-            that have none.
+            without one.
         info: diagnostics.
-        aux: what `outer_loss` returned beside its value; None without `has_aux`.
+        aux: auxiliary output of `outer_loss`; None without `has_aux`.
     """
 
     value: Array
@@ -96,13 +96,13 @@ class Hypergrad(NamedTuple):
 
 
 def raise_for_status(result: Hypergrad) -> None:
-    """Raise if a hypergradient, or any of a batch, came out with a status other than ok. On the host only.
+    """Raise if the status of a hypergradient, or of any in a batch, is not ok. On the host only.
 
     Args:
-        result: what a function of `hypergradient` gave, or a batch of them.
+        result: the result of a function made by `hypergradient`, or a batch of results.
 
     Raises:
-        HypergradientError: with the worst status, its figures and what helps.
+        HypergradientError: with the worst status, its figures and a remedy.
         TypeError: called on traced values, inside compiled code.
 
     Example:
@@ -121,8 +121,8 @@ def raise_for_status(result: Hypergrad) -> None:
 
 
 def throwing(result: Hypergrad) -> Hypergrad:
-    """The same, and `raise_for_status` when its arrays are there, also where compiled code computes them."""
-    seen = jax.lax.stop_gradient(result.info)  # calls to the host have no derivative
+    """The same result; calls `raise_for_status` once its arrays are computed, also in compiled code."""
+    seen = jax.lax.stop_gradient(result.info)  # host calls have no derivative
     if not isinstance(seen.status, Tracer):
         _raise_for(seen)
         return result

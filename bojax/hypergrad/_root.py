@@ -1,12 +1,12 @@
-"""Derivatives of what an optimality condition of one's own defines.
+"""Derivatives of the solution of a user-defined optimality condition.
 
-Where G(w, h) = 0 defines w as a function of h, and dG/dw is invertible,
+If G(w, h) = 0 defines w as a function of h, and dG/dw is invertible,
 
     dw/dh = -(dG/dw)^-1 dG/dh
 
-(implicit function theorem; Blondel et al. 2022, arXiv:2105.15183). `Implicit` is the case of G = dL/dw, with
-diagnostics; here G may be anything: a fixed point w - T(w, h), the equations of an equilibrium, the conditions of
-Karush, Kuhn and Tucker. dG/dw need not be symmetric.
+(implicit function theorem; Blondel et al. 2022, arXiv:2105.15183). `Implicit` is the case G = dL/dw, with diagnostics.
+Here G is arbitrary: a fixed point w - T(w, h), equilibrium equations, Karush-Kuhn-Tucker conditions. dG/dw need not be
+symmetric.
 """
 
 import functools
@@ -29,13 +29,13 @@ Optimality = Callable[[Any, Any], Any]
 
 
 class Pullback(NamedTuple):
-    """What `ift_vjp` returns.
+    """The result of `ift_vjp`.
 
     Attributes:
-        grad: of the structure of hparams.
+        grad: a tree like hparams.
         adjoint: v with (dG/dw)^T v = cotangent.
-        residual: ||(dG/dw)^T v - cotangent|| / ||cotangent||, computed afresh.
-        num_steps: int32, steps of the linear solver; -1 where it does not say.
+        residual: ||(dG/dw)^T v - cotangent|| / ||cotangent||, recomputed.
+        num_steps: int32, steps of the linear solver; -1 if unknown.
     """
 
     grad: Any
@@ -53,19 +53,18 @@ def ift_vjp(
         optimality: G; returns a tree like params.
         params: where G is zero; this is not checked.
         hparams: floating arrays.
-        cotangent: a tree like params, say the derivative of an outer loss by them.
-        solver: `CG()` (the default), `Neumann()` or `Direct()`, which want a symmetric matrix and are given the normal
-            equations where it is not, whose condition number is the square; or a solver of lineax, which is given the
-            matrix itself: `lineax.GMRES`, `lineax.BiCGStab`, `lineax.LU()`, `lineax.Normal(lineax.CG(...))`.
-        symmetric: whether dG/dw is symmetric and positive definite, as where G is the gradient of a loss at its
-            minimum.
+        cotangent: a tree like params, for example the derivative of an outer loss by them.
+        solver: `CG()` (the default), `Neumann()` or `Direct()`, which need a symmetric matrix and otherwise solve the
+            normal equations, whose condition number is the square; or a lineax solver, which receives the matrix
+            itself: `lineax.GMRES`, `lineax.BiCGStab`, `lineax.LU()`, `lineax.Normal(lineax.CG(...))`.
+        symmetric: whether dG/dw is symmetric and positive definite, as for the gradient of a loss at its minimum.
 
     Returns:
-        The gradient, the adjoint and how well the system was solved.
+        The gradient, the adjoint and the accuracy of the solve.
 
     Raises:
         NonDifferentiableHyperparameterError: a leaf of hparams is not floating.
-        ValueError: `optimality` or `cotangent` is no tree like params.
+        ValueError: `optimality` or `cotangent` is not a tree like params.
 
     Example:
         >>> import jax.numpy as jnp
@@ -100,25 +99,25 @@ def root(
     symmetric: bool = False,
     tol: float = 1e-3,
 ) -> Callable[[Any, Any], Any]:
-    """`solve` with the derivatives of the solution in place of its own.
+    """`solve` with the derivatives of the solution instead of its own.
 
-    The returned function may be differentiated in forward and in reverse mode, and again. How `solve` works does not
-    matter: it may be a loop, or call the host. Arrays that `optimality` closes over have derivatives, too, and params0
-    has none: the solution does not depend on the start.
+    The returned function can be differentiated repeatedly, in forward and reverse mode. `solve` may work in any way: it
+    may be a loop or call the host. Arrays that `optimality` closes over have derivatives too. params0 has none, since
+    the solution does not depend on the start.
 
     Args:
         optimality: `optimality(params, hparams)`, zero at the solution; returns a tree like params.
         solve: `solve(params0, hparams) -> params`. The derivative is only as good as this solution.
-        solver: of the linear system, as in `ift_vjp`.
+        solver: linear solver, as in `ift_vjp`.
         symmetric: as in `ift_vjp`.
-        tol: a derivative is NaN where the relative residual of its linear system is above this, since compiled code
-            cannot raise.
+        tol: a derivative is NaN if the relative residual of its linear system is above this, since compiled code cannot
+            raise.
 
     Returns:
         `solved(params0, hparams) -> params`.
 
     Raises:
-        ValueError: by the returned function: `optimality` returns no tree like params.
+        ValueError: by the returned function: `optimality` does not return a tree like params.
 
     Example:
         >>> import jax, jax.numpy as jnp

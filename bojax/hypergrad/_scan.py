@@ -1,7 +1,7 @@
-"""A `lax.scan` over step numbers that keeps what reverse mode is to keep.
+"""A `lax.scan` over step numbers with checkpoints for reverse mode.
 
-Whatever is not kept is computed again on the way back, so that every level of nesting costs one more run of the steps
-(Chen et al. 2016, arXiv:1604.06174).
+The backward pass recomputes whatever is not stored, so every level of nesting costs one more run of the steps (Chen et
+al. 2016, arXiv:1604.06174).
 """
 
 from collections.abc import Callable
@@ -11,35 +11,35 @@ import jax
 import jax.numpy as jnp
 
 Checkpoint = Literal["step", "sqrt"] | None
-"""What reverse mode keeps of T steps: everything (None), the T carries, or at most about 2 sqrt(T) carries."""
+"""What reverse mode stores of T steps: everything (None), the T carries, or at most about 2 sqrt(T) carries."""
 
 KEPT = "bojax_inner_gradient"
-"""Arrays that a step gives this name (`jax.ad_checkpoint.checkpoint_name`) are kept with the carry of the step."""
+"""Arrays with this name (`jax.ad_checkpoint.checkpoint_name`) are stored with the carry of their step."""
 
 LONG = 256
-"""Above so many steps "sqrt" nests three levels deep: half the memory at T = 1024 for a quarter more time."""
+"""Above this number of steps "sqrt" nests three levels deep: half the memory at T = 1024 for a quarter more time."""
 
 
 def unroll(step: Callable[[Any, Any], Any], state: Any, num_steps: int, *, checkpoint: Checkpoint = "step") -> Any:
-    """A loop of one's own whose reverse-mode derivative keeps little.
+    """A loop whose reverse-mode derivative needs little memory.
 
-    `Unrolled` is built on the same loop; here a step may be anything: a simulator, a solver, an optimizer that is not
-    of optax. With `mixflow_grad` in place of `jax.grad` inside of the step it takes as little memory as `Unrolled`.
+    `Unrolled` uses the same loop; here a step may be anything: a simulator, a solver, an optimizer from outside optax.
+    With `mixflow_grad` instead of `jax.grad` inside the step it takes as little memory as `Unrolled`.
 
     Args:
-        step: `step(state, t)`, the next state, of the same form; t is int32 and runs from 0. It may close over what is
-            differentiated.
+        step: `step(state, t)`, the next state, of the same structure; t is int32 and runs from 0. It may close over
+            differentiated values.
         state: where to start.
         num_steps: T.
-        checkpoint: "step" keeps the state before each step and computes the step again on the way back, "sqrt" at most
-            about 2 sqrt(T) states at the price of one more forward pass (two above T = 256), None all intermediate
-            values. The result is the same.
+        checkpoint: "step" stores the state before each step and recomputes the step in the backward pass, "sqrt" stores
+            at most about 2 sqrt(T) states at the cost of one more forward pass (two above T = 256), None stores all
+            intermediate values. The result is the same.
 
     Returns:
         The state after T steps.
 
     Raises:
-        ValueError: `num_steps` is negative, or `checkpoint` is none of these.
+        ValueError: `num_steps` is negative, or `checkpoint` is not one of these.
 
     Example:
         >>> import jax
@@ -54,7 +54,7 @@ def unroll(step: Callable[[Any, Any], Any], state: Any, num_steps: int, *, check
 
 
 def check_checkpoint(checkpoint: Any) -> None:
-    """Raise if `checkpoint` is none of those that `repeat` knows."""
+    """Raise if `repeat` does not know `checkpoint`."""
     if checkpoint not in ("step", "sqrt", None):
         raise ValueError(f"`checkpoint` must be 'step', 'sqrt' or None, got {checkpoint!r}.")
 
@@ -67,10 +67,10 @@ def repeat(step: Callable[[Any, Any], Any], carry: Any, start: int, stop: int, c
         carry: where to start.
         start: the first step number.
         stop: one past the last.
-        checkpoint: None keeps all intermediate values of every step. "step" keeps the carry before each step, and what
-            is named `KEPT` if the derivative needs it, and computes the step again on the way back. "sqrt" keeps the
-            carries before stretches of about sqrt(T) steps and, one stretch at a time, what "step" keeps of it; for T
-            above 256 the stretches are divided in this way, too, and about 3 T^(1/3) carries are kept.
+        checkpoint: None stores all intermediate values of every step. "step" stores the carry before each step, and
+            values named `KEPT` if the derivative needs them, and recomputes the step in the backward pass. "sqrt"
+            stores the carries before segments of about sqrt(T) steps and, one segment at a time, what "step" stores of
+            it; for T above 256 the segments are divided in the same way, and about 3 T^(1/3) carries are stored.
     """
 
     def body(carry, t):
@@ -84,7 +84,7 @@ def repeat(step: Callable[[Any, Any], Any], carry: Any, start: int, stop: int, c
 
 
 def _nested(body: Any, carry: Any, steps: Any, depth: int) -> Any:
-    """A scan; above depth 1 in stretches, of which reverse mode keeps the first carry only."""
+    """A scan; above depth 1 in segments, of which reverse mode stores only the first carry."""
     if depth == 1:
         return jax.lax.scan(body, carry, steps)[0]
 
@@ -99,7 +99,7 @@ def _nested(body: Any, carry: Any, steps: Any, depth: int) -> Any:
 
 
 def _stretch_length(num_steps: int, depth: int) -> int:
-    """Near T^(1 - 1 / depth) and with the least rest: without one the step stands in the program once."""
+    """Near T^(1 - 1 / depth) with the smallest remainder: without one the program contains the step once."""
     wanted = max(1, round(num_steps ** (1 - 1 / depth)))
     near = range(max(1, wanted // 2), max(1, min(2 * wanted, num_steps)) + 1)
     return min(near, key=lambda k: (num_steps % k, abs(k - wanted)))

@@ -5,7 +5,7 @@ Inner parameters w, adjoint v and hyperparameters h move together, each along an
     w along dL/dw,    v along (d^2 L / dw^2) v - dF/dw,    h along dF/dh - (d^2 L / dh dw) v
 
 (SOBA: Dagreou, Ablin, Vaiter and Moreau 2022, arXiv:2201.13409; averaging the last direction is MA-SOBA: Chen, Xiao and
-Balasubramanian 2023, arXiv:2306.12067). One forward derivative of (dL/dw, dL/dh) along v holds everything of the inner
+Balasubramanian 2023, arXiv:2306.12067). One forward derivative of (dL/dw, dL/dh) along v gives all terms of the inner
 loss, so a step costs about four gradients.
 """
 
@@ -43,7 +43,7 @@ class SobaState(NamedTuple):
 
 
 class SobaInfo(NamedTuple):
-    """What one step saw.
+    """Diagnostics of one step.
 
     Attributes:
         value: the outer loss on the batch.
@@ -79,15 +79,15 @@ def soba(
     adjoint_optimizer: optax.GradientTransformation | None = None,
     averaging: float = 1.0,
 ) -> Soba:
-    """Minimise an outer loss over hyperparameters with minibatches of both losses.
+    """Minimize an outer loss over hyperparameters with minibatches of both losses.
 
     Args:
         inner_loss: `inner_loss(params, hparams, data)`, a scalar; a mean over the batch.
         outer_loss: `outer_loss(params, hparams, data)`, a scalar; a mean over the batch.
-        inner_optimizer: moves w; plain SGD in the paper, with a rate below 2 / the largest curvature.
-        outer_optimizer: moves h; slower than the others, or v lags behind.
-        adjoint_optimizer: moves v; by default the same as `inner_optimizer`.
-        averaging: in (0, 1], the weight of the newest direction of h in a moving average; 1 takes it alone.
+        inner_optimizer: updates w; plain SGD in the paper, with a rate below 2 / the largest curvature.
+        outer_optimizer: updates h; slower than the others, or v lags behind.
+        adjoint_optimizer: updates v; by default the same as `inner_optimizer`.
+        averaging: in (0, 1], weight of the newest direction of h in a moving average; 1 means no averaging.
 
     Returns:
         The functions `init` and `step`.
@@ -95,7 +95,7 @@ def soba(
     Raises:
         ValueError: `averaging` is outside of (0, 1].
         NonDifferentiableHyperparameterError: by `init`: a leaf of hparams is not floating.
-        InertHyperparameterError: by `step`: a leaf of hparams enters neither loss.
+        InertHyperparameterError: by `step`: neither loss depends on a leaf of hparams.
 
     Example:
         >>> import jax.numpy as jnp, optax

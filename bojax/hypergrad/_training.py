@@ -11,7 +11,7 @@ from bojax._types import Array
 from bojax.hypergrad import _tree
 
 Optimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransformation]
-"""An optimizer, or a function of the hyperparameters that makes one."""
+"""An optimizer, or a function of the hyperparameters that returns one."""
 Batch = Callable[[Any, Any, Any], Any]
 """`batch(key, step, data)`, the part of the inner data that one step sees."""
 
@@ -33,7 +33,7 @@ def build(optimizer: Any, hparams: Any) -> optax.GradientTransformationExtraArgs
 def singular_at_zero(optimizer: Optimizer, hparams: Any, params: Any) -> Array:
     """Whether a first step has no finite derivative where an entry of the gradient is exactly zero.
 
-    Found by differentiating one: the first entry of each leaf of the gradient is zero, the others are one.
+    Tested by differentiating a step whose gradient is zero in the first entry of each leaf and one elsewhere.
     """
     made = build(optimizer, hparams)
     g = jax.tree.map(lambda w: (jnp.arange(w.size) > 0).reshape(w.shape).astype(w.dtype), params)
@@ -44,7 +44,7 @@ def singular_at_zero(optimizer: Optimizer, hparams: Any, params: Any) -> Array:
 
 
 def pick(batch: Batch | None, key: Any, step: Any, data: Any) -> Any:
-    """What one step sees of the data; randomness is a function of the key and the step."""
+    """The data of one step; randomness is a function of the key and the step."""
     if batch is None:
         return data
     if key is None:

@@ -19,7 +19,7 @@ def from_unit(space: Space, x: Array) -> dict[str, Array]:
         x: [d] in the unit cube.
 
     Returns:
-        For each name a scalar.
+        A scalar for each name.
 
     Raises:
         NonDifferentiableHyperparameterError: the space has an `Int`, `Ordinal` or `Categorical`.
@@ -45,8 +45,8 @@ def from_unit(space: Space, x: Array) -> dict[str, Array]:
 def positive(x: Any) -> Any:
     """log(1 + exp(x)), which maps any number to a positive one: about x above 3, about exp(x) below -3.
 
-    For scales and strengths, which an outer optimizer then cannot drive below zero, and which it moves by even steps
-    where they are large. The inverse is log(exp(y) - 1).
+    For scales and strengths: an outer optimizer cannot drive them below zero, and moves large ones by even steps. The
+    inverse is log(exp(y) - 1).
 
     Args:
         x: a tree of arrays.
@@ -65,7 +65,7 @@ def positive(x: Any) -> Any:
 def simplex(logits: Array) -> Array:
     """exp(logits) / sum(exp(logits)) over the last axis: weights that are positive and sum to one.
 
-    For shares of losses, tasks or sources of data. Logits of zero are even shares, and adding a number to all of them
+    For weights of losses, tasks or data sources. Zero logits give equal weights, and adding a number to all logits
     changes nothing.
 
     Args:
@@ -88,8 +88,8 @@ def l2(params: Any, log_weight_decay: Any) -> Array:
 
     Args:
         params: inner parameters.
-        log_weight_decay: natural logarithms, a tree prefix of params: a scalar for all, or one entry for each layer,
-            and so on. An entry is a scalar or has the shape of the leaves it stands for (or broadcasts to it).
+        log_weight_decay: natural logarithms, a tree prefix of params: a scalar for all, one entry per layer, and so on.
+            An entry is a scalar or has (or broadcasts to) the shape of its leaves.
 
     Returns:
         The penalty, a scalar.
@@ -117,9 +117,9 @@ class Schedule:
 
     Attributes:
         values: [k] values at the knots: the first at step 0, the last at step `num_steps` - 1.
-        num_steps: how long the schedule is; afterwards it stays at its end.
-        kind: "linear" interpolates; "piecewise" holds each value for num_steps / k steps, so that k = num_steps gives
-            every step a value of its own.
+        num_steps: length of the schedule, after which it stays constant.
+        kind: "linear" interpolates; "piecewise" holds each value for num_steps / k steps, so k = num_steps gives every
+            step its own value.
 
     Example:
         >>> import jax.numpy as jnp

@@ -10,7 +10,7 @@ from bojax._types import Array
 
 
 def dot(a: Any, b: Any) -> Array:
-    """The inner product of two trees, with all the digits of their dtype."""
+    """The inner product of two trees, in the full precision of their dtype."""
     products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
     return jnp.sum(jnp.stack(jax.tree.leaves(products)))
 
@@ -56,7 +56,7 @@ def dtype(a: Any) -> Any:
 
 
 def on_flat(matvec: Callable[[Any], Any], like: Any) -> tuple[Callable[[Array], Array], Callable[[Array], Any]]:
-    """A linear map of trees as one of vectors [p], and the map from a vector to a tree of the form of `like`."""
+    """A linear map of trees as a map of vectors [p], and the map from a vector to a tree like `like`."""
     from jax.flatten_util import ravel_pytree
 
     _, unravel = ravel_pytree(like)

@@ -1,7 +1,7 @@
 """Reverse-mode differentiation through a training run.
 
-The hypergradient of what T steps reach, exact for any T, also for hyperparameters of the optimizer, schedules and the
-starting point (Maclaurin, Duvenaud and Adams 2015, arXiv:1502.03492; Franceschi et al. 2017, arXiv:1703.01785).
+The hypergradient after T steps, exact for any T, including hyperparameters of the optimizer, schedules and the starting
+point (Maclaurin, Duvenaud and Adams 2015, arXiv:1502.03492; Franceschi et al. 2017, arXiv:1703.01785).
 """
 
 import dataclasses
@@ -28,25 +28,25 @@ INERT_HINT = "Nothing in the training run or in the outer loss depends on it."
 class Unrolled:
     """Differentiate T steps of an optimizer backward.
 
-    Near rates at which training gets unstable, hypergradients of schedules grow by orders of magnitude from one outer
-    step to the next. Clip them before an outer Adam, which else remembers such a step for long:
+    Near rates at which training becomes unstable, hypergradients of schedules grow by orders of magnitude from one
+    outer step to the next. Clip them before an outer Adam, whose moments would keep such a step for long:
     `optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.05))`.
 
-    With an optimizer of Adam's family set `eps_root` (1e-12 will do): by default it takes the square root of zero where
-    an entry of a gradient is exactly zero (a dead pixel, a dead unit), whose derivative is not finite. Where that
-    happened the status is `singular_step`: a step of the optimizer is differentiated at such a gradient, so that the
-    cause is told for any optimizer that has this fault, and for none that has not.
+    With an optimizer of Adam's family set `eps_root` (1e-12 is enough). By default it takes the square root of zero
+    where an entry of a gradient is exactly zero (a dead pixel, a dead unit), whose derivative is not finite. The status
+    is then `singular_step`. This is tested by differentiating a step of the optimizer at such a gradient, so it is
+    reported for exactly the optimizers with this fault.
 
     Attributes:
-        optimizer: from optax, or a function of hparams that makes one: learning rates, momentum, schedules may all be
-            hyperparameters.
+        optimizer: an optax optimizer, or a function of hparams that returns one: learning rates, momentum and schedules
+            may be hyperparameters.
         num_steps: T.
         backprop: "mixflow" differentiates inner gradients forward, which takes less memory and time (see
-            `mixflow_grad` for what it cannot do); "plain" leaves it to JAX.
-        checkpoint: "step" keeps parameters and optimizer state of each step, and in mixed mode its gradient where that
-            is needed; "sqrt" those of about 2 sqrt(T) steps, or 3 T^(1/3) for T above 256, at the cost of one or two
-            more training runs; None everything. The result is the same.
-        truncate: differentiate the last so many steps only (Shaban et al. 2019, arXiv:1810.10667), a cheaper estimate.
+            `mixflow_grad` for its limits); "plain" leaves it to JAX.
+        checkpoint: "step" stores parameters and optimizer state of each step, and in mixed mode its gradient if needed;
+            "sqrt" stores those of about 2 sqrt(T) steps, or 3 T^(1/3) for T above 256, at the cost of one or two more
+            training runs; None stores everything. The result is the same.
+        truncate: differentiate only this many last steps (Shaban et al. 2019, arXiv:1810.10667), a cheaper estimate.
         batch: `batch(key, step, data)`, the part of the inner data that a step sees; by default all.
 
     Example:
@@ -102,7 +102,7 @@ def training_outcome(problem: Problem, case: Case, gradient: Any, method: Any, c
         case: data, start and key.
         gradient: `gradient(params, hparams, data)` of the inner loss.
         method: has optimizer, num_steps, batch, checkpoint.
-        cut: how many first steps are taken as constants.
+        cut: number of first steps treated as constants.
 
     Returns:
         A function of hparams that returns the outer loss, and (params, aux).
@@ -131,7 +131,7 @@ def training_outcome(problem: Problem, case: Case, gradient: Any, method: Any, c
 
 
 def training_info(problem: Problem, case: Case, value, grad, params, method: Any, *, exact: bool) -> HypergradInfo:
-    """Diagnostics of a differentiated training run by `method`, which has no linear system to solve."""
+    """Diagnostics of a differentiated training run by `method`, which solves no linear system."""
     kind, _ = float_info(params)
     g = inner_gradient(problem, case)(params, case.hparams)
     trained, slopes = _tree.all_finite(value, params), _tree.all_finite(grad)

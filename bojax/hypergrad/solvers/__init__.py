@@ -1,7 +1,7 @@
-"""Solvers that hypergradients are made with.
+"""Solvers for hypergradients.
 
-Linear systems C x = b, given by products with C: `CG`, `Neumann`, `Direct`, and every solver of lineax. `Nystrom` is a
-preconditioner, `GaussNewton` a curvature in place of the Hessian. Inner problems: `Newton` and `Descent`.
+Linear systems C x = b, given by products with C: `CG`, `Neumann`, `Direct`, and every lineax solver. `Nystrom` is a
+preconditioner, `GaussNewton` a curvature that replaces the Hessian. Inner problems: `Newton` and `Descent`.
 """
 
 from bojax.hypergrad.solvers._cg import CG, relative_tolerance

@@ -1,8 +1,8 @@
-"""Conjugate gradients, which also say whether the matrix is positive definite.
+"""Conjugate gradients that also detect whether the matrix is positive definite.
 
 Hestenes and Stiefel (1952). The products p^T C p that the method needs anyway bound the spectrum of C from inside: the
 smallest of p^T C p / p^T p is at least the smallest eigenvalue, and a negative one proves that C is not positive
-definite. There the solver stops and keeps what it has, as truncated Newton methods do (Steihaug 1983).
+definite. The solver then stops and returns its iterate, as truncated Newton methods do (Steihaug 1983).
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ class CG:
     """Conjugate gradients for a positive definite curvature.
 
     Attributes:
-        rtol: stop where the residual, in the Euclidean norm, is this share of the right-hand side. By default 1e-10
+        rtol: stop when the residual, in the Euclidean norm, is this fraction of the right-hand side. By default 1e-10
             in float64 and 1e-5 below.
-        max_steps: most products with the curvature.
+        max_steps: maximum number of products with the curvature.
 
     Example:
         >>> import jax.numpy as jnp

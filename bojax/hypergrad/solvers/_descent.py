@@ -14,13 +14,13 @@ from bojax.hypergrad._training import Batch, Optimizer, build, check_training, p
 
 @dataclasses.dataclass(frozen=True)
 class Descent:
-    """So many steps of an optimizer, or fewer.
+    """At most `num_steps` steps of an optimizer.
 
     Attributes:
-        optimizer: from optax, `optax.lbfgs()` included (but not under `vmap`, where its line search is slow), or a
-            function of hparams that makes one.
-        num_steps: most steps.
-        tol: stop where the norm of the gradient that the step sees is below this.
+        optimizer: an optax optimizer, including `optax.lbfgs()` (but not under `vmap`, where its line search is slow),
+            or a function of hparams that returns one.
+        num_steps: maximum number of steps.
+        tol: stop when the norm of the gradient of a step is below this.
         batch: `batch(key, step, data)`, the part of the inner data that a step sees; by default all.
 
     Example:
@@ -42,7 +42,7 @@ class Descent:
         check_training(self.optimizer, self.num_steps)
 
     def __call__(self, inner_loss: Any, params0: Any, hparams: Any, data: Any, key: Any = None) -> InnerResult:
-        """Minimise the inner loss from params0."""
+        """Minimize the inner loss from params0."""
         optimizer = build(self.optimizer, hparams)
 
         def advance(carry):

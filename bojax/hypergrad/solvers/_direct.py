@@ -1,4 +1,4 @@
-"""Form the curvature as a matrix and factor it: exact, for up to some thousands of inner parameters."""
+"""Form the curvature as a matrix and factor it: exact, for up to a few thousand inner parameters."""
 
 import dataclasses
 from typing import Any
@@ -12,16 +12,15 @@ from bojax.hypergrad import _tree
 from bojax.hypergrad._problem import MatVec, Solution
 
 REFINEMENTS = 2
-"""Steps of iterative refinement; each squares what rounding left."""
+"""Steps of iterative refinement; each squares the rounding error."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Direct:
     """A Cholesky solve of the p x p curvature, with iterative refinement.
 
-    p products and O(p^3) operations. Where the matrix is not positive definite, its normal equations are solved
-    instead, and the result says so: `singular_curvature` when the smallest eigenvalue is zero to rounding, else
-    `negative_curvature`.
+    p products and O(p^3) operations. If the matrix is not positive definite, its normal equations are solved instead,
+    with the status `singular_curvature` if the smallest eigenvalue is zero to rounding, otherwise `negative_curvature`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -58,7 +57,7 @@ class Direct:
 
 
 def _smallest(C, definite, inverse_of, small):
-    """One over the norm of the inverse where C is positive definite; else 0 if it nearly is, or negative."""
+    """One over the norm of the inverse if C is positive definite; otherwise 0 if it nearly is, or negative."""
     nearly = jnp.all(jnp.isfinite(inverse(C + small * jnp.eye(len(C), dtype=C.dtype))[2]))
     below = jnp.where(nearly, jnp.zeros_like(small), -small)
     return jnp.where(definite, 1 / jnp.max(jnp.sum(jnp.abs(inverse_of), axis=1)), below)

@@ -1,4 +1,4 @@
-"""The Gauss-Newton matrix in place of the Hessian: positive semidefinite wherever the inner solver ended."""
+"""The Gauss-Newton matrix as a replacement for the Hessian: positive semidefinite at any parameters."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,13 +15,13 @@ class GaussNewton:
     """C = J^T (d^2 loss / d outputs^2) J, plus the Hessian of `rest` (Schraudolph 2002).
 
     The inner loss is loss(predict(params, hparams, data), data) + rest(params, hparams, data); JAX cannot find that
-    split by itself. The curvature then leaves out the second derivative of `predict`, which is what can make the
-    Hessian indefinite. Equal to the Hessian for a linear model.
+    split by itself. The curvature omits the second derivative of `predict`, which can make the Hessian indefinite.
+    Equal to the Hessian for a linear model.
 
     Attributes:
         predict: `predict(params, hparams, data)`, the outputs.
         loss: `loss(outputs, hparams, data)`, a scalar, convex in the outputs.
-        rest: `rest(params, hparams, data)`, a scalar, convex in the parameters, say an L2 penalty; None for none.
+        rest: `rest(params, hparams, data)`, a scalar, convex in the parameters, such as an L2 penalty, or None.
 
     Example:
         >>> import jax.numpy as jnp

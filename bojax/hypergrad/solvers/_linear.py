@@ -1,4 +1,4 @@
-"""Which linear solver a user's choice stands for."""
+"""Convert a user's choice to a linear solver."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from bojax.hypergrad._problem import LinearSolver
 
 
 def linear_solver(solver: Any, symmetric: bool = True) -> LinearSolver:
-    """A solver of ours as it is, one of lineax wrapped.
+    """A bojax solver unchanged, a lineax solver wrapped.
 
     Args:
         solver: a `LinearSolver`, or a `lineax.AbstractLinearSolver`.
-        symmetric: whether lineax is told that matrices are symmetric and positive semidefinite.
+        symmetric: whether to tag matrices for lineax as symmetric and positive semidefinite.
     """
     if not hasattr(solver, "compute"):
         return solver
-    from bojax.hypergrad.solvers._lineax import Lineax  # lineax is slow to import: only for those who use it
+    from bojax.hypergrad.solvers._lineax import Lineax  # lineax is slow to import
 
     return Lineax(solver, symmetric)

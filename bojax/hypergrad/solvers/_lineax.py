@@ -1,8 +1,8 @@
-"""Any solver of lineax as a linear solver.
+"""Any lineax solver as a linear solver.
 
-Some of lineax's solvers factor dense matrices (GMRES does inside), which under `vmap` become the batched LAPACK calls
-that hang on CPU with jaxlib 0.10. So a solve stands behind `custom_vmap`: on CPU a batch is a loop of single solves,
-where moreover no solve waits for the slowest; elsewhere it stays batched.
+Some lineax solvers factor dense matrices (GMRES internally), which under `vmap` become the batched LAPACK calls that
+hang on CPU with jaxlib 0.10. A `custom_vmap` rule therefore loops over single solves on CPU, where no solve waits for
+the slowest; elsewhere a batch stays batched.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ from bojax.hypergrad._problem import MatVec, Solution
 
 @dataclasses.dataclass(frozen=True)
 class Lineax:
-    """Wraps a `lineax.AbstractLinearSolver`; `Implicit` does so by itself.
+    """Wraps a `lineax.AbstractLinearSolver`; `Implicit` does so automatically.
 
     Attributes:
         solver: for example `lineax.GMRES(rtol=1e-8, atol=0.0)` or `lineax.Normal(lineax.CG(rtol=1e-8, atol=0.0))`.
-        symmetric: whether lineax is told that the matrix is symmetric and positive semidefinite.
+        symmetric: whether to tag the matrix for lineax as symmetric and positive semidefinite.
     """
 
     solver: Any
@@ -36,7 +36,7 @@ class Lineax:
         return getattr(self.solver, "rtol", None)
 
     def __call__(self, matvec: MatVec, b: Any, x0: Any, precondition: MatVec | None = None) -> Solution:
-        """Solve C x = b from x0; solvers that take neither start nor preconditioner ignore them."""
+        """Solve C x = b from x0; solvers without support for a start or a preconditioner ignore them."""
         apply, apply_consts = open_closure(matvec, b)
         pre, pre_consts = open_closure(precondition or (lambda v: v), b)
 

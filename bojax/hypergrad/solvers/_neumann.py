@@ -15,13 +15,13 @@ from bojax.hypergrad._problem import MatVec, Solution
 class Neumann:
     """The truncated series (Lorraine, Vicol and Duvenaud 2020, arXiv:1911.02590).
 
-    As good as as many steps of gradient descent on the linear system, so it takes far more products than `CG`.
+    Equivalent to K steps of gradient descent on the linear system, so it needs far more products than `CG`.
 
     Attributes:
         num_terms: K, the number of terms, each one product with the curvature.
-        scale: below 2 / the largest eigenvalue of the curvature, or the series diverges. None takes one over an upper
-            estimate of the largest eigenvalue, from `power_steps` further products.
-        power_steps: products spent on that estimate.
+        scale: below 2 / the largest eigenvalue of the curvature, or the series diverges. None uses one over an upper
+            estimate of the largest eigenvalue, from `power_steps` more products.
+        power_steps: number of products for that estimate.
 
     Example:
         >>> import jax.numpy as jnp

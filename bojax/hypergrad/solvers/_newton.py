@@ -1,8 +1,8 @@
-"""Newton's method for small smooth inner problems, to the last digit.
+"""Newton's method for small smooth inner problems, to machine precision.
 
-Steps solve H p = -g, by a Cholesky factor with as much added to the diagonal as it takes, or by conjugate gradients
-that stop at negative curvature and get more exact as the gradient shrinks (Nocedal and Wright 2006, chapters 3.4 and
-7.1). Armijo backtracking; where the loss no longer shows its change above rounding, the gradient has to shrink instead.
+Steps solve H p = -g, by a Cholesky factor with a sufficient shift of the diagonal, or by conjugate gradients that stop
+at negative curvature and become more accurate as the gradient shrinks (Nocedal and Wright 2006, chapters 3.4 and 7.1).
+Armijo backtracking; once changes of the loss are below rounding, the gradient must shrink instead.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from bojax.hypergrad._problem import InnerResult
 
 ARMIJO = 1e-4
 MAX_DENSE = 256
-"""Up to so many inner parameters the Hessian is formed by default."""
+"""Up to this number of inner parameters the Hessian is formed by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Newton:
     """Newton's method with backtracking; needs no learning rate and no key.
 
     Attributes:
-        tol: stop where the norm of the gradient is below this times max(1, ||params||). By default 1e-12 in float64
-            and 1e-6 below; it also stops where rounding lets nothing improve.
-        max_steps: most Newton steps.
-        linear: "dense" forms the Hessian, "cg" does not; None takes "dense" up to 256 parameters.
-        max_cg_steps: most conjugate-gradient steps in each Newton step.
+        tol: stop when the norm of the gradient is below this times max(1, ||params||). By default 1e-12 in float64
+            and 1e-6 below; it also stops when rounding prevents improvement.
+        max_steps: maximum number of Newton steps.
+        linear: "dense" forms the Hessian, "cg" does not; None uses "dense" up to 256 parameters.
+        max_cg_steps: maximum number of conjugate-gradient steps in each Newton step.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,7 +49,7 @@ class Newton:
     max_cg_steps: int = 100
 
     def __call__(self, inner_loss: Any, params0: Any, hparams: Any, data: Any, key: Any = None) -> InnerResult:
-        """Minimise the inner loss from params0."""
+        """Minimize the inner loss from params0."""
         del key
         fn = jax.value_and_grad(lambda w: inner_loss(w, hparams, data))
         eps = float(jnp.finfo(_tree.dtype(params0)).eps)
@@ -109,7 +109,7 @@ def _cg_direction(curve, g, max_steps):
         Cp = curve(p)
         pCp, rr = _tree.dot(p, Cp), _tree.dot(r, r)
         bad = ~(pCp > 0)
-        # At the first step negative curvature leaves steepest descent, later what was found so far.
+        # Negative curvature at the first step leaves steepest descent, later the iterate so far.
         alpha = jnp.where(bad, jnp.where(step == 0, 1.0, 0.0), rr / jnp.where(bad, 1, pCp))
         x, r = _tree.add(x, alpha, p), _tree.add(r, -alpha, Cp)
         return x, r, _tree.add(r, _tree.dot(r, r) / rr, p), step + 1, bad
@@ -138,7 +138,7 @@ def _backtrack(fn, s: _State, p, eps):
         t, _, f, g = c
         return (t > 1e-10) & ~improves(t, f, g)
 
-    # The loop makes the first attempt too, so that the loss stands in the program once.
+    # The loop includes the first attempt, so that the program contains the loss once.
     start = (jnp.full((), 2.0, s.f.dtype), s.w, jnp.full_like(s.f, jnp.inf), s.g)
     t, w, f, g = jax.lax.while_loop(failed, lambda c: attempt(0.5 * c[0]), start)
     good = improves(t, f, g)

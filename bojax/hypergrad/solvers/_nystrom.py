@@ -1,8 +1,8 @@
-"""A randomised low-rank preconditioner for conjugate gradients.
+"""A randomized low-rank preconditioner for conjugate gradients.
 
 With a Gaussian sketch O [p, rank] of the curvature C, the Nystrom approximation is A = (C O) (O^T C O)^-1 (C O)^T. The
-preconditioner is (A + s I)^-1 with s the smallest eigenvalue of A: what the sketch has caught comes out near one, and
-the rest keeps its own scale. By Woodbury only rank x rank matrices are factored.
+preconditioner is (A + s I)^-1 with s the smallest eigenvalue of A: eigenvalues captured by the sketch end up near one,
+and the others keep their scale. By Woodbury only rank x rank matrices are factored.
 """
 
 import dataclasses
@@ -24,12 +24,12 @@ POWER_STEPS = 8
 class Nystrom:
     """Nystrom preconditioning (Frangella, Tropp and Udell 2021, arXiv:2110.02820).
 
-    Costs `rank` products with the curvature and 2 rank p numbers. Worth it where the spectrum decays and the system is
-    solved to many digits. As a solver by itself it is of no use where weight decay makes the curvature full rank.
+    Costs `rank` products with the curvature and 2 rank p numbers. Worthwhile if the spectrum decays and the system is
+    solved to many digits. Useless as a solver by itself if weight decay makes the curvature full rank.
 
     Attributes:
-        rank: the size of the sketch, at most the number of inner parameters.
-        seed: of the sketch, which is the same in every call.
+        rank: size of the sketch, at most the number of inner parameters.
+        seed: seed of the sketch, which is the same in every call.
 
     Example:
         >>> import jax.numpy as jnp
@@ -51,7 +51,7 @@ class Nystrom:
         rank, kind = min(self.rank, flat.size), flat.dtype
         sketch = jax.random.normal(jax.random.key(self.seed, impl=PRNG_IMPL), (rank, flat.size), kind)
         image = jax.vmap(on_flat)(sketch)
-        # A little of the identity keeps the small factor positive definite; it is taken off again in s.
+        # A small multiple of the identity keeps the small factor positive definite; it is subtracted again in s.
         nu = float(jnp.finfo(kind).eps) ** 0.5 * jnp.sqrt(jnp.sum(image**2)) / flat.size
         image = image + nu * sketch
         core = matmul(image, sketch.T)
