@@ -1,4 +1,4 @@
-"""Training runs that are judged before they are done: successive halving, Hyperband, ASHA, BOHB, freeze-thaw, PBT."""
+"""Early stopping of training runs: successive halving, Hyperband, ASHA, BOHB, freeze-thaw, PBT."""
 
 from bojax.multifidelity._asha import asha
 from bojax.multifidelity._brackets import Rung, halving, hyperband_brackets, num_steps_of

@@ -1,8 +1,8 @@
 """Asynchronous successive halving over a vmapped population.
 
-There is no end of a rung to wait for: whenever a member has finished its rung, the best 1 / eta of those that finished
-some rung, the highest first, may be promoted; if none may, a new configuration starts (Li et al. 2020,
-arXiv:1810.05934, algorithm 2). Members in training advance together until the next of them has reached its rung.
+Rungs are never waited for. Whenever a member finishes its rung, a member among the best 1 / eta of some rung, the
+highest first, is promoted; if there is none, a new configuration starts (Li et al. 2020, arXiv:1810.05934, algorithm
+2). Members in training advance together until one of them reaches its rung.
 """
 
 from typing import Any
@@ -35,22 +35,22 @@ def asha(
     """Asynchronous successive halving of random configurations.
 
     Args:
-        objective: what is trained, for example one of `bojax.models`.
-        budget_steps: no member is started or promoted when all members together have so many steps.
-        population: members that train at a time.
+        objective: the training run, for example one of `bojax.models`.
+        budget_steps: total steps of all members after which no member is started or promoted.
+        population: number of members that train at a time.
         seed: seed of the configurations and of training.
-        eta: of `eta` members that finish a rung one is promoted, for eta times as many steps; > 1.
+        eta: one in `eta` members that finish a rung is promoted, to `eta` times the steps; > 1.
         min_steps: steps of the first rung; by default a 27th of `max_steps`.
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
-        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
-            A run that is over goes on with a larger `budget_steps`.
+        storage: where evaluations are stored, so that the same call resumes a run; see `successive_halving`. A finished
+            run continues with a larger `budget_steps`.
 
     Returns:
         All evaluations, and the best.
 
     Raises:
-        ValueError: when a number does not fit; the message names it.
+        ValueError: a number is out of range; the message names it.
         StudyError: the storage holds another run of that name.
 
     Example:
@@ -79,9 +79,9 @@ def asha(
 
     runs: Population | StoredPopulation | None = None
     X: list[np.ndarray] = []
-    finished: list[dict[int, float]] = [{} for _ in rungs]  # of every rung: member -> value
+    finished: list[dict[int, float]] = [{} for _ in rungs]  # per rung: member -> value
     promoted: list[set[int]] = [set() for _ in rungs]
-    goal: dict[int, int] = {}  # member in training -> the rung it is on its way to
+    goal: dict[int, int] = {}  # member in training -> its next rung
     while True:
         spent = 0 if runs is None else runs.total_steps
         num_new = 0
@@ -122,11 +122,11 @@ def asha(
 def promotable(
     finished: list[dict[int, float]], promoted: list[set[int]], eta: float
 ) -> tuple[int, int] | tuple[None, int]:
-    """The member to be promoted next and the rung it finished, or None: the highest rung first.
+    """The member to promote next and the rung it finished, or None; the highest rung comes first.
 
     Args:
-        finished: of every rung the values (larger is better) of the members that finished it.
-        promoted: of every rung the members that went on.
+        finished: per rung, the values (larger is better) of the members that finished it.
+        promoted: per rung, the promoted members.
         eta: see `asha`.
     """
     for rung in range(len(finished) - 2, -1, -1):

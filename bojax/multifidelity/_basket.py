@@ -1,4 +1,4 @@
-"""Training runs that stand frozen at rungs, and what was seen of them: the bookkeeping of freeze-thaw."""
+"""Training runs frozen at rungs, and their observed values: the bookkeeping of freeze-thaw."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,16 +16,16 @@ from bojax.multifidelity._trainable import Trainable
 from bojax.space import Space
 
 MAX_ROWS = 512
-"""Most values the Gaussian process is fitted to; beyond, values at early rungs of members that went on are left out."""
+"""Maximum number of values for the Gaussian process; beyond it, early values of members that advanced are omitted."""
 
 
 class Curves(NamedTuple):
-    """What was seen of m members.
+    """The observations of m members.
 
     Attributes:
         X: [m, d] their configurations.
-        shares: [r] the rungs, in shares of a full run.
-        done: [m] how many rungs each has reached.
+        shares: [r] the rungs, as fractions of a full run.
+        done: [m] number of rungs each has reached.
         values: [m, r] values at the rungs reached; NaN where the run failed.
     """
 
@@ -36,19 +36,19 @@ class Curves(NamedTuple):
 
     @property
     def failed(self) -> np.ndarray:
-        """[m] whose last value was not finite."""
+        """[m] which members have a last value that is not finite."""
         return ~np.isfinite(self.values[np.arange(len(self.done)), self.done - 1])
 
 
 class Basket:
-    """Members frozen at rungs, and all that was seen of them.
+    """Members frozen at rungs, and all their observations.
 
     Args:
-        objective: what is trained.
+        objective: the training run.
         space: its space.
         rungs: ascending numbers of steps.
         key: seeds the training.
-        kept: where the evaluations are kept.
+        kept: where evaluations are stored.
     """
 
     def __init__(self, objective: Trainable, space: Space, rungs: Sequence[int], key: Key, kept: Kept) -> None:
@@ -61,16 +61,16 @@ class Basket:
 
     @property
     def steps_spent(self) -> int:
-        """Steps of all members together."""
+        """Total steps of all members."""
         return self._population.total_steps if self._population is not None else 0
 
     def history(self) -> History:
-        """All that was seen, once something was."""
+        """All observations; there must be at least one."""
         num_compilations = self._population.num_compilations if self._population is not None else 0
         return self.recorder.history(self.steps_spent, num_compilations)
 
     def curves(self) -> Curves:
-        """What was seen so far."""
+        """The observations so far."""
         return Curves(self._X, np.asarray(self.rungs) / self.rungs[-1], self._done, self._values)
 
     def cost(self) -> np.ndarray:
@@ -81,7 +81,7 @@ class Basket:
     def train(self, thawed: np.ndarray, new_X: np.ndarray) -> None:
         """Train frozen members and new ones ([k, d], rounded to the space) up to their next rung."""
         numbers = np.concatenate([np.asarray(thawed, int), self._start(new_X)])
-        for rung in range(len(self.rungs) - 1, -1, -1):  # the last first: no member moves twice
+        for rung in range(len(self.rungs) - 1, -1, -1):  # in reverse, so that no member moves twice
             members = np.sort(numbers[self._done[numbers] == rung])
             if len(members):
                 self._advance(members, rung)
@@ -90,7 +90,7 @@ class Basket:
             self._population.keep(np.flatnonzero(~failed & ~finished))
 
     def _start(self, new_X):
-        """New members before their first step; gives their numbers."""
+        """Add members before their first step; returns their numbers."""
         numbers = len(self._X) + np.arange(len(new_X))
         if not len(new_X):
             return numbers
@@ -106,7 +106,7 @@ class Basket:
         return self._population.add(keys, hparams)
 
     def _advance(self, members, rung):
-        """Train members that have reached so many rungs up to the next one, and note their values."""
+        """Train members that have reached `rung` rungs up to the next one, and record their values."""
         assert self._population is not None, "members have a population"
         self._population.advance(self.rungs[rung] - (self.rungs[rung - 1] if rung else 0), members)
         metrics = self._population.evaluate(members)
@@ -120,8 +120,8 @@ class Basket:
 def observed_rows(curves: Curves, max_rows: int = MAX_ROWS) -> tuple[np.ndarray, np.ndarray]:
     """Rows [x, t] and their values, at most `max_rows`.
 
-    Beyond that the values that members have left behind go first, the earliest rungs first; then the last values of
-    those members that have come least far, the worst first.
+    Beyond that, values that members have passed are dropped first, starting at the earliest rungs; then the last values
+    of the members that have advanced least, the worst first.
 
     Returns:
         [n, d + 1] points and [n] values, NaN where a run failed.

@@ -5,21 +5,21 @@ from typing import NamedTuple
 
 
 class Rung(NamedTuple):
-    """A stage of a bracket: `num_members` members, each trained for `num_steps` steps when it ends."""
+    """A stage of a bracket: `num_members` members, each with `num_steps` steps at its end."""
 
     num_members: int
     num_steps: int
 
 
 def halving(num_members: int, min_steps: int, max_steps: int, eta: float = 3.0) -> tuple[Rung, ...]:
-    """Successive halving: of every rung the best 1 / eta go on, for eta times as many steps.
+    """Successive halving: the best 1 / eta of every rung continue, to eta times the steps.
 
     Source: Jamieson and Talwalkar (2016), arXiv:1502.07943.
 
     Args:
         num_members: members of the first rung, >= 1.
         min_steps: steps of the first rung, >= 1.
-        max_steps: most steps of a member; the last rung has as many if members are left for it.
+        max_steps: maximum steps of a member, those of the last rung if members are left for it.
         eta: > 1.
 
     Returns:
@@ -35,7 +35,7 @@ def halving(num_members: int, min_steps: int, max_steps: int, eta: float = 3.0) 
     if num_members < 1:
         raise ValueError(f"`num_members` must be at least 1, got {num_members}.")
     check_brackets(max_steps, min_steps, eta)
-    rungs, share = [], 1.0  # of the members, and the factor of the steps
+    rungs, share = [], 1.0  # fraction of the members, and factor of the steps
     while not rungs or (num_members / share + 1e-9 >= 1 and rungs[-1].num_steps < max_steps):
         steps = min(max_steps, round(min_steps * share))
         if not rungs or steps > rungs[-1].num_steps:
@@ -45,7 +45,7 @@ def halving(num_members: int, min_steps: int, max_steps: int, eta: float = 3.0) 
 
 
 def ladder(min_steps: int, max_steps: int, eta: float = 3.0) -> tuple[int, ...]:
-    """`min_steps` times 1, eta, eta^2, ..., rounded, each once, and `max_steps` at the end."""
+    """`min_steps` times 1, eta, eta^2, ..., rounded, without duplicates, and `max_steps` at the end."""
     check_brackets(max_steps, min_steps, eta)
     steps, exact = [], float(min_steps)
     while exact < max_steps:
@@ -55,14 +55,14 @@ def ladder(min_steps: int, max_steps: int, eta: float = 3.0) -> tuple[int, ...]:
 
 
 def hyperband_brackets(max_steps: int, min_steps: int = 1, eta: float = 3.0) -> tuple[tuple[Rung, ...], ...]:
-    """The brackets of Hyperband (Li et al. 2018, JMLR 18(185), algorithm 1), the most exploring one first.
+    """The brackets of Hyperband (Li et al. 2018, JMLR 18(185), algorithm 1), starting with the most exploratory one.
 
     With R the largest number of resources, here `max_steps / min_steps`, and s = s_max .. 0, s_max = floor(log_eta R):
     n = ceil((s_max + 1) / (s + 1) eta^s) members start with R eta^-s, and floor(n eta^-i) of them reach rung i.
 
     Args:
         max_steps: steps of a full run.
-        min_steps: about the fewest steps after which a member is judged.
+        min_steps: approximate number of steps before a member is first compared.
         eta: > 1.
 
     Returns:
@@ -88,10 +88,10 @@ def hyperband_brackets(max_steps: int, min_steps: int = 1, eta: float = 3.0) -> 
 
 
 def num_steps_of(bracket: tuple[Rung, ...]) -> int:
-    """Steps of all members of a bracket together, when members are resumed.
+    """Total steps of all members of a bracket if members are resumed.
 
     Args:
-        bracket: its rungs, as `halving` gives them.
+        bracket: its rungs, as `halving` returns them.
 
     Returns:
         The number of training steps.
@@ -105,7 +105,7 @@ def num_steps_of(bracket: tuple[Rung, ...]) -> int:
 
 
 def check_brackets(max_steps: int, min_steps: int, eta: float) -> None:
-    """Raises ValueError for what no bracket can be made of."""
+    """Raises ValueError if no bracket can be built from these numbers."""
     if not eta > 1:
         raise ValueError(f"`eta` must be larger than 1, got {eta}.")
     if not 1 <= min_steps <= max_steps:

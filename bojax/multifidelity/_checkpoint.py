@@ -1,4 +1,4 @@
-"""Training states on disk: one file of plain arrays (npz, nothing pickled), replaced as a whole."""
+"""Training states on disk: one file of plain arrays (npz, nothing pickled), replaced atomically."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ STEPS = "steps"
 
 
 def save(path: pathlib.Path, state: Any, steps: int) -> None:
-    """Writes a tree of arrays and how many steps are behind it; an older file stays until the new one is whole."""
+    """Writes a tree of arrays and its number of steps; an older file stays until the new one is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"leaf{i}": _bytes(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -31,11 +31,11 @@ def save(path: pathlib.Path, state: Any, steps: int) -> None:
 
 
 def load(path: pathlib.Path, template: Any) -> tuple[Any, int] | None:
-    """The tree and its steps; None where there is no file, or (with a warning) none that fits.
+    """The tree and its steps; None if there is no file, or (with a warning) none that fits.
 
     Args:
         path: where it was saved.
-        template: a tree of the same shapes and types, such as `jax.eval_shape` gives.
+        template: a tree of the same shapes and types, for example from `jax.eval_shape`.
     """
     if not path.exists():
         return None
@@ -51,7 +51,7 @@ def load(path: pathlib.Path, template: Any) -> tuple[Any, int] | None:
 
 
 def _bytes(leaf: Any) -> np.ndarray:
-    """A leaf as bytes: NumPy's files know neither keys nor bfloat16."""
+    """A leaf as bytes: NumPy's files support neither keys nor bfloat16."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.frombuffer(np.ascontiguousarray(np.asarray(leaf)).tobytes(), np.uint8)

@@ -1,13 +1,14 @@
-"""The covariance of learning curves: an asymptote that varies smoothly, and a decay towards it.
+"""The covariance of learning curves: an asymptote that varies smoothly, and a decay toward it.
 
-Points are rows [x, t] with x in the unit cube and t, in the last column, the share of a full run, 0 < t <= 1. A curve
-is an asymptote plus what is left of the way there:
+Points are rows [x, t] with x in the unit cube and t, in the last column, the fraction of a full run, 0 < t <= 1. A
+curve is an asymptote plus the remaining distance to it:
 
     k([x, t], [z, u]) = k_asymptote(x, z) + [x = z] decay(t, u),    decay(t, u) = s^2 (b / (t + u + b))^a
 
 The asymptote is a Gaussian process with a Matern-5/2 kernel. The decay is a mixture of exponentials exp(-r t) whose
-rates r have a gamma law of shape a and rate b, so its covariance is the Laplace transform of that law; it belongs to
-one configuration alone. A run's final value is the function at t = 1: its asymptote and what is left of the decay.
+rates r have a gamma distribution with shape a and rate b, so its covariance is the Laplace transform of that
+distribution; it is independent between configurations. A run's final value is the function at t = 1: its asymptote and
+the rest of the decay.
 
 Source: Swersky, Snoek, Adams (2014), "Freeze-thaw Bayesian optimization", arXiv:1406.3896.
 """
@@ -22,7 +23,7 @@ from bojax.surrogates import Inputs, Kernel, bound, matern52
 
 SHAPE_LOC, SHAPE_STD, SHAPE_BOUNDS = 0.0, 1.0, (0.05, 20.0)
 RATE_LOC, RATE_STD, RATE_BOUNDS = -1.5, 1.0, (0.005, 20.0)
-"""b is in shares of a full run: at t = b a curve has done a good part of its way."""
+"""b is a fraction of a full run: by t = b a curve has covered a good part of its decay."""
 VARIANCE_LOC, VARIANCE_STD, VARIANCE_BOUNDS = 0.0, 1.0, (1e-4, 1000.0)
 
 
@@ -32,7 +33,7 @@ class CurveParams(NamedTuple):
     Attributes:
         asymptote: those of the kernel of asymptotes.
         log_shape: logarithm of a.
-        log_rate: logarithm of b, in shares of a full run.
+        log_rate: logarithm of b, as a fraction of a full run.
         log_variance: logarithm of s^2, in standardized units.
     """
 
@@ -50,7 +51,7 @@ def freeze_thaw_kernel(*, categorical_dims: tuple[int, ...] | None = None, asymp
         asymptote: kernel of the asymptotes over x; Matern-5/2 with a lengthscale per dimension by default.
 
     Returns:
-        A `Kernel`; its `init` takes the number of dimensions with t among them.
+        A `Kernel`; its `init` takes the number of dimensions including t.
 
     Example:
         >>> import jax.numpy as jnp

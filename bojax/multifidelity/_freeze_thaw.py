@@ -1,13 +1,13 @@
-"""Freeze-thaw Bayesian optimization: training runs that are paused, and go on when they look promising.
+"""Freeze-thaw Bayesian optimization: training runs are paused, and resumed if they look promising.
 
-A basket of training runs ("members") stands frozen at the rungs of a ladder of steps. In every round a Gaussian process
-is fitted to all values at all rungs (see `freeze_thaw_kernel`), and says what each frozen member, and each of many new
-configurations, would reach in a full run. The q with the largest expected improvement of that final value train up to
-their next rung, members of one rung together in one vmapped program, and are frozen again. The q are chosen one after
-another, each with those before it imagined to end at their mean.
+A basket of training runs ("members") is frozen at the rungs of a ladder of steps. In every round a Gaussian process is
+fitted to all values at all rungs (see `freeze_thaw_kernel`), and predicts the final value of each frozen member and of
+many new configurations. The q with the largest expected improvement of the final value train up to their next rung, one
+vmapped program per rung, and are frozen again. The q are chosen one after another, with earlier ones fantasized to end
+at their mean.
 
-The published method chooses one run at a time by entropy search in a small basket; here it is a batch, by expected
-improvement, and no run is thrown out but those that failed.
+The published method chooses one run at a time by entropy search in a small basket; this one chooses a batch by expected
+improvement and drops only failed runs.
 
 Source: Swersky, Snoek, Adams (2014), "Freeze-thaw Bayesian optimization", arXiv:1406.3896.
 """
@@ -46,27 +46,27 @@ from bojax.surrogates import (
 MIN_CAPACITY = 128
 """Smallest buffer of values and of members: at 256 rows a fit takes 70 ms, and compiling one 4 s on a CPU core."""
 NUM_CANDIDATES = 512
-"""New configurations looked at in every round: half of them quasi-random, half around the best members."""
+"""New candidate configurations in every round: half of them quasi-random, half around the best members."""
 NUM_BEST = 8
-"""Members around which new configurations are looked for."""
+"""Number of members around which new configurations are drawn."""
 STEPS_AWAY = (0.02, 0.2)
-"""How far around: log-uniform between these, in units of the cube."""
+"""Their distances: log-uniform between these, in units of the cube."""
 RESAMPLED = 0.2
-"""Probability that a categorical column near a good member is drawn anew."""
+"""Probability that a categorical column near a good member is redrawn."""
 MAX_NEW = 0.5
-"""Part of a batch that may be new configurations while a frozen member can be thawed. The variance of a new one, and so
-its expected improvement, is the largest: without a limit most steps went into first rungs, and often no run ended."""
+"""Maximum fraction of new configurations in a batch while a frozen member can be thawed. New ones have the largest
+variance and expected improvement: without a limit most steps went into first rungs, and often no run finished."""
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Default rungs, in shares of a full run."""
+"""Default rungs, as fractions of a full run."""
 
 
 class Choice(NamedTuple):
     """What trains next.
 
     Attributes:
-        index: [q] a member's number, or the number of rows in the table of members and above for a new configuration.
+        index: [q] a member's number; for a new configuration, at least the number of rows in the table of members.
         x: [q, d] the configurations.
-        valid: [q] which entries count: there may be too few candidates, or too few steps left.
+        valid: [q] which entries count, since candidates or steps may run out.
     """
 
     index: Int[Array, "q"]
@@ -88,25 +88,24 @@ def freeze_thaw(
     """Tune by pausing training runs and resuming those that are expected to end best.
 
     Args:
-        objective: what is trained.
-        seed: seeds everything random, the training too.
-        budget_steps: training steps of all members together; at most so many are spent, and fewer than the first rung
-            are left over unless there is nothing left to train.
-        population: q, how many members train in one round, >= 1.
-        rungs: ascending numbers of steps at which members are looked at and frozen; the last must be
+        objective: the training run.
+        seed: seed of all randomness, including training.
+        budget_steps: maximum total training steps of all members. Fewer than the first rung are left over unless there
+            is nothing left to train.
+        population: q, number of members that train in one round, >= 1.
+        rungs: ascending numbers of steps at which members are evaluated and frozen; the last must be
             `objective.num_steps`. 1/16, 1/8, 1/4, 1/2 and all of a full run by default.
-        num_initial: configurations that are started before the model chooses; the larger of `population` and d + 1 by
-            default.
-        surrogate: a model of values over points [x, t], t the share of a full run; by default a Gaussian process with
-            `freeze_thaw_kernel`, which sees values worse than the median by their rank (`half_rank`). It is told which
-            columns hold categories.
-        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
+        num_initial: configurations started before the model chooses; the larger of `population` and d + 1 by default.
+        surrogate: a model of values over points [x, t], t the fraction of a full run; by default a Gaussian process
+            with `freeze_thaw_kernel`, which sees only the ranks of values worse than the median (`half_rank`). It is
+            informed which columns hold categories.
+        storage: where evaluations are stored, so that the same call resumes a run; see `successive_halving`.
 
     Returns:
         The `History` of all values.
 
     Raises:
-        ValueError: for a number out of range, rungs that do not ascend to `objective.num_steps`, or a budget below the
+        ValueError: a number is out of range, rungs do not ascend to `objective.num_steps`, or the budget is below the
             first rung.
         StudyError: the storage holds another run of that name.
 
@@ -163,7 +162,7 @@ def freeze_thaw(
 
 
 def check_rungs(rungs: Sequence[int] | None, num_steps: int) -> tuple[int, ...]:
-    """The rungs, or the default ones; raises ValueError where they do not ascend to a full run."""
+    """The rungs, or the default ones; raises ValueError unless they ascend to a full run."""
     if rungs is None:
         return tuple(sorted({max(1, round(share * num_steps)) for share in SHARES}))
     rungs = tuple(int(rung) for rung in rungs)
@@ -180,13 +179,13 @@ def curve_surrogate(space: Space) -> Surrogate:
 
 @functools.cache
 def _curve_surrogate(categorical_dims):
-    """One object for all calls, so that they share compiled programs."""
+    """A cached object, so that all calls share compiled programs."""
     return with_output_transform(gp(freeze_thaw_kernel(categorical_dims=categorical_dims)), half_rank)
 
 
 @functools.lru_cache(maxsize=16)
 def _bound(surrogate: Surrogate, space: Space) -> Surrogate:
-    """A surrogate over [x, t] that knows the categories among x; one object for equal calls, which share programs."""
+    """A surrogate over [x, t] informed of the categories in x; cached, so that equal calls share compiled programs."""
     return bound(surrogate, Inputs((*space.num_values, 0), (*space.is_categorical, False)), "surrogate")
 
 
@@ -196,7 +195,7 @@ def categorical_columns(space: Space) -> tuple[int, ...]:
 
 
 def fit_curves(key: Key, surrogate: Surrogate, curves: Curves, params: Any, num_spare: int) -> tuple[Posterior, Any]:
-    """The belief about all curves, and its hyperparameters; `params` are those of the last fit, or None."""
+    """The posterior of all curves, and its hyperparameters; `params` are those of the last fit, or None."""
     points, y = observed_rows(curves)
     dtype = jnp.zeros(()).dtype
     observations = data.from_numpy(points, y, data.next_capacity(len(y), MIN_CAPACITY), dtype)
@@ -208,10 +207,10 @@ def fit_curves(key: Key, surrogate: Surrogate, curves: Curves, params: Any, num_
 def next_members(
     key: Key, space: Space, posterior: Posterior, basket: Basket, q: int, steps_left: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which members to thaw, their numbers, and which configurations to start, [k, d]; at most q of both together.
+    """The numbers of members to thaw, and the configurations to start [k, d]; at most q in total.
 
-    Steps are set aside for the member with the best predicted final value among those that can still be finished, so
-    that a study ends with a full run if its budget allows one. Where nothing else can be paid, that member is thawed.
+    Steps are reserved for the member with the best predicted final value among those that can still finish, so that a
+    study ends with a full run if its budget allows one. If nothing else is affordable, that member is thawed.
     """
     curves = basket.curves()
     num_members = len(curves.X)
@@ -244,7 +243,7 @@ def success_model(members: data.Observations, categorical_dims: tuple[int, ...])
 
 @jax.jit
 def final_means(posterior: Posterior, members: data.Observations) -> Float[Array, "m"]:
-    """The predicted final values of the members; minus infinity where they failed."""
+    """The predicted final values of the members; minus infinity for failed ones."""
     return jnp.where(members.mask, posterior.mean(at_the_end(members.X)), -jnp.inf)
 
 
@@ -264,14 +263,14 @@ def choose(
     """The q candidates with the largest expected improvement of the final value, one after another.
 
     Args:
-        space: what is searched.
-        q: how many.
+        space: the search space.
+        q: number of choices.
         key: draws new configurations.
-        posterior: the belief about values over [x, t], with q spare rows.
-        success: how likely a configuration is not to fail; None where none has failed.
-        members: the configurations of the members, masked where they failed; their values do not matter.
-        finals: [m] the predicted final values of the members; minus infinity where they failed.
-        cost: [m] steps to each member's next rung; infinite where there is none.
+        posterior: the posterior of values over [x, t], with q spare rows.
+        success: model of the probability of success; None if no configuration has failed.
+        members: the configurations of the members, failed ones masked; their values are not used.
+        finals: [m] the predicted final values of the members; minus infinity for failed ones.
+        cost: [m] steps to each member's next rung; infinite if there is none.
         new_cost: steps to a new configuration's first rung.
         steps_left: steps that may be spent.
     """
@@ -313,7 +312,7 @@ def at_the_end(X: Float[Array, "k d"]) -> Float[Array, "k e"]:
 def new_configurations(
     key: Key, space: Space, X: Float[Array, "m d"], finals: Float[Array, "m"]
 ) -> Float[Array, "c d"]:
-    """Quasi-random points and points around the members with the best (predicted) finals, rounded to the space."""
+    """Quasi-random points, and points around the members with the best predicted finals, rounded to the space."""
     spread_key, parent_key, size_key, move_key, category_key = jax.random.split(key, 5)
     half = NUM_CANDIDATES // 2
     even = sobol(spread_key, NUM_CANDIDATES, space.num_dims, X.dtype)

@@ -1,7 +1,7 @@
 """Successive halving and Hyperband over a vmapped population.
 
-All members of a bracket train at once; at the end of a rung the worst are dropped and the rest go on from where they
-are, in smaller batches.
+All members of a bracket train at once; at the end of a rung the worst are dropped and the rest continue in smaller
+batches.
 """
 
 from collections.abc import Callable
@@ -34,23 +34,23 @@ def successive_halving(
     """One bracket of random configurations (Jamieson and Talwalkar 2016, arXiv:1502.07943).
 
     Args:
-        objective: what is trained, for example one of `bojax.models`.
-        num_members: configurations at the start.
+        objective: the training run, for example one of `bojax.models`.
+        num_members: number of configurations at the start.
         seed: seed of the configurations and of training.
-        eta: at the end of a rung the best 1 / eta of the members go on, for eta times as many steps; > 1.
+        eta: at the end of a rung the best 1 / eta of the members continue, to eta times the steps; > 1.
         min_steps: steps of the first rung; by default a 27th of `max_steps`.
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
-        storage: where evaluations are kept, so that the same call goes on where it was ended: an Optuna storage or its
-            URL, "sqlite:///run.db" or "journal:///run.log". Every member is a trial with its curve as intermediate
-            values. The result is that of a run that was never ended. `RunStorage` gives the run a name and a folder for
-            checkpoints, too. By default nothing is kept.
+        storage: where evaluations are stored, so that the same call resumes an interrupted run with the result of an
+            uninterrupted one: an Optuna storage or its URL, "sqlite:///run.db" or "journal:///run.log". Every member is
+            a trial with its curve as intermediate values. `RunStorage` adds a name of the run and a folder for
+            checkpoints. By default nothing is stored.
 
     Returns:
         All evaluations, and the best.
 
     Raises:
-        ValueError: a number or `storage` does not fit.
+        ValueError: a number or `storage` is not valid.
         StudyError: the storage holds another run of that name.
 
     Example:
@@ -85,22 +85,22 @@ def hyperband(
 ) -> History:
     """All brackets of Hyperband, from many short runs to few full ones (Li et al. 2018, JMLR 18(185)).
 
-    `hyperband_brackets` tells the rungs beforehand.
+    `hyperband_brackets` returns the rungs in advance.
 
     Args:
-        objective: what is trained, for example one of `bojax.models`.
+        objective: the training run, for example one of `bojax.models`.
         seed: seed of the configurations and of training.
-        eta: at the end of a rung the best 1 / eta of the members go on, for eta times as many steps; > 1.
+        eta: at the end of a rung the best 1 / eta of the members continue, to eta times the steps; > 1.
         min_steps: steps of the first rung; by default a 27th of `max_steps`.
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
-        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
+        storage: where evaluations are stored, so that the same call resumes a run; see `successive_halving`.
 
     Returns:
         All evaluations, and the best.
 
     Raises:
-        ValueError: a number or `storage` does not fit.
+        ValueError: a number or `storage` is not valid.
         StudyError: the storage holds another run of that name.
 
     Example:
@@ -137,21 +137,21 @@ def bohb(
     """Hyperband whose configurations a model proposes (Falkner, Klein and Hutter 2018, arXiv:1807.01774).
 
     Args:
-        objective: what is trained, for example one of `bojax.models`.
+        objective: the training run, for example one of `bojax.models`.
         algorithm: `algorithm(space, q) -> Algorithm`, the model that proposes; see `model_sampler`.
-        random_share: share of random configurations, in [0, 1].
+        random_share: fraction of random configurations, in [0, 1].
         seed: seed of the configurations and of training.
-        eta: at the end of a rung the best 1 / eta of the members go on, for eta times as many steps; > 1.
+        eta: at the end of a rung the best 1 / eta of the members continue, to eta times the steps; > 1.
         min_steps: steps of the first rung; by default a 27th of `max_steps`.
         max_steps: steps of a full run; by default those of the objective.
         num_workers: see `Population`.
-        storage: where evaluations are kept, so that the same call goes on where it was ended; see `successive_halving`.
+        storage: where evaluations are stored, so that the same call resumes a run; see `successive_halving`.
 
     Returns:
         All evaluations, and the best.
 
     Raises:
-        ValueError: a number or `storage` does not fit.
+        ValueError: a number or `storage` is not valid.
         StudyError: the storage holds another run of that name.
 
     Example:
@@ -179,7 +179,7 @@ def bohb(
 
 
 def limits(objective: Trainable, max_steps: int | None, min_steps: int | None) -> tuple[int, int]:
-    """Most and fewest steps of a member, given or by default; raises ValueError for what no rungs can be made of."""
+    """Maximum and minimum steps of a member; raises ValueError if no rungs can be built from them."""
     max_steps = objective.num_steps if max_steps is None else max_steps
     min_steps = max(1, max_steps // 27) if min_steps is None else min_steps
     check_brackets(max_steps, min_steps, 2.0)

@@ -1,4 +1,4 @@
-"""What a multi-fidelity run gives: every evaluation of every member."""
+"""The result of a multi-fidelity run: every evaluation of every member."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ class History(NamedTuple):
     Attributes:
         X: [n, d] the members' hyperparameters in the unit cube.
         members: [m] which member was evaluated.
-        steps: [m] after how many steps.
+        steps: [m] its steps at that time.
         values: [m] the tuned metric, in the objective's own direction; not finite where the evaluation failed.
         best_member: the member with the best value among those with the most steps.
         best_params: its hyperparameters, plain values.
         best_value: its value.
         best_metrics: all its metrics at that time.
-        total_steps: steps of all members together.
-        num_compilations: programs that were needed.
+        total_steps: total steps of all members.
+        num_compilations: number of compiled programs.
     """
 
     X: np.ndarray
@@ -39,7 +39,7 @@ class History(NamedTuple):
 
     @property
     def num_members(self) -> int:
-        """Configurations that were tried."""
+        """Number of configurations tried."""
         return len(self.X)
 
     def curve(self, member: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,14 +65,14 @@ class Recorder:
         values: Any,
         metrics: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Note k evaluations.
+        """Record k evaluations.
 
         Args:
             numbers: [k] the members.
             X: [k, d] their hyperparameters in the unit cube.
             steps: [k] steps done.
             values: [k] the tuned metric, larger is better.
-            metrics: arrays [k], if there are more.
+            metrics: further metrics, arrays [k].
         """
         for i, number in enumerate(np.asarray(numbers, int).tolist()):
             self._X[number] = np.asarray(X[i], float)
@@ -83,17 +83,17 @@ class Recorder:
 
     @property
     def num_members(self) -> int:
-        """Members that were evaluated."""
+        """Number of evaluated members."""
         return len(self._X)
 
     def values_at(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Hyperparameters [k, d] and values [k] of everything evaluated after exactly so many steps."""
+        """Hyperparameters [k, d] and values [k] of all evaluations after exactly `steps` steps."""
         rows = [(self._X[number], value) for number, done, value in self.rows if done == steps]
         X = np.array([x for x, _ in rows]).reshape(len(rows), self.space.num_dims)
         return X, np.array([value for _, value in rows])
 
     def history(self, total_steps: int, num_compilations: int) -> History:
-        """All of it.
+        """The history of all evaluations.
 
         Raises:
             ValueError: when nothing was recorded.
@@ -103,7 +103,7 @@ class Recorder:
         members, steps, values = (np.array(column) for column in zip(*self.rows, strict=True))
         values = np.where(np.isnan(values), -np.inf, values)
         best = int(np.argmax(np.where(steps == steps.max(), values, -np.inf)))
-        if not np.isfinite(values[best]):  # nothing that went so far gave a value
+        if not np.isfinite(values[best]):  # no member with these steps has a finite value
             best = int(np.argmax(values))
         sign = 1.0 if self.objective.direction == "maximize" else -1.0
         numbers = sorted(self._X)

@@ -1,8 +1,8 @@
 """Population-based training in one compiled program (Jaderberg et al. 2017, arXiv:1711.09846).
 
-Members train side by side; every so often the worst take over parameters and hyperparameters of members among the best
-(exploit) and change the hyperparameters a little (explore). So hyperparameters follow a schedule over a single run. All
-of it is one `lax.scan`, or, where it is kept in a storage, one program a round.
+Members train side by side. Periodically the worst copy parameters and hyperparameters from members among the best
+(exploit) and perturb the hyperparameters (explore), so hyperparameters follow a schedule over a single run. The whole
+run is one `lax.scan`, or one program per round if it is stored.
 """
 
 import functools
@@ -24,7 +24,7 @@ from bojax.multifidelity._trainable import Program, Trainable
 from bojax.space import Float, Space, to_space
 
 NUM_PROGRAMS = 16
-"""Compiled runs that are kept."""
+"""Number of compiled runs in the cache."""
 
 
 class PBTResult(NamedTuple):
@@ -33,12 +33,12 @@ class PBTResult(NamedTuple):
     Attributes:
         X: [r, n, d] hyperparameters of the members in each round, in the unit cube.
         values: [r, n] the tuned metric at the end of each round, in the objective's own direction.
-        parents: [r, n] whose state each member went on with after the round.
+        parents: [r, n] whose state each member continues with after the round.
         best_params: hyperparameters of the best member in the last round, plain values.
         best_value: its value.
         best_metrics: all its metrics.
-        schedule: the tuned hyperparameters of the best member's line over the rounds, arrays [r].
-        total_steps: steps of all members together.
+        schedule: the tuned hyperparameters of the best member's lineage over the rounds, arrays [r].
+        total_steps: total steps of all members.
     """
 
     X: np.ndarray
@@ -55,9 +55,8 @@ class Explore(NamedTuple):
     """How the tuned hyperparameters of a replaced member change.
 
     Attributes:
-        step: by plus or minus this part of their range (of the range of the logarithm, where it is logarithmic); in
-            [0, 1].
-        resample: probability that one is drawn anew instead.
+        step: change by plus or minus this fraction of the range (of its logarithm on a log scale); in [0, 1].
+        resample: probability of redrawing one instead.
     """
 
     step: Any = 0.1
@@ -73,10 +72,10 @@ class Contest(NamedTuple):
     Attributes:
         space: the hyperparameters.
         metric: which metric is compared.
-        sign: 1 where larger is better, else -1.
-        population: members.
-        num_rounds: how often they are compared.
-        num_replaced: members that are replaced in each round.
+        sign: 1 if larger is better, otherwise -1.
+        population: number of members.
+        num_rounds: number of comparisons.
+        num_replaced: members replaced in each round.
     """
 
     space: Space
@@ -88,7 +87,7 @@ class Contest(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What `run_pbt` gives, arrays with a leading axis of rounds; see `PBTResult`."""
+    """The result of `run_pbt`, arrays with a leading axis of rounds; see `PBTResult`."""
 
     X: jax.Array
     metrics: dict[str, jax.Array]
@@ -111,26 +110,26 @@ def pbt(
     """Population-based training.
 
     Args:
-        objective: what is trained; all members have the same structure.
-        population: members, >= 2.
-        num_rounds: how often the members are compared, >= 1.
-        num_steps: steps of a member altogether, at least `num_rounds`; by default a full run of the objective. They are
+        objective: the training run; all members have the same structure.
+        population: number of members, >= 2.
+        num_rounds: number of comparisons, >= 1.
+        num_steps: total steps of a member, at least `num_rounds`; by default a full run of the objective. They are
             divided evenly among the rounds, rounded down.
-        tune: hyperparameters that are tuned; by default all that are a `Float` and not fixed.
-        fixed: plain values of the others; those not named have the middle of their range.
-        share: part of the population that is replaced, and that replaces, in each round; in (0, 0.5].
+        tune: hyperparameters to tune; by default all `Float` ones that are not fixed.
+        fixed: plain values of the others; by default the middle of their range.
+        share: fraction of the population that is replaced, and that replaces, in each round; in (0, 0.5].
         explore: how the hyperparameters of a replaced member change.
-        seed: seed of everything.
-        storage: where every member of every round is kept as a trial: an Optuna storage or its URL. The same call goes
-            on where it was ended, and gives what a run that was never ended gives. A member's state comes from several
-            others: without the checkpoint of a `RunStorage` the rounds before are trained again.
+        seed: seed of all randomness.
+        storage: where every member of every round is stored as a trial: an Optuna storage or its URL. The same call
+            resumes an interrupted run with the result of an uninterrupted one. A member's state comes from several
+            others, so without the checkpoint of a `RunStorage` earlier rounds are trained again.
 
     Returns:
         The trace and the best member.
 
     Raises:
-        ValueError: for a number outside its range.
-        KeyError: for a name the space does not have.
+        ValueError: a number is out of range.
+        KeyError: a name is not in the space.
         StudyError: the storage holds another run of that name.
 
     Example:
@@ -182,8 +181,8 @@ def run_pbt(
 ) -> Trace:
     """The whole run as a pure function, to be jitted (and vmapped over `key`).
 
-    In the unit cube, hyperparameters stay at `middle` [d] where they are not `tuned` ([d] bool). Members train for
-    `interval` steps a round.
+    Hyperparameters that are not `tuned` ([d] bool) stay at `middle` [d] in the unit cube. Members train for `interval`
+    steps per round.
     """
     carry, keys = begin(key, middle, tuned, program=program, contest=contest)
 
@@ -230,19 +229,19 @@ def one_round(
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
 def _compiled_run(what: Alike, contest: Contest) -> Any:
-    """`run_pbt` of programs that are alike."""
+    """`run_pbt`, shared by equivalent programs."""
     return jax.jit(functools.partial(run_pbt, program=what.value[0], contest=contest))
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
 def _compiled_rounds(what: Alike, contest: Contest) -> tuple[Any, Any]:
-    """`begin` and `one_round` of programs that are alike."""
+    """`begin` and `one_round`, shared by equivalent programs."""
     begun, turn = (functools.partial(fn, program=what.value[0], contest=contest) for fn in (begin, one_round))
     return jax.jit(begun), jax.jit(turn)
 
 
 def _stored_run(kept: Kept, functions: tuple[Any, Any], arrays: tuple, moves: tuple[int, Explore]) -> Trace:
-    """The run round by round, each of which is kept before the next one begins."""
+    """The run round by round; each round is stored before the next one begins."""
     assert kept.store is not None, "there is a store"
     (start, turn), tuned = functions, arrays[2]
     carry, keys = start(*arrays)
@@ -254,7 +253,7 @@ def _stored_run(kept: Kept, functions: tuple[Any, Any], arrays: tuple, moves: tu
     if loaded is not None:
         (carry, trace), first = loaded
         trace = jax.tree.map(np.array, trace)
-    for number in range(first):  # of which the last may not be stored
+    for number in range(first):  # the last of them may not be stored
         _record_round(kept.store, trace, number, moves[0])
     for number in range(first, len(keys)):
         carry, row = turn(carry, keys[number], tuned, *moves)
@@ -267,7 +266,7 @@ def _stored_run(kept: Kept, functions: tuple[Any, Any], arrays: tuple, moves: tu
 
 
 def _record_round(store: RunStore, trace: Trace, number: int, interval: int) -> None:
-    """Keeps a round, every member as a trial; one that is stored is only compared."""
+    """Stores a round, each member as a trial; a stored member is only compared."""
     population = trace.X.shape[1]
     trials = range(number * population, (number + 1) * population)
     for member, trial in enumerate(trials):
@@ -277,7 +276,7 @@ def _record_round(store: RunStore, trace: Trace, number: int, interval: int) -> 
 
 
 def exploit(key: Key, values: jax.Array, num_replaced: int) -> jax.Array:
-    """Truncation selection: [n] whose state each member takes over. The worst take one of the best at random."""
+    """Truncation selection: [n] whose state each member takes. Each of the worst takes that of a random best one."""
     order = jnp.argsort(-values)
     best, worst = order[:num_replaced], order[-num_replaced:]
     chosen = best[jax.random.randint(key, (num_replaced,), 0, num_replaced, jnp.int32)]
@@ -285,7 +284,7 @@ def exploit(key: Key, values: jax.Array, num_replaced: int) -> jax.Array:
 
 
 def explored(key: Key, X: jax.Array, tuned: jax.Array, step: Any, resample: Any) -> jax.Array:
-    """[n, d] points changed in the tuned columns: moved by plus or minus `step`, or drawn anew."""
+    """[n, d] points changed in the tuned columns: moved by plus or minus `step`, or redrawn."""
     sign_key, anew_key, draw_key = jax.random.split(key, 3)
     signs = jnp.where(jax.random.bernoulli(sign_key, jnp.asarray(0.5, X.dtype), X.shape), 1.0, -1.0).astype(X.dtype)
     moved = jnp.clip(X + step * signs, 0.0, 1.0)

@@ -1,13 +1,13 @@
 """A population of training runs that advance together, as a few vmapped programs.
 
-Members of the same structure share a program. Those that run are cut into chunks of one size, and a chunk that is not
-full is padded with copies of its last member. Members that rest or were dropped are in no chunk: they cost nothing.
+Members of the same structure share a program. Running members are divided into chunks of one size; an incomplete chunk
+is padded with copies of its last member. Idle and dropped members are in no chunk and cost nothing.
 
 On an accelerator a structure is one chunk, if the structures are equally large. On CPU XLA uses one core for a small
 program, and a network trains no faster in a vmapped batch than alone (within 10 % for the zoo's `digits_mlp`,
-`digits_cnn` and `digits_gru`, jax 0.10): there chunks are small and as many run at once as there are cores. A small
-population has a chunk for every member, so all its rungs share one program. Sizes are powers of two on an accelerator
-and of four on CPU: a structure compiles O(log n) programs.
+`digits_cnn` and `digits_gru`, jax 0.10), so chunks are small and one runs per core. In a small population each member
+is a chunk, so all its rungs share one program. Sizes are powers of two on an accelerator and of four on CPU: a
+structure compiles O(log n) programs.
 """
 
 import functools
@@ -29,8 +29,8 @@ from bojax.multifidelity._trainable import Program, Trainable
 Members = Sequence[int] | np.ndarray
 
 MAX_STRUCTURES = 40
-"""Structures whose compiled functions are kept. Linux allows a process 65,530 memory maps, beyond which LLVM cannot
-compile; a transformer's functions take about 900, and what is dropped here is given back."""
+"""Number of structures whose compiled functions are cached. Linux allows a process 65,530 memory maps, beyond which
+LLVM cannot compile; a transformer's functions take about 900, which are released when it leaves the cache."""
 
 
 class Chunk(NamedTuple):
@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
 
     Attributes:
         structure: their structure.
-        members: their numbers, k of them.
+        members: [k] their numbers.
         hparams: the hyperparameters, arrays [c], c >= k; the rows beyond k are copies.
         state: the stacked states [c].
     """
@@ -53,15 +53,15 @@ class Population:
     """Training runs of one objective, numbered from 0 in the order in which they are added.
 
     Args:
-        objective: what is trained.
-        keys: [n] keys, one a member.
-        hparams: arrays [n]; of categorical and ordinal hyperparameters the positions.
-        num_workers: chunks that run at once; by default the cores, or 1 on an accelerator.
-        chunk: members of a chunk, by default as many as suit the device.
+        objective: the training run.
+        keys: [n] keys, one per member.
+        hparams: arrays [n]; positions for categorical and ordinal hyperparameters.
+        num_workers: number of chunks that run at once; by default the number of cores, or 1 on an accelerator.
+        chunk: number of members of a chunk; by default a number that suits the device.
 
     Attributes:
-        steps: steps of each member, by its number; also of those that were dropped.
-        programs: what was compiled: function, structure and size of the chunk.
+        steps: steps of each member, by its number, including dropped ones.
+        programs: the compiled programs: function, structure and size of the chunk.
 
     Example:
         >>> import bojax, jax, numpy as np
@@ -97,21 +97,21 @@ class Population:
 
     @property
     def members(self) -> np.ndarray:
-        """Numbers of the members, ascending, but for those that were dropped."""
+        """Numbers of the members that were not dropped, ascending."""
         return np.array(sorted(self._places), int)
 
     @property
     def num_compilations(self) -> int:
-        """Programs this population needed: one for each function, structure and size of chunk."""
+        """Number of programs this population needed: one per function, structure and size of chunk."""
         return len(self.programs)
 
     @property
     def total_steps(self) -> int:
-        """Steps of all members together."""
+        """Total steps of all members."""
         return sum(self.steps)
 
     def add(self, keys: Shaped[Array, "..."], hparams: Mapping[str, Any], *, look: bool = False) -> np.ndarray:
-        """New members, before their first step; gives their numbers. Arguments as for the class."""
+        """Add members before their first step; returns their numbers. Arguments as for the class."""
         n = keys.shape[0]
         columns = {name: np.asarray(column) for name, column in hparams.items()}
         for name, column in columns.items():
@@ -137,7 +137,7 @@ class Population:
         return numbers
 
     def advance(self, num_steps: int, members: Members | None = None) -> None:
-        """Train members, all by default, for so many further steps."""
+        """Train members, all by default, for `num_steps` more steps."""
         chunks = self._gather(members)
         self._store(self._run("advance", chunks, jnp.int32(num_steps)))
         for chunk in chunks:
@@ -145,7 +145,7 @@ class Population:
                 self.steps[number] += num_steps
 
     def evaluate(self, members: Members | None = None) -> dict[str, np.ndarray]:
-        """The metrics of members, all by default, in the order in which they are named."""
+        """The metrics of members, all by default, in the order of `members`."""
         wanted = self.members if members is None else np.asarray(members, int)
         chunks = self._run("evaluate", self._gather(wanted))
         results = jax.device_get([c.state for c in chunks])
@@ -170,7 +170,7 @@ class Population:
         return jax.tree.map(lambda leaf: leaf[row], chunk.state)
 
     def restore(self, member: int, state: Any, steps: int) -> None:
-        """Put a member where it was after so many steps."""
+        """Set a member to its state after `steps` steps."""
         self._check([member])
         chunk, row = self._places[member]
         hparams = {name: np.asarray(column)[row : row + 1] for name, column in chunk.hparams.items()}
@@ -189,7 +189,7 @@ class Population:
                 self._places[number] = chunk, row
 
     def _gather(self, members: Members | None) -> list[Chunk]:
-        """Chunks of these members; where they are as they ran last, nothing is copied."""
+        """Chunks of these members; nothing is copied if they are the chunks of the last run."""
         wanted = self.members if members is None else np.unique(np.asarray(members, int))
         self._check(wanted)
         same = {id(chunk): chunk for chunk, _ in (self._places[number] for number in wanted.tolist())}
@@ -199,7 +199,7 @@ class Population:
         return [self._moved(structure, wanted[part], k) for structure, part, k in self._cut(structures)]
 
     def _moved(self, structure: Hashable, numbers: np.ndarray, k: int) -> Chunk:
-        """A chunk of these members (the first k are real), out of the chunks where they are."""
+        """A chunk of these members (the first k are real), gathered from their present chunks."""
         places = [self._places[number] for number in numbers.tolist()]
         sources = list({id(chunk): chunk for chunk, _ in places}.values())
         if len(sources) == 1 and len(numbers) == 1 and len(sources[0].members) == 1:
@@ -211,7 +211,7 @@ class Population:
         return Chunk(structure, tuple(numbers[:k].tolist()), hparams, state)
 
     def _cut(self, structures: Sequence[Hashable]) -> list[tuple[Hashable, np.ndarray, int]]:
-        """Positions of one structure each, in parts of one size; the first k are real, the others repeat the last."""
+        """Positions grouped by structure, in parts of one size; the first k are real, the others repeat the last."""
         groups = {s: np.flatnonzero([s == other for other in structures]) for s in dict.fromkeys(structures)}
         size = self._chunk or chunk_size(len(structures), len(groups), self._num_workers)
         return [
@@ -221,8 +221,8 @@ class Population:
         ]
 
     def _run(self, name: str, chunks: Sequence[Chunk], *args: Any) -> list[Chunk]:
-        """One function on every chunk, `num_workers` at once; the results stand in the place of the states."""
-        chunks = sorted(chunks, key=_num_bytes, reverse=True)  # large ones first, so that the workers end together
+        """Run one function on every chunk, `num_workers` at once; the results replace the states."""
+        chunks = sorted(chunks, key=_num_bytes, reverse=True)  # large ones first, so that workers finish together
         for chunk in chunks:
             self.programs.add((name, chunk.structure, _size(chunk)))
 
@@ -252,7 +252,7 @@ def signed(objective: Trainable, metrics: Mapping[str, np.ndarray]) -> np.ndarra
 
 
 def chunk_size(num_members: int, num_structures: int, num_workers: int) -> int:
-    """Members of a chunk; on CPU so few that every worker has four chunks or more."""
+    """Number of members of a chunk; on CPU small enough that every worker has at least four chunks."""
     if jax.default_backend() != "cpu":
         return 1 << (-(-num_members // max(1, num_structures)) - 1).bit_length()
     share = max(1, num_members // (4 * num_workers))
@@ -260,7 +260,7 @@ def chunk_size(num_members: int, num_structures: int, num_workers: int) -> int:
 
 
 def default_workers() -> int:
-    """Chunks that run at once: the cores this process may use, or 1 where the device is no CPU."""
+    """Number of chunks that run at once: the cores this process may use, or 1 if the device is not a CPU."""
     if jax.default_backend() != "cpu":
         return 1
     affinity = getattr(os, "sched_getaffinity", None)
@@ -269,13 +269,13 @@ def default_workers() -> int:
 
 @functools.lru_cache(maxsize=MAX_STRUCTURES)
 def _vmapped(program: Any) -> Program:
-    """The functions of a program, compiled once for it and for programs that are alike."""
+    """The functions of a program, compiled once for all equivalent programs."""
     return _compiled(alike(program))
 
 
 @functools.lru_cache(maxsize=MAX_STRUCTURES)
 def _compiled(what: Alike) -> Program:
-    """The functions of a program, vmapped and jitted once, so that every population shares what was compiled."""
+    """The functions of a program, vmapped and jitted once, so that all populations share compiled programs."""
     (program,) = what.value
     return Program(
         jax.jit(jax.vmap(program.init)),
@@ -294,12 +294,12 @@ def _size(chunk: Chunk) -> int:
 
 @jax.jit
 def _pick(trees: Sequence[Any], rows: jax.Array) -> Any:
-    """Rows of trees laid end to end."""
+    """Rows of concatenated trees."""
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[rows], *trees)
 
 
 def _rows_of(keys: Shaped[Array, "..."]) -> Any:
-    """`take(rows) -> keys`, on the host: nothing is compiled for another number of keys."""
+    """`take(rows) -> keys`, on the host: another number of keys compiles nothing."""
     if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
         return lambda rows: np.asarray(keys)[rows]
     data, impl = np.asarray(jax.random.key_data(keys)), jax.random.key_impl(keys)

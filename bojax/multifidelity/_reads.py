@@ -1,4 +1,4 @@
-"""Which hyperparameters a training run reads: tuning one that it does not is work for nothing."""
+"""Detect hyperparameters that a training run does not read, since tuning those is wasted work."""
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,14 +14,14 @@ from bojax.space import Space, check_choices, check_choices_on_host, to_space, w
 
 
 def check_reads(objective: Trainable, hparams: Mapping[str, Any], tuned: Collection[str] | None = None) -> None:
-    """Looks at a training run before it starts: comparisons of choices, and hyperparameters that it does not read.
+    """Checks a training run before it starts for comparisons with choices and for unread hyperparameters.
 
-    The latter only where there is one program for all configurations: another may read what one does not.
+    The latter only if all configurations share one program, since programs may read different hyperparameters.
 
     Args:
-        objective: what is trained.
+        objective: the training run.
         hparams: arrays [n].
-        tuned: the hyperparameters that are to be read; all by default.
+        tuned: the hyperparameters that should be read; all by default.
 
     Raises:
         TypeError: the structure or the program compares the position of a choice with the choice.
@@ -38,7 +38,7 @@ def check_reads(objective: Trainable, hparams: Mapping[str, Any], tuned: Collect
 
 @functools.lru_cache(maxsize=64)
 def _looked_at(program: Program, space: Space, metric: str, kinds: tuple[tuple[str, Any], ...]) -> list[str]:
-    """The hyperparameters that a program does not read, once its comparisons are found right."""
+    """The hyperparameters that a program does not read; its comparisons are checked first."""
 
     def run(hparams: Mapping[str, Any]) -> Any:
         state = program.init(seed_key(0), hparams)
@@ -48,17 +48,17 @@ def _looked_at(program: Program, space: Space, metric: str, kinds: tuple[tuple[s
     check_choices(space, run, shapes)
     try:
         return _unread(run, shapes)
-    except Exception:  # what is wrong is raised where it runs
+    except Exception:  # errors are raised when it runs
         return []
 
 
 def _unread(fn: Callable[[dict[str, Any]], Any], hparams: Mapping[str, Any]) -> list[str]:
-    names = sorted(hparams)  # as the leaves of a dict are
+    names = sorted(hparams)  # the order of the leaves of a dict
     return [name for name, is_live in zip(names, live_leaves(fn, dict(hparams)), strict=True) if not is_live]
 
 
 class _Recorded(Mapping[str, Any]):
-    """A mapping that knows whether anything was read from it."""
+    """A mapping that records whether anything was read from it."""
 
     def __init__(self, entries: Mapping[str, Any]) -> None:
         self._entries, self.read = dict(entries), False

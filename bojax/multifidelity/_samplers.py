@@ -1,4 +1,4 @@
-"""Where the configurations of a bracket come from: chance, or any algorithm that learns from the rungs so far."""
+"""Samplers of the configurations of a bracket: random, or any algorithm that learns from the rungs so far."""
 
 import functools
 from collections.abc import Callable
@@ -24,10 +24,10 @@ def random_sampler(space: Space) -> Sampler:
     """Random configurations, uniform on the unit cube.
 
     Args:
-        space: what is searched.
+        space: the search space.
 
     Returns:
-        A sampler `(key, n, recorder) -> X [n, d]`; it reads nothing of the recorder.
+        A sampler `(key, n, recorder) -> X [n, d]`; it ignores the recorder.
 
     Example:
         >>> import bojax, jax
@@ -45,7 +45,7 @@ def random_sampler(space: Space) -> Sampler:
 
 @under_own_settings
 def sampled(space: Space, key: Key, numbers: np.ndarray) -> np.ndarray:
-    """Points [n, d] that depend on `key` and their numbers [n] only."""
+    """Points [n, d] that depend only on `key` and their numbers [n]."""
     return np.asarray(_sampled(space, as_key(key), jnp.asarray(_padded(numbers), jnp.uint32)), float)[: len(numbers)]
 
 
@@ -57,7 +57,7 @@ def decoded(space: Space, X: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:
-    """Rows [n, ...] and copies of the last up to a power of two, so that few programs are compiled."""
+    """Rows [n, ...] padded with copies of the last to a power of two, so that few programs are compiled."""
     size = 1 << (len(rows) - 1).bit_length()
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
@@ -81,21 +81,21 @@ def model_sampler(
 ) -> Sampler:
     """The sampler of BOHB (Falkner, Klein and Hutter 2018, arXiv:1807.01774).
 
-    It proposes from a model of the highest rung with enough observations. A fixed share, and everything before that, is
-    random.
+    It proposes from a model of the highest rung with enough observations. Before there is one, and for a fixed fraction
+    afterwards, configurations are random.
 
     Args:
-        space: what is searched.
-        algorithm: `algorithm(space, q) -> Algorithm`, the model; `bayesopt` by default, where the paper has a
+        space: the search space.
+        algorithm: `algorithm(space, q) -> Algorithm`, the model; `bayesopt` by default, whereas the paper uses a
             tree-structured Parzen estimator.
-        random_share: share of random configurations, in [0, 1].
-        min_observations: how many a rung must have; d + 2 by default.
+        random_share: fraction of random configurations, in [0, 1].
+        min_observations: number of observations a rung must have; d + 2 by default.
 
     Returns:
         A sampler `(key, n, recorder) -> X [n, d]`.
 
     Raises:
-        ValueError: for a share outside [0, 1].
+        ValueError: `random_share` is outside [0, 1].
 
     Example:
         >>> import bojax, jax
@@ -126,7 +126,7 @@ def model_sampler(
                     asked, _, info = ask(ask_key, state)
                     drawn.append(np.asarray(asked, float)[np.asarray(info.valid)])
             drawn = np.concatenate(drawn)
-            missing = n - len(drawn)  # of a finite space that is exhausted
+            missing = n - len(drawn)  # because a finite space is exhausted
             return drawn if missing == 0 else np.concatenate([drawn, at_random(init_key, missing, recorder)])
         return at_random(random_key, n, recorder)
 
@@ -139,5 +139,5 @@ def _greedy_bayesopt(space: Space, q: int) -> Algorithm:
 
 @functools.lru_cache(maxsize=64)
 def _compiled(made: Alike) -> tuple[Algorithm, Callable]:
-    """An algorithm and its jitted `ask`, the same for all brackets and runs."""
+    """An algorithm and its jitted `ask`, shared by all brackets and runs."""
     return made.value, jax.jit(made.value.ask)

@@ -1,9 +1,9 @@
-"""Where the evaluations of a run are kept: an Optuna study, opened by URL, so that a run that was ended goes on.
+"""Storage of the evaluations of a run in an Optuna study, opened by URL, so that an interrupted run can be resumed.
 
-Every member is a trial: its hyperparameters, the tuned metric after so many steps as intermediate values, and all
-metrics as the attributes `bojax:metrics:STEPS`. The study's attribute `bojax:run` says what was run. The trials alone
-are enough to go on: a run decides by its seed and its evaluations, so it is repeated from the start, and every
-evaluation that is stored is taken from there. Weights are not stored here; see `_stored_population`.
+Every member is a trial: its hyperparameters, the tuned metric by steps as intermediate values, and all metrics as the
+attributes `bojax:metrics:STEPS`. The study's attribute `bojax:run` describes the run. The trials alone are enough to
+resume: a run depends only on its seed and evaluations, so it is repeated from the start with the stored evaluations.
+Weights are not stored here; see `_stored_population`.
 """
 
 import math
@@ -26,14 +26,14 @@ class RunStore:
     """The evaluations of one run, in an Optuna study.
 
     Args:
-        storage: an Optuna storage or its URL: `sqlite:///run.db`, `journal:///run.log`, or whatever Optuna knows.
-        name: of the study in its storage; an existing run of that name goes on.
-        objective: what is trained.
-        method: what runs, such as "hyperband".
-        settings: its arguments, plain data; a run goes on with the same ones only.
+        storage: an Optuna storage or its URL: `sqlite:///run.db`, `journal:///run.log`, or any other that Optuna opens.
+        name: name of the study in its storage; an existing run of that name is resumed.
+        objective: the training run.
+        method: the method, such as "hyperband".
+        settings: its arguments, plain data; a run resumes only with the same ones.
 
     Raises:
-        StudyError: a study of that name is no such run, or was made with other settings.
+        StudyError: a study of that name is not such a run, or was made with other settings.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class RunStore:
         tuned = {"objective": objective.name, "metric": objective.metric, "direction": objective.direction}
         run = plain_json({"method": method, **tuned, "space": space.to_spec(), **settings})
         self._study = _opened(storage, self.name, objective.direction, run)
-        self._trials: dict[int, optuna.trial.FrozenTrial] = {}  # of every member the last one
+        self._trials: dict[int, optuna.trial.FrozenTrial] = {}  # the last trial of each member
         self._metrics: dict[tuple[int, int], dict[str, float]] = {}
         for trial in sorted(self._study.get_trials(deepcopy=False), key=lambda trial: trial.number):
             self._read(trial)
 
     def metrics(self, member: int, steps: int) -> dict[str, float] | None:
-        """All metrics of a member after so many steps; None where they are not stored."""
+        """All metrics of a member after `steps` steps; None if they are not stored."""
         return self._metrics.get((member, steps))
 
     def record(self, member: int, x: Any, steps: int, metrics: Mapping[str, float]) -> None:
-        """Keeps one evaluation; one that is stored must be of the same hyperparameters.
+        """Stores one evaluation; a stored one must have the same hyperparameters.
 
         Raises:
             StudyError: the stored member has other hyperparameters.
@@ -72,13 +72,13 @@ class RunStore:
             trial = self._add(member, params)
         storage, value = self._study._storage, float(metrics[self.metric])
         plain = {name: _to_json(float(number)) for name, number in metrics.items()}
-        # The attribute comes first: what is read again is complete.
+        # The attribute is written first, so that a stored value implies complete metrics.
         storage.set_trial_user_attr(trial._trial_id, f"{METRICS}{steps}", plain)
         storage.set_trial_intermediate_value(trial._trial_id, steps, value)
         self._metrics[member, steps] = {name: float(number) for name, number in metrics.items()}
 
     def finish(self, members: Any, max_steps: int) -> None:
-        """Ends the trials of members: complete with `max_steps` behind them, pruned before, failed without a value."""
+        """Ends the trials of members: complete after `max_steps`, pruned before, failed without a value."""
         import optuna
 
         for member in members:
@@ -95,7 +95,7 @@ class RunStore:
             self._trials[int(member)] = self._study._storage.get_trial(trial._trial_id)
 
     def close(self, max_steps: int) -> None:
-        """Ends all trials that are left, when the run is over."""
+        """Ends all remaining trials when the run is over."""
         self.finish(list(self._trials), max_steps)
 
     def _add(self, member, params):
@@ -125,7 +125,7 @@ class RunStore:
 
 
 def _opened(storage: Any, name: str, direction: str, run: dict[str, Any]) -> "optuna.Study":
-    """The study, new or stored, whose attribute says that it holds this run."""
+    """The new or stored study whose attribute describes this run."""
     import optuna
 
     from bojax.storage import open_storage
@@ -152,5 +152,5 @@ def _opened(storage: Any, name: str, direction: str, run: dict[str, Any]) -> "op
 
 
 def _to_json(number: float) -> float | str:
-    """JSON has no numbers that are not finite; `float` reads them back."""
+    """A number for JSON, which has no non-finite numbers; `float` reads it back."""
     return number if math.isfinite(number) else repr(number)

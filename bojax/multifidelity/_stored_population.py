@@ -1,9 +1,9 @@
-"""A population whose evaluations are stored: what was evaluated before is not trained again.
+"""A population whose evaluations are stored and not repeated.
 
-Members train only when an evaluation is asked for that is not stored. They start from their checkpoint, or else from
-their first step: a member's training depends on its key and its hyperparameters alone. On CPU every member trains in a
-program of its own, so it comes out bit for bit the same whoever trains beside it; on an accelerator, where members
-share programs, it does so from checkpoints, and up to rounding without them.
+Members train only when an evaluation is requested that is not stored. They start from their checkpoint, or otherwise
+from their first step: a member's training depends only on its key and its hyperparameters. On CPU every member trains
+in its own program, so results are bitwise the same whichever members train beside it. On an accelerator members share
+programs: results are the same from checkpoints, and equal up to rounding without them.
 """
 
 import os
@@ -23,14 +23,14 @@ from bojax.multifidelity._trainable import Trainable
 
 
 class RunStorage(NamedTuple):
-    """Where a run is kept, in full: what `storage=` of `successive_halving` and its like may be given.
+    """The full form of the argument `storage` of `successive_halving` and similar functions.
 
     Attributes:
         storage: an Optuna storage or its URL, "sqlite:///run.db" or "journal:///run.log".
-        name: of the run in its storage, "bojax" by default.
-        checkpoint: a folder for the training states of members that may go on (npz files, nothing pickled). Without it,
-            members that must go on after the run was ended are trained again from their first step; those that are
-            evaluated for good never are.
+        name: name of the run in its storage, "bojax" by default.
+        checkpoint: a folder for the training states of members that may continue (npz files, nothing pickled). Without
+            it, members that continue after an interruption are trained again from their first step; finished ones never
+            are.
     """
 
     storage: Any
@@ -39,10 +39,10 @@ class RunStorage(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Where a run is kept.
+    """Where a run is stored.
 
     Attributes:
-        store: its evaluations; None where nothing is kept.
+        store: its evaluations; None if nothing is stored.
         max_steps: steps of a full run.
         checkpoint: a folder for training states, or None.
     """
@@ -60,27 +60,27 @@ class Kept(NamedTuple):
         num_workers: int | None = None,
         offset: int = 0,
     ) -> "Population | StoredPopulation":
-        """A `Population`, or with a store one that remembers; arguments as for these."""
+        """A `Population`, or with a store a `StoredPopulation`; arguments as for these."""
         if self.store is None:
             return Population(objective, keys, hparams, num_workers=num_workers)
         files = {"max_steps": self.max_steps, "checkpoint": self.checkpoint}
         return StoredPopulation(objective, keys, hparams, self.store, offset, num_workers=num_workers, **files)
 
     def path(self, member: int | None = None) -> pathlib.Path | None:
-        """The file of a member's state, or of the whole population's; None without a folder for them."""
+        """The file of a member's state, or of the whole population's; None without a checkpoint folder."""
         if self.checkpoint is None or self.store is None:
             return None
         suffix = "" if member is None else f"-{member}"
         return pathlib.Path(self.checkpoint) / f"{urllib.parse.quote(self.store.name, safe='')}{suffix}.npz"
 
     def close(self) -> None:
-        """Ends all trials, when the run is over."""
+        """Ends all trials when the run is over."""
         if self.store is not None:
             self.store.close(self.max_steps)
 
 
 def kept_in(storage: Any, objective: Trainable, method: str, settings: Mapping[str, Any]) -> Kept:
-    """Where a run is kept, by the `storage` of `successive_halving`; `settings` hold `max_steps`.
+    """Where a run is stored, from the `storage` of `successive_halving`; `settings` contain `max_steps`.
 
     Raises:
         ValueError: a `RunStorage` has no storage.
@@ -95,17 +95,17 @@ def kept_in(storage: Any, objective: Trainable, method: str, settings: Mapping[s
 
 
 class StoredPopulation:
-    """Training runs like a `Population`'s, whose evaluations may be stored.
+    """Training runs like those of a `Population`, whose evaluations may be stored.
 
     Args:
-        objective: what is trained.
-        keys: [n] keys, one a member.
+        objective: the training run.
+        keys: [n] keys, one per member.
         hparams: arrays [n].
         store: where evaluations are looked up; `Recorder` writes them.
         offset: number of the first member in the store.
-        num_workers: chunks that run at once.
+        num_workers: number of chunks that run at once.
         max_steps: steps of a full run.
-        checkpoint: a folder for the states of members that may go on, or None.
+        checkpoint: a folder for the states of members that may continue, or None.
 
     Attributes:
         steps: steps of each member, trained or stored.
@@ -131,35 +131,35 @@ class StoredPopulation:
         self._keys: list[Any] = []
         self._hparams: list[dict[str, Any]] = []
         self._alive: set[int] = set()
-        self._runs: Population | None = None  # of the members that had to be trained
+        self._runs: Population | None = None  # the members that had to be trained
         self._inner: dict[int, int] = {}  # member -> its number there
         self._structures: set[Any] = set()
         self.add(keys, hparams)
 
     @property
     def members(self) -> np.ndarray:
-        """Numbers of the members, ascending, but for those that were dropped."""
+        """Numbers of the members that were not dropped, ascending."""
         return np.array(sorted(self._alive), int)
 
     @property
     def programs(self) -> set[Any]:
-        """Programs the whole run needs, trained now or before."""
+        """Programs that the whole run needs, trained now or before."""
         if jax.default_backend() == "cpu":
             return {(name, structure, 1) for structure in self._structures for name in ("init", "advance", "evaluate")}
         return set() if self._runs is None else self._runs.programs
 
     @property
     def num_compilations(self) -> int:
-        """How many these are."""
+        """Number of `programs`."""
         return len(self.programs)
 
     @property
     def total_steps(self) -> int:
-        """Steps of all members together, stored ones included."""
+        """Total steps of all members, stored ones included."""
         return sum(self.steps)
 
     def add(self, keys: Shaped[Array, "..."], hparams: Mapping[str, Any]) -> np.ndarray:
-        """New members; gives their numbers."""
+        """Add members; returns their numbers."""
         numbers = np.arange(keys.shape[0]) + len(self.steps)
         for i, number in enumerate(numbers.tolist()):
             self._keys.append(keys[i])
@@ -170,7 +170,7 @@ class StoredPopulation:
         return numbers
 
     def advance(self, num_steps: int, members: Members | None = None) -> None:
-        """So many further steps of members, all by default, which are taken when they are needed."""
+        """Schedule `num_steps` more steps of members, all by default; they are trained when needed."""
         for number in (self.members if members is None else np.unique(np.asarray(members, int))).tolist():
             self.steps[number] += num_steps
 
@@ -205,7 +205,7 @@ class StoredPopulation:
                 self._path(number).unlink(missing_ok=True)
 
     def _trained(self, members: list[int]) -> Population:
-        """The population in which these members have all their steps behind them."""
+        """The population after these members have trained all their steps."""
         self._start([number for number in members if number not in self._inner])
         assert self._runs is not None, "members were started"
         left = {number: self.steps[number] - self._runs.steps[self._inner[number]] for number in members}
@@ -214,7 +214,7 @@ class StoredPopulation:
         return self._runs
 
     def _start(self, members: list[int]) -> None:
-        """Members enter the population, from their checkpoints or before their first step."""
+        """Add members to the population, from their checkpoints or before their first step."""
         if not members:
             return
         keys = jax.numpy.stack([self._keys[number] for number in members])

@@ -20,14 +20,14 @@ def train_many(
 ) -> dict[str, np.ndarray]:
     """Train n configurations, grouped by structure into a few vmapped programs that run side by side.
 
-    A configuration gives the same metrics, but for rounding, as alone: those that share its program do not matter.
+    The metrics of a configuration do not depend on those that share its program, up to rounding.
 
     Args:
-        objective: what is trained, for example one of `bojax.models`.
-        keys: [n] keys, one a configuration.
-        hparams: arrays [n] as `Space.decode` gives them.
-        num_steps: steps to train for; by default a full run.
-        num_workers: programs that run at once; by default the cores, or 1 on an accelerator.
+        objective: the training run, for example one of `bojax.models`.
+        keys: [n] keys, one per configuration.
+        hparams: arrays [n] as `Space.decode` returns them.
+        num_steps: number of steps; by default a full run.
+        num_workers: number of programs that run at once; by default the number of cores, or 1 on an accelerator.
 
     Returns:
         The metrics, arrays [n].

@@ -1,8 +1,8 @@
-"""What can be trained in part: the protocol of objectives that report before they are done.
+"""The protocol of objectives that can be trained in parts.
 
-A `Trainable` knows its hyperparameters and gives, for each *structure* a configuration may have (whatever decides the
+A `Trainable` has a space of hyperparameters and, for each *structure* of a configuration (whatever determines the
 shapes of its arrays), one program of three pure functions. Members of one structure train in one vmapped program.
-The objectives of `bojax.models` are Trainables; `from_functions` makes one of three functions.
+The objectives of `bojax.models` are Trainables; `from_functions` makes one from three functions.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -18,8 +18,8 @@ class Program(NamedTuple):
 
     Attributes:
         init: `init(key, hparams) -> state`, before the first step.
-        advance: `advance(state, hparams, num_steps) -> state` after so many further steps; `num_steps` may be traced.
-            Steps do not depend on how they are cut: 3 and then 4 are the same as 7.
+        advance: `advance(state, hparams, num_steps) -> state` after `num_steps` more steps, which may be traced. Splits
+            must not matter: 3 and then 4 steps are the same as 7.
         evaluate: `evaluate(state, hparams) -> metrics`, a dict of scalars, always finite.
     """
 
@@ -33,7 +33,7 @@ class Trainable(Protocol):
     """A tunable training run that can be stopped and resumed.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         space: the hyperparameters, a `bojax.Space` or plain data.
         metric: which metric is tuned.
         direction: "maximize" or "minimize".
@@ -47,7 +47,7 @@ class Trainable(Protocol):
     num_steps: int
 
     def structure(self, hparams: Hparams) -> Hashable:
-        """Which program a configuration (concrete scalars) needs."""
+        """The structure of a configuration (concrete scalars), which determines its program."""
         ...
 
     def program(self, structure: Hashable) -> Program:
@@ -66,7 +66,7 @@ class FromFunctions(NamedTuple):
     functions: Program
 
     def structure(self, hparams: Hparams) -> Hashable:
-        """There is only one."""
+        """The only structure."""
         del hparams
         return ()
 
@@ -87,24 +87,24 @@ def from_functions(
     direction: str = "maximize",
     name: str = "objective",
 ) -> FromFunctions:
-    """A Trainable of three pure functions: the way to tune a training run of your own.
+    """A Trainable from three pure functions, to tune your own training run.
 
     Args:
         space: the hyperparameters, a `bojax.Space` or plain data.
         init: `init(key, hparams) -> state`, before the first step.
-        advance: `advance(state, hparams, num_steps) -> state` after `num_steps` further steps, which may be traced; 3
-            and then 4 steps must be the same as 7.
+        advance: `advance(state, hparams, num_steps) -> state` after `num_steps` more steps, which may be traced; 3 and
+            then 4 steps must be the same as 7.
         evaluate: `evaluate(state, hparams) -> metrics`, a dict of finite scalars.
         metric: which of them is tuned.
         num_steps: steps of a full run, >= 1.
         direction: "maximize" or "minimize".
-        name: what it is called in messages and storages.
+        name: its name in messages and storages.
 
     Returns:
         A `Trainable` of one structure.
 
     Raises:
-        ValueError: for a direction that is neither "maximize" nor "minimize", or a number of steps below 1.
+        ValueError: `direction` is neither "maximize" nor "minimize", or `num_steps` is below 1.
 
     Example:
         >>> import bojax
