@@ -28,16 +28,16 @@ class Core:
     """The parts of a study.
 
     Attributes:
-        name: by which the study is opened.
+        name: name that opens the study.
         optuna: the Optuna study that holds the trials.
-        space: what is tuned.
-        seed: all randomness of the study.
-        algorithm: from (space, q) to an algorithm.
-        sampler: gives bojax's suggestions to Optuna's own code; set once there is an `ask`.
-        stopping: whether a running loop is to end.
+        space: the search space.
+        seed: seed of all randomness of the study.
+        algorithm: a function from (space, q) to an algorithm.
+        sampler: passes bojax's suggestions to Optuna's own code; set by the first `ask`.
+        stopping: whether a running loop should end.
         lock: held while parameters are chosen.
-        process: in which the study was opened.
-        warned: kinds of warnings that were given.
+        process: id of the process that opened the study.
+        warned: kinds of warnings issued so far.
     """
 
     name: str

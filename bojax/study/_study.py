@@ -182,7 +182,7 @@ class Study(KnownResults, Beliefs):
         return reduced(type(self), self._core)
 
     def ask(self, q: int = 1, *, fixed: Mapping[str, Any] | None = None) -> list[Trial]:
-        """Asks for q trials, chosen jointly, to be evaluated in any order and told one by one.
+        """Asks for q trials, chosen jointly; evaluate them in any order and `tell` each result.
 
         Queued trials come first unless parameters are fixed: those that were enqueued, and retries of lost ones.
 
@@ -275,8 +275,8 @@ class Study(KnownResults, Beliefs):
                 `user_attrs` to record with the trial (see `tell`). None makes a failed trial, with a warning. With
                 `vectorized`, from a dict of NumPy arrays [k] (floats, integers, positions of choices; k <= batch_size)
                 to k numbers.
-            num_trials: number of evaluations of this call; None for as many as `timeout` allows, or until
-                `study.stop()` is called or a finite space is exhausted.
+            num_trials: number of evaluations of this call; None to continue until `timeout` has passed,
+                `study.stop()` is called, or a finite space is exhausted.
             batch_size: number of trials chosen jointly, >= 1. Unless vectorized they are evaluated one after another.
             vectorized: whether the objective evaluates a whole batch in one call.
             progress: whether to show progress on stderr: a bar on a terminal, elsewhere a line now and then.

@@ -1,4 +1,4 @@
-"""Asking: trials are created first, and their parameters chosen afterwards, for all of a batch at once."""
+"""Asking: trials are created first, and their parameters are chosen afterwards, jointly for a batch."""
 
 import contextlib
 import time
@@ -25,18 +25,18 @@ _ASK_TIMEOUT = 120.0
 """Seconds to wait for the parameters of earlier trials, which another process may be compiling for."""
 
 _ATTEMPTS = 3
-"""How often a process chooses anew when others waited so long for it that they gave its trials up."""
+"""How often a process chooses again after others timed out and gave up its trials."""
 
 
 class Request(NamedTuple):
-    """What is asked for.
+    """A request for trials.
 
     Attributes:
-        q: how many trials.
-        program_q: how many points the program chooses, at least q; the first ones are taken.
-        fixed: values that all of them hold; then trials in line stay there.
-        later: whether `_lost.begin` will record when an evaluation begins; otherwise it begins with the asking.
-        alone: whether what is evaluated a second time is asked for by itself, because all trials are evaluated at once.
+        q: number of trials.
+        program_q: number of points the program chooses, at least q; the first q are used.
+        fixed: values that all trials hold; queued trials then stay in the queue.
+        later: whether `_lost.begin` will record the start of an evaluation; otherwise it starts with the request.
+        alone: whether a retry forms its own batch, because all trials of a batch are evaluated at once.
     """
 
     q: int
@@ -47,7 +47,7 @@ class Request(NamedTuple):
 
 
 class _Created(NamedTuple):
-    """A trial that is to get its parameters; `in_line` is Optuna's view of one that came from the line."""
+    """A trial without parameters; `in_line` is Optuna's view of one from the queue."""
 
     number: int
     trial_id: int
@@ -55,11 +55,11 @@ class _Created(NamedTuple):
 
 
 class _TakenAwayError(Exception):
-    """Another process gave up a trial of this one."""
+    """Another process gave up a trial of this process."""
 
 
 def ask(core: Core, request: Request) -> list[Trial]:
-    """Asks for trials, fewer only where a finite space is nearly used up."""
+    """Asks for trials; returns fewer only if a finite space is nearly exhausted."""
     check_process(core, computes=True)
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(_TakenAwayError):
@@ -85,7 +85,7 @@ def _ask(core: Core, request: Request) -> list[Trial]:
             created = _create(core, q, bool(line), request.later, ids)
             trials, num_dropped = _prepare(core, created, request, prepared)
             core.sampler.prepared |= prepared
-            # In reverse: when the first trial of a batch has its parameters, all of the batch have.
+            # In reverse: once the first trial of a batch has its parameters, all of them have.
             filled = [_fill(core, trial, prepared[trial.number]) for trial in reversed(trials)][::-1]
         except BaseException:
             _lost.give_up(core, ids)
@@ -98,7 +98,7 @@ def _ask(core: Core, request: Request) -> list[Trial]:
 
 @contextlib.contextmanager
 def _own_sampler(core: Core, later: bool) -> Iterator[None]:
-    """Puts bojax's sampler to work: the user may have put in another one for Optuna's own loop."""
+    """Activates bojax's sampler, since the user may have set another one for Optuna's own loop."""
     sampler = core.optuna.sampler
     core.optuna.sampler, core.sampler.asking, core.sampler.later = core.sampler, True, later
     try:
@@ -108,7 +108,7 @@ def _own_sampler(core: Core, later: bool) -> Iterator[None]:
 
 
 def _create(core: Core, q: int, has_line: bool, later: bool, ids: list[int]) -> list[_Created]:
-    """Creates q trials, first those in line, and puts their ids into `ids` one by one; the ledger knows them then."""
+    """Creates q trials, queued ones first, appends their ids to `ids` one by one, and updates the ledger."""
     in_line: dict[int, OptunaTrial] = {}
     for _ in range(q):
         trial = _next_in_line(core) if has_line else None
@@ -126,11 +126,11 @@ def _create(core: Core, q: int, has_line: bool, later: bool, ids: list[int]) -> 
 
 
 def _next_in_line(core: Core) -> OptunaTrial | None:
-    """The next trial in line that no other worker takes."""
+    """The next queued trial that no other worker takes."""
     for waiting in core.ledger.refresh().line():
         claimed = False
         with contextlib.suppress(*_storage.ENDED_ERRORS):
-            # Should this process end before the trial's own record is written, this one tells.
+            # This record identifies the worker if the process ends before the trial's own record is written.
             _storage.set_trial_attr(core.optuna, waiting, _storage.CLAIM, core.lease.worker(asking=True))
             claimed = retry(lambda: claim(core.storage, waiting._trial_id))  # noqa: B023 (called at once)
         if claimed:
@@ -147,7 +147,7 @@ def _new_trial(core: Core, later: bool) -> int:
 
 
 def _ask_instead(core: Core, request: Request, may_be_fewer: bool) -> list[Trial]:
-    """Trials in the place of enqueued ones that were dropped."""
+    """Replacements for enqueued trials that were dropped."""
     try:
         return ask(core, request) if request.q else []
     except SpaceExhaustedError:
@@ -159,11 +159,11 @@ def _ask_instead(core: Core, request: Request, may_be_fewer: bool) -> list[Trial
 def _prepare(
     core: Core, created: list[_Created], request: Request, prepared: dict[int, dict[str, Any]]
 ) -> tuple[list[_Created], int]:
-    """Puts parameters of created trials into `prepared`.
+    """Stores parameters of created trials in `prepared`.
 
     Returns:
-        The trials that got some, and how many enqueued ones were dropped, because no point is left that has their
-        values.
+        The trials with parameters, and the number of enqueued ones that were dropped because no point with their values
+        is left.
     """
     fixed, own = dict(request.fixed), {trial.number for trial in created}
     _wait_for_earlier(core, min(own))
@@ -176,21 +176,21 @@ def _prepare(
     dropped, surplus = 0, []
     incomplete = [group for group in groups if len(group.held) < core.space.num_dims]
     for group in incomplete:
-        # Only free points share the program of larger batches: what is held is mostly held by one trial.
+        # Only free points share the program of larger batches: usually only one trial has given fixed values.
         q = len(group.trials) if group.held else max(request.program_q, len(group.trials))
         left = _num_left(core, group.held, chosen) if group.held else q
         first = min(trial.number for trial in group.trials)
         suggested = _suggest(core, first, own, chosen, q, group.held)[:left] if left else []
         for trial, params in zip(group.trials, suggested, strict=False):
             prepared[trial.number] = params
-        if group is not incomplete[-1]:  # the next group is to know of these
+        if group is not incomplete[-1]:  # the next group must account for these
             chosen += [row for row in map(core.ledger.to_row, suggested[: len(group.trials)]) if row is not None]
         left_over = group.trials[len(suggested) :]
         surplus += left_over
         if left_over and group.held and not fixed:
             dropped += len(left_over)
             _warn_dropped(left_over, group.held)
-    for trial in surplus:  # none of them goes back in line: there is no point left that it could have
+    for trial in surplus:  # none returns to the queue: no point is left for it
         _storage.end_trial(core.optuna, trial.trial_id, {_storage.STALE: True})
     if len(surplus) == len(created) and not dropped:
         raise _exhausted(core, fixed)
@@ -198,7 +198,7 @@ def _prepare(
 
 
 def _enqueued(core: Core, number: int) -> dict[str, Any]:
-    """The values that a trial was enqueued with, as far as they belong to the space."""
+    """The values with which a trial was enqueued, if they belong to the space."""
     trial = core.ledger.trial(number)
     return {} if trial is None else valid_values(core.space, trial.system_attrs.get("fixed_params", {}))
 
@@ -219,7 +219,7 @@ def _exhausted(core: Core, held: Mapping[str, Any]) -> SpaceExhaustedError:
 
 
 def _fill(core: Core, trial: _Created, params: dict[str, Any]) -> Trial:
-    """Writes the parameters of a trial; enqueued ones go before prepared ones."""
+    """Writes the parameters of a trial; enqueued ones take precedence over prepared ones."""
     attrs: dict[str, Any] = {}
     try:
         if trial.in_line is None:
@@ -238,7 +238,7 @@ def _fill(core: Core, trial: _Created, params: dict[str, Any]) -> Trial:
 
 
 def suggest_one(core: Core, number: int) -> dict[str, Any]:
-    """The parameters of a trial that Optuna code asked for."""
+    """The parameters of a trial requested by Optuna code."""
     check_process(core, computes=True)
     with core.lock:
         _lost.recover(core)
@@ -260,14 +260,14 @@ def _suggest(
     q: int,
     held: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Up to q suggestions: the pure function of seed, ordinal, told data, pending points and what is held.
+    """Up to q suggestions: a pure function of seed, ordinal, reported data, pending points and fixed values.
 
     Args:
         core: the parts of the study.
-        first: the number of the first trial to choose for; `own` are those whose points are not pending.
-        own: numbers of trials.
+        first: number of the first trial to choose for.
+        own: numbers of the trials whose points are not pending.
         more_pending: points that are about to become pending.
-        q: how many points the algorithm chooses.
+        q: number of points the algorithm chooses.
         held: values that all of them have.
     """
     written_over = bool(held) and not takes_held(core.algorithm, core.space, q)
@@ -293,13 +293,13 @@ def _suggest(
         core.warn_once(status.name, f"trial {first}: {STATUS_TEXT[status]}")
     if written_over:
         return without_repeats(core.space, suggested, held, np.concatenate([told.X, pending]))
-    return [{**params, **held} for params in suggested]  # exactly the held values, not their way through the cube
+    return [{**params, **held} for params in suggested]  # the exact held values, not their round trip through the cube
 
 
 def _num_left(core: Core, held: Mapping[str, Any], more_pending: Sequence[np.ndarray] = ()) -> int:
-    """How many points with the held values are neither told nor pending (a large number if they are not finite)."""
+    """Number of points with the held values that are neither reported nor pending; a large number if infinite."""
     size = num_points(core.space, held)
-    # A point that is given as a whole may be repeated, and any point of a noisy objective.
+    # A fully given point may be repeated, and so may any point of a noisy objective.
     if size is None or len(held) == core.space.num_dims or may_repeat(core.algorithm, core.space):
         return 2**31
     return max(0, size - core.ledger.num_points(held_row(core.space, held), more_pending))
@@ -308,7 +308,7 @@ def _num_left(core: Core, held: Mapping[str, Any], more_pending: Sequence[np.nda
 def _wait_for_earlier(core: Core, number: int) -> None:
     """Waits while another process chooses the parameters of earlier trials.
 
-    After a timeout it gives these trials up, so that no other process waits for them again.
+    After a timeout it gives up these trials, so that no other process waits for them again.
     """
     end = time.monotonic() + _ASK_TIMEOUT
     while True:
@@ -330,7 +330,7 @@ def _is_choosing(core: Core, trial: FrozenTrial, number: int) -> bool:
     if set(core.space.names) <= set(trial.params):
         return False
     worker = trial.user_attrs.get(_storage.WORKER)
-    # Between the creation of a trial and the record of its worker lies one write.
+    # The worker of a trial is recorded one write after its creation.
     return _storage.is_new(trial) if worker is None else bool(worker.get("asking"))
 
 

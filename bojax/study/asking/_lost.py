@@ -1,15 +1,15 @@
-"""What becomes of evaluations that were not told: recorded as lost and repeated once, or given up.
+"""Evaluations without a reported result: recorded as lost and repeated once, or given up.
 
-An evaluation that began and never ended is *lost*: its process was killed, or an exception that is not caught or Ctrl-C
-ended it. Its trial fails, with the attributes `bojax:lost` and `bojax:error`, and its parameters get in line once more,
-as a trial with `bojax:retry_of`. If that one is lost, too, it is a failed trial like any other, and told to the
-algorithm. The first loss is not: its retry stands for it.
+An evaluation that began and never ended is *lost*: its process was killed, or Ctrl-C or an uncaught exception ended it.
+Its trial fails with the attributes `bojax:lost` and `bojax:error`, and its parameters are queued once more, as a trial
+with `bojax:retry_of`. The algorithm does not see the first loss, since the retry replaces it. If the retry is lost too,
+the algorithm sees it as an ordinary failure.
 
-A trial whose evaluation did not begin is *given up*: it counts for nothing (`bojax:stale`). If it came from the
-line, it gets in line again, at its old place.
+A trial whose evaluation did not begin is *given up* and ignored (`bojax:stale`). If it came from the queue, it returns
+to its old place there.
 
-A trial that is owed a place in line says so (`bojax:owed`) before it ends, and its successor names it (`bojax:again`):
-nothing gets lost between the two. Where two processes put the same trial in line, the earlier successor counts.
+A trial that must be queued again is marked (`bojax:owed`) before it ends, and its successor names it (`bojax:again`),
+so nothing is lost in between. If two processes queue the same trial, the earlier successor counts.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ ENDED = "the process that evaluated it ended without a word: it was killed, or r
 
 
 def recover(core: Core) -> None:
-    """Ends the trials of dead workers, and queues the trials that are owed a place.
+    """Ends the trials of dead workers, and queues the trials that must be queued again.
 
     The ledger is up to date afterwards.
     """
@@ -42,12 +42,12 @@ def recover(core: Core) -> None:
 
 
 def end_rest(core: Core, numbers: Collection[int], reason: str) -> None:
-    """Ends those trials of this process that still run, whose evaluations end here.
+    """Ends the trials of this process that are still running and will not be evaluated further.
 
     Args:
         core: the parts of the study.
-        numbers: of the trials.
-        reason: for `bojax:error` of those whose evaluation had begun.
+        numbers: numbers of the trials.
+        reason: `bojax:error` of those whose evaluation had begun.
     """
     unfinished = core.ledger.refresh().open_trials()
     running = [t for t in unfinished if t.number in numbers and t.state == TrialState.RUNNING]
@@ -59,7 +59,7 @@ def end_rest(core: Core, numbers: Collection[int], reason: str) -> None:
 
 
 def give_up(core: Core, trial_ids: Collection[int]) -> None:
-    """Ends trials whose evaluation did not begin: they count for nothing, those from the line get in line again."""
+    """Ends trials whose evaluation did not begin: they are ignored, and queued ones return to the queue."""
     for trial in core.ledger.refresh().open_trials():
         if trial._trial_id in trial_ids:
             _storage.end_trial(core.optuna, trial, _given_up(trial))
@@ -69,7 +69,7 @@ def give_up(core: Core, trial_ids: Collection[int]) -> None:
 
 @contextlib.contextmanager
 def mistakes(core: Core, trials: Iterable[Trial]) -> Iterator[None]:
-    """Gives trials up where something raises that says nothing about them: a mistake in the caller's arguments."""
+    """Gives up trials on an exception that says nothing about them, such as a mistake in the caller's arguments."""
     try:
         yield
     except Exception:
@@ -79,10 +79,10 @@ def mistakes(core: Core, trials: Iterable[Trial]) -> Iterator[None]:
 
 
 def begin(core: Core, number: int) -> bool:
-    """Records that an evaluation begins; False where the trial was taken away, because this process seemed dead."""
+    """Records that an evaluation begins; False if the trial was taken away because this process seemed dead."""
     trial = core.ledger.refresh().trial(number)
     if trial is None or not (trial.user_attrs.get(_storage.WORKER) or {}).get("later"):
-        return True  # it began with the asking
+        return True  # it began with the request
     try:
         _storage.set_trial_attr(core.optuna, trial, _storage.STARTED, True)
     except _storage.ENDED_ERRORS:
@@ -91,7 +91,7 @@ def begin(core: Core, number: int) -> bool:
 
 
 def as_seen(core: Core) -> list[FrozenTrial]:
-    """The trials that count, those of dead workers as the next `ask` will record them: reading writes nothing."""
+    """The trials that count, those of dead workers as the next `ask` will record them. Writes nothing."""
     with core.ledger.mutex:
         dead = {trial.number for trial in core.ledger.refresh().dead()}
         trials = core.ledger.counted()
@@ -107,7 +107,7 @@ def as_seen(core: Core) -> list[FrozenTrial]:
 
 
 def put_in_line(core: Core) -> None:
-    """Queues a successor for each trial that is owed one, and removes successors that are not needed.
+    """Queues a successor for each trial that must be queued again, and removes superfluous successors.
 
     The ledger is up to date afterwards.
     """
@@ -140,16 +140,16 @@ def _given_up(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _has_begun(core: Core, trial: FrozenTrial) -> bool:
-    """Whether the evaluation of a running trial began: it has all parameters, and nobody still holds it back."""
+    """Whether the evaluation of a running trial began: it has all parameters, and is not held back by its worker."""
     worker = trial.user_attrs.get(_storage.WORKER)
     if worker is None or (worker.get("later") and not trial.user_attrs.get(_storage.STARTED)):
         return False
-    # An objective of Optuna's may end the process before it has asked for all parameters.
+    # An Optuna objective may end the process before it has requested all parameters.
     return core.ledger.to_row(trial.params if worker.get("asking") else _storage.params_of(trial)) is not None
 
 
 def _successor(core: Core, trial: FrozenTrial) -> FrozenTrial:
-    """The trial that gets in line for one that ended, with its parameters and what its user put in line with it."""
+    """The queued successor of a trial that ended, with its parameters and the user attributes enqueued with it."""
     attrs = {k: v for k, v in trial.user_attrs.items() if k == _storage.RETRY_OF or not k.startswith("bojax:")}
     if _storage.is_lost(trial):
         params = _storage.params_of(trial)

@@ -1,8 +1,8 @@
-"""The bridge into Optuna: bojax's suggestions reach an Optuna study through a sampler.
+"""The bridge to Optuna: bojax's suggestions reach an Optuna study through a sampler.
 
-Optuna asks a sampler for one trial at a time, bojax chooses q points jointly: so the study prepares the
-parameters of its trials, and the sampler hands them out. A trial that nobody prepared (the user calls
-`study.optuna.optimize`) gets a suggestion of its own.
+Optuna asks a sampler for one trial at a time, whereas bojax chooses q points jointly. So the study prepares the
+parameters of its trials, and the sampler hands them out. An unprepared trial (the user calls `study.optuna.optimize`)
+gets its own suggestion.
 """
 
 import zlib
@@ -19,13 +19,13 @@ from bojax.study.records._leases import Lease
 
 
 class StudySampler(BaseSampler):
-    """Hands out prepared suggestions, and makes one where none is prepared.
+    """Hands out prepared suggestions, and makes one if none is prepared.
 
     Args:
-        distributions: the space, as Optuna describes it.
-        suggest: from the number of a running trial to its parameters.
-        seed: of parameters that are not in the space, which are drawn at random.
-        lease: of this process on the trials it evaluates.
+        distributions: the space as Optuna describes it.
+        suggest: a function from the number of a running trial to its parameters.
+        seed: seed of parameters that are not in the space, which are drawn at random.
+        lease: this process's lease on the trials it evaluates.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class StudySampler(BaseSampler):
         self._lease = lease
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Records who evaluates the trial, before anything else can go wrong."""
+        """Records which process evaluates the trial, before anything else can go wrong."""
         if trial.state == TrialState.RUNNING:
             if not self._lease.owns(trial.user_attrs.get(_storage.WORKER)):
                 _storage.set_trial_attr(study, trial, _storage.WORKER, self._lease.worker(self.asking, self.later))
@@ -60,14 +60,14 @@ class StudySampler(BaseSampler):
         prepared = self.prepared.pop(trial.number, None)
         if prepared is None:
             prepared = self._suggest(trial.number)
-            # The objective may end the process before it has asked for all of them.
+            # The objective may end the process before it has requested all of them.
             _storage.set_trial_attr(study, trial, _storage.SUGGESTED, prepared)
         return prepared
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """A random value for a parameter that is not in the space, fixed by seed, trial and name."""
+        """A random value for a parameter that is not in the space, determined by seed, trial and name."""
         seed = zlib.crc32(f"{self._seed}:{trial.number}:{param_name}".encode())
         return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
 
@@ -78,5 +78,5 @@ class StudySampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Forgets what was prepared and never asked for."""
+        """Drops prepared parameters that were never requested."""
         self.prepared.pop(trial.number, None)

@@ -1,4 +1,4 @@
-"""A suggestion as a pure function of seed, ordinal, told data and pending points."""
+"""A suggestion as a pure function of seed, ordinal, reported data and pending points."""
 
 import functools
 import inspect
@@ -29,28 +29,28 @@ def suggest(
     told: Told,
     held: np.ndarray | None = None,
 ) -> tuple[list[dict[str, Any]], Status]:
-    """Up to q suggestions, fewer only where a finite space is exhausted, and how they came about.
+    """Up to q suggestions, fewer only if a finite space is exhausted, and their status.
 
-    The initial design follows from the seed alone, so it goes on where it stands; what is random in a suggestion
-    follows from seed and ordinal.
+    The initial design depends only on the seed, so it continues where it stopped. The randomness of a suggestion
+    depends on seed and ordinal.
 
     Args:
-        algorithm: makes the algorithm for (space, q).
-        space: what is tuned.
-        q: how many points are chosen jointly.
-        seed: of the study.
-        ordinal: how many trials come before.
-        told: what was told, in the order of the trials, and what is being evaluated.
-        held: [d] coordinates that all points have, NaN where a parameter is free. An algorithm whose `ask` takes no
-            `held` chooses as if all were free, and these are written over.
+        algorithm: a function from (space, q) to the algorithm.
+        space: the search space.
+        q: number of points chosen jointly.
+        seed: seed of the study.
+        ordinal: number of earlier trials.
+        told: the reported data, in the order of the trials, and the pending points.
+        held: [d] fixed coordinates of all points, NaN where a parameter is free. An algorithm whose `ask` has no
+            argument `held` chooses as if all were free, and its choices are overwritten.
 
     Raises:
-        ValueError: the algorithm gives points of another shape.
+        ValueError: the algorithm returns points of another shape.
     """
     with host_scope():
         made = _made(algorithm, space, q)
         state = restore(_start(made, seed), told, remember=False)
-        # Without `held` the argument is left out, so that the ordinary program does not depend on it.
+        # Without `held` the argument is omitted, so that the ordinary program does not depend on it.
         extra = {}
         if held is not None and _takes_held(made.value.ask):
             extra["held"] = held.astype(state.observations.X.dtype)
@@ -68,13 +68,13 @@ def suggest(
 
 
 def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
-    """Whether the algorithm chooses in the light of parameters that are held."""
+    """Whether the algorithm accounts for held parameters."""
     with host_scope():
         return _takes_held(_made(algorithm, space, q).value.ask)
 
 
 def may_repeat(algorithm: AlgorithmFactory, space: Space) -> bool:
-    """Whether the algorithm may ask for a point again, so that a finite space is never used up."""
+    """Whether the algorithm may suggest a point again, so that a finite space is never exhausted."""
     return bool(getattr(_made(algorithm, space, 1).value, "repeats", False))
 
 
@@ -93,21 +93,21 @@ def bayesopt(space: Space, q: int) -> Any:
 
 
 def gradient_bayesopt(space: Space, q: int) -> Any:
-    """The default algorithm where gradients are told."""
+    """The default algorithm for reported gradients."""
     from bojax import loop
 
     return loop.gradient_bayesopt(space, q=q)
 
 
 def unread(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> list[str]:
-    """Which of these columns the algorithm does not keep; none where it does not say which it does."""
+    """Which of these columns the algorithm does not use; none if it does not declare its columns."""
     told = list(told)
     kept = getattr(_made(algorithm, space, 1).value, "columns", None) if told else None
     return [] if kept is None else [name for name in told if name not in kept]
 
 
 def check_read(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> None:
-    """Raises ValueError for a column that the algorithm does not keep."""
+    """Raises ValueError for a column that the algorithm does not use."""
     for name in unread(algorithm, space, told):
         raise ValueError(
             f"{unread_column(name)} Give it to the study by `algorithm`, or record it as a user attribute."
@@ -115,17 +115,17 @@ def check_read(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -
 
 
 NUM_PROGRAMS = 16
-"""Programs that are kept; the compiled ones of one algorithm and q take about 50 MB."""
+"""Number of cached programs; the compiled ones of one algorithm and q take about 50 MB."""
 
 
 @functools.lru_cache(maxsize=4 * NUM_PROGRAMS)
 def _made(algorithm: AlgorithmFactory, space: Space, q: int) -> Alike:
-    """The algorithm for q points. Factories that are written anew each time make algorithms that are alike."""
+    """The algorithm for q points. Factories that are recreated for each call return equivalent algorithms."""
     return Alike(algorithm(space, q))
 
 
 def predict_program(algorithm: AlgorithmFactory, space: Space) -> tuple[Callable, Callable]:
-    """The compiled `init` and `predict`; those of the default algorithm where this one has no surrogate."""
+    """The compiled `init` and `predict`; those of the default algorithm if this one has no surrogate."""
     made = _made(algorithm, space, 1)
     return _compiled_predict(_made(bayesopt, space, 1) if getattr(made.value, "predict", None) is None else made)
 
@@ -137,9 +137,9 @@ def _compiled_predict(made: Alike) -> tuple[Callable, Callable]:
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
 def _compiled_ask(made: Alike) -> Callable:
-    """One program from the words of a seed's key, an ordinal and a state to points, which are valid, and the status.
+    """One program from the words of a seed's key, an ordinal and a state to points, their validity, and the status.
 
-    What `ask` gives besides is left out of the program.
+    Other results of `ask` are omitted from the program.
     """
 
     def chosen(words, ordinal, state, **held):
@@ -152,5 +152,5 @@ def _compiled_ask(made: Alike) -> Callable:
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)
 def _start(made: Alike, seed: int) -> Any:
-    """The state with which an algorithm starts."""
+    """The initial state of an algorithm."""
     return jax.jit(made.value.init)(seed_key(seed))

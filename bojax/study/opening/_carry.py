@@ -238,7 +238,7 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
     not_kept = (*_storage.HIDDEN, _storage.INSTEAD_OF, CARRIED_FROM, CORRECTS)
     attrs = {key: attr for key, attr in trial.user_attrs.items() if key not in not_kept}
     if _storage.is_lost(trial) and _storage.OWED in trial.user_attrs:
-        attrs[_storage.OWED] = "carried"  # its retry stands for it there as well
+        attrs[_storage.OWED] = "carried"  # its retry replaces it there as well
     floats = [name for name in space.names if not space[name].num_values]
     for key in [_storage.column_key(name) for name, column in COLUMNS.items() if column.per_dim]:
         if key in attrs:

@@ -1,1 +1,1 @@
-"""Stored trials: what an Optuna storage holds of a study, and the same as arrays."""
+"""Stored trials: in an Optuna storage, and as arrays."""

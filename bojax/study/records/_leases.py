@@ -1,9 +1,9 @@
-"""Leases: whose process still works on a trial, wherever it runs.
+"""Leases: detect on any host whether the worker of a trial is alive.
 
-On the host of a worker its process id and start time tell. Everywhere else its lease does: while a process has running
-trials, a thread of its own writes `bojax:lease` = [count, time] to one of them every `BEAT_SECONDS`. Who sees no new
-count for `GRACE_SECONDS`, by a clock of its own, takes the worker for dead; so does, at once, who finds that the last
-sign of life is `CLOCK_SECONDS` old by the wall clock, which allows clocks to differ by some minutes.
+On its own host, a worker is identified by process id and start time. Other hosts use its lease: while a process has
+running trials, a thread writes `bojax:lease` = [count, time] to one of them every `BEAT_SECONDS`. An observer considers
+the worker dead if it sees no new count for `GRACE_SECONDS` by its own clock, or at once if the last heartbeat is
+`CLOCK_SECONDS` old by the wall clock, which allows clocks to differ by some minutes.
 
 A worker without a lease (of an older study, or of Optuna code) on another host counts as alive.
 """
@@ -21,21 +21,21 @@ from optuna.trial import FrozenTrial, TrialState
 from bojax.study.records import _storage
 
 BEAT_SECONDS = 15.0
-"""Between two signs of life: one small write a process."""
+"""Interval between heartbeats: one small write per process."""
 
 GRACE_SECONDS = 120.0
-"""Eight beats: compiled code that holds Python's lock keeps the thread from writing for a while, too."""
+"""Eight heartbeats, since compiled code that holds Python's lock can delay the thread."""
 
 CLOCK_SECONDS = 600.0
-"""Age by the wall clock at which a sign of life is old whatever the clocks of two machines say."""
+"""Age by the wall clock at which a heartbeat is old even if the clocks of two machines differ."""
 
 
 class Lease:
-    """This process's lease on the trials of a study that it asked for.
+    """This process's lease on the trials that it asked for.
 
     Args:
-        storage: of the study. One in memory needs no signs of life: nobody else sees it.
-        study_id: of the study in its storage.
+        storage: storage of the study. One in memory needs no heartbeats, since no other process sees it.
+        study_id: id of the study in its storage.
     """
 
     def __init__(self, storage: BaseStorage, study_id: int):
@@ -46,20 +46,20 @@ class Lease:
         """The record of this process, for a trial.
 
         Args:
-            asking: whether the parameters of the trial are still to be chosen.
-            later: whether the beginning of its evaluation will be recorded; otherwise it begins with this record.
+            asking: whether the parameters of the trial have not been chosen yet.
+            later: whether the start of its evaluation will be recorded; otherwise it starts with this record.
         """
         self._check_fork()
         signs = {"id": self._id, "beat": self._beat, "time": time.time()}
         return _storage.worker(asking) | {"later": later} | signs
 
     def owns(self, recorded: Any) -> bool:
-        """Whether a record is one of this lease."""
+        """Whether a record belongs to this lease."""
         self._check_fork()
         return isinstance(recorded, dict) and recorded.get("id") == self._id
 
     def hold(self, trial_id: int) -> None:
-        """Gives signs of life until this trial has ended, or this process."""
+        """Sends heartbeats until this trial or this process has ended."""
         if isinstance(self._storage, InMemoryStorage):
             return
         self._check_fork()
@@ -81,19 +81,19 @@ class Lease:
         self._lock, self._held, self._thread = threading.Lock(), [], None
 
     def _check_fork(self) -> None:
-        """A forked process has no thread of its parent's, and is another worker."""
+        """Makes a forked process, which lacks its parent's thread, a new worker."""
         if self._pid != os.getpid():
             self._begin()
 
     def _beat_on(self) -> None:
-        """The body of the thread: it ends when nothing runs any more, or the storage is out of reach for long."""
+        """The body of the thread: it ends when no trial is running, or the storage is unreachable for long."""
         last = time.monotonic()
         while True:
             time.sleep(BEAT_SECONDS)
             try:
                 self._beat_once()
                 last = time.monotonic()
-            except Exception:  # the storage is out of reach; whoever asks or tells will say so
+            except Exception:  # the storage is unreachable; the next `ask` or `tell` will report it
                 pass
             with self._lock:
                 if not self._held or time.monotonic() - last > GRACE_SECONDS:
@@ -101,7 +101,7 @@ class Lease:
                     return
 
     def _beat_once(self) -> None:
-        """One sign of life, on the earliest trial that still runs."""
+        """Sends one heartbeat, on the earliest running trial."""
         with self._lock:
             known = list(self._held)
         states = (TrialState.RUNNING,)
@@ -119,18 +119,18 @@ class Lease:
 
 
 class Watch:
-    """Finds running trials whose worker is dead, and remembers when it first saw a sign of life."""
+    """Finds running trials whose worker is dead, and stores when it first saw each heartbeat."""
 
     def __init__(self):
         self._seen: dict[str, tuple[tuple[int, float], float]] = {}
-        self._finished: dict[str, tuple[int, float]] = {}  # the last signs of life on finished trials, by worker
+        self._finished: dict[str, tuple[int, float]] = {}  # last heartbeats on finished trials, by worker
 
     def note(self, trial: FrozenTrial) -> None:
-        """Takes in a trial that has finished: a worker writes to one of its trials at a time."""
+        """Records a finished trial, since a worker writes to one of its trials at a time."""
         _note_sign(self._finished, trial)
 
     def dead(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """The running ones among the unfinished trials of a study whose worker is dead."""
+        """Those of the unfinished trials that are running and whose worker is dead."""
         running = [(t, worker_of(t)) for t in trials if t.state == TrialState.RUNNING]
         ids = {worker["id"] for _, worker in running if isinstance(worker.get("id"), str)}
         signs = {id_: self._finished[id_] for id_ in ids & set(self._finished)}
@@ -163,13 +163,13 @@ class Watch:
 
 
 def worker_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Who evaluates a trial, as far as it is recorded."""
+    """The recorded worker of a trial."""
     worker = trial.user_attrs.get(_storage.WORKER) or trial.user_attrs.get(_storage.CLAIM)
     return worker if isinstance(worker, dict) else {}
 
 
 def _note_sign(signs: dict[str, tuple[int, float]], trial: FrozenTrial) -> None:
-    """Keeps the last sign of life of a trial's worker, as (count, wall clock)."""
+    """Stores the last heartbeat of a trial's worker, as (count, wall clock)."""
     worker = worker_of(trial)
     if not isinstance(worker.get("id"), str):
         return

@@ -1,13 +1,13 @@
-"""The ledger of a study: its stored trials as arrays, kept up to date trial by trial.
+"""The ledger of a study: its stored trials as arrays, updated incrementally.
 
-Finished trials never change. So a look at the storage costs work for those that are new or were not finished at the
-last look, and for no other. What depends on several trials is kept as the trials come:
+Finished trials never change, so a refresh processes only trials that are new or were unfinished at the last refresh.
+Relations between trials are updated as trials arrive:
 
 - A correction replaces a trial (`bojax:corrects`). Of two copies of a carried trial (`bojax:carried_from`) the first
   one counts.
-- A lost trial is no data where another one stands for it: its retry, or what was told after all (see `_lost`).
+- A lost trial is not data if another trial replaces it: its retry, or a late result (see `_lost`).
 
-All trials by number, these marks and the arrays follow from the stored trials alone, whoever told them.
+The ledger depends only on the stored trials, not on the process that reported them.
 """
 
 import math
@@ -34,20 +34,21 @@ from bojax.study.records._view import decided
 class Ledger:
     """The trials of a study, as of the last `refresh`.
 
-    Several threads may use it. What must come from one and the same look is read within `with ledger.mutex:`.
+    It is thread-safe. Use `with ledger.mutex:` to read several values from the same refresh.
 
     Args:
         study: the Optuna study.
-        space: what is tuned.
+        space: the search space.
         warn: called as `warn(kind, text)` for a trial whose parameters do not belong to the space.
 
     Attributes:
         mutex: held while the ledger changes.
-        sign: 1 where values are maximized, -1 where they are minimized.
-        watch: knows which workers are dead.
+        sign: 1 if values are maximized, -1 if they are minimized.
+        watch: detects dead workers.
         reported: the columns of `bojax.data.COLUMNS` that some trial reports.
-        told_after_all: numbers of trials that were given up or lost, and told or corrected under another number.
-        instead: from the number of a trial to those of the trials under which it was told after all.
+        told_after_all: numbers of trials that were given up or lost, and later reported or corrected under another
+            number.
+        instead: from the number of a trial to the numbers under which it was reported later.
     """
 
     def __init__(self, study: optuna.Study, space: Space, warn: Callable[[str, str], None]):
@@ -61,17 +62,17 @@ class Ledger:
         self._names = frozenset(space.names)
         self._table = Table(space.num_dims)
         self._trials: Sequence[FrozenTrial] = []
-        self._open: list[int] = []  # those that were not finished at the last look
-        self._origin: dict[int, int] = {}  # from a correction to the trial that was told first
-        self._latest: dict[int, int] = {}  # from that trial to its last correction
+        self._open: list[int] = []  # unfinished at the last refresh
+        self._origin: dict[int, int] = {}  # from a correction to the original trial
+        self._latest: dict[int, int] = {}  # from the original trial to its last correction
         self._copies: dict[tuple, list[int]] = {}
-        self._successors: dict[int, int] = {}  # from a trial to the first one that succeeds it in line
+        self._successors: dict[int, int] = {}  # from a trial to its first queued successor
         self._owed: list[int] = []
         self._left_out: list[int] = []
-        self._lost: dict[int, list[int]] = {}  # from a number to the lost trials for which a trial told as it stands
+        self._lost: dict[int, list[int]] = {}  # from a number to the lost trials that its report replaces
 
     def refresh(self) -> "Ledger":
-        """Takes in what the storage has now."""
+        """Reads new data from the storage."""
         with self.mutex:
             stored = retry(lambda: self._study.get_trials(deepcopy=False))
             if stored and stored[-1].number != len(stored) - 1:
@@ -97,12 +98,12 @@ class Ledger:
         return len(self._trials)
 
     def trial(self, number: int) -> FrozenTrial | None:
-        """The trial of that number; None where there is none."""
+        """The trial with that number; None if there is none."""
         trials = self._trials
         return trials[number] if 0 <= number < len(trials) else None
 
     def open_trials(self) -> list[FrozenTrial]:
-        """The trials that are not finished, by number."""
+        """The unfinished trials by number."""
         with self.mutex:
             return [self._trials[number] for number in self._open]
 
@@ -112,11 +113,11 @@ class Ledger:
             return [self._trials[number] for number in np.flatnonzero(self._table.counts[: len(self._trials)]).tolist()]
 
     def num_counted(self, before: int) -> int:
-        """How many trials count whose number is below `before`."""
+        """Number of trials that count and have a number below `before`."""
         return int(np.count_nonzero(self._table.counts[: min(before, len(self._trials))]))
 
     def correction_of(self, number: int) -> int:
-        """The number of the trial that counts in the place of this one; its own where it was not corrected."""
+        """The number of the trial that replaces this one; its own if it was not corrected."""
         return self._latest.get(self._origin.get(number, number), number)
 
     def values(self) -> list[float]:
@@ -124,7 +125,7 @@ class Ledger:
         return [trial.values[0] for trial in self.counted() if trial.state == TrialState.COMPLETE]
 
     def told(self, own: Collection[int] = ()) -> Told:
-        """What an algorithm is told, by trial number; the points of unfinished trials but `own` are pending."""
+        """The data for an algorithm, by trial number; the points of unfinished trials except `own` are pending."""
         with self.mutex:
             rows, table = self._told_rows(), self._table
             open_ = [self._trials[number] for number in self._open if table.counts[number] and number not in own]
@@ -142,15 +143,15 @@ class Ledger:
             return [self._trials[number] for number in np.flatnonzero(self._told_rows()).tolist()]
 
     def num_points(self, held: np.ndarray | None, more: Sequence[np.ndarray] = ()) -> int:
-        """How many different points are told, pending or `more`.
+        """Number of distinct points that are reported, pending or in `more`.
 
         Args:
-            held: [d] coordinates that they have, NaN where any will do; None for all points.
+            held: [d] their fixed coordinates, NaN where any value counts; None for all points.
             more: points that are about to become pending.
         """
         with self.mutex:
             for number in self._open:
-                self.row(self._trials[number])  # a running trial may have got its point
+                self.row(self._trials[number])  # a running trial may have received its point
             counted = self._table.counts[: len(self._trials)] & (self._table.ids[: len(self._trials)] >= 0)
             seen = set(np.unique(self._table.ids[: len(self._trials)][counted & self._agree(held)]).tolist())
             waiting = [self._trials[n] for n in self._open if self._table.counts[n] and not self._table.has_point(n)]
@@ -158,7 +159,7 @@ class Ledger:
             return len(seen | {self._table.id_of(row) for row in rows if held is None or _agrees(row, held)})
 
     def row(self, trial: FrozenTrial) -> np.ndarray | None:
-        """The point of a trial; None while it has no parameters, or where they do not belong to the space."""
+        """The point of a trial; None while it has no parameters, or if they do not belong to the space."""
         if self._table.has_point(trial.number):
             return self._table.X[trial.number]
         params = decided(trial)
@@ -166,31 +167,31 @@ class Ledger:
         if not complete and trial.state != TrialState.COMPLETE:
             return None
         row = self.to_row(params) if complete else None
-        if row is not None and trial.state != TrialState.WAITING:  # it does not change any more
+        if row is not None and trial.state != TrialState.WAITING:  # it no longer changes
             self._table.set_point(trial.number, row)
         return row
 
     def to_row(self, params: Any) -> np.ndarray | None:
-        """The point of some parameters; None where they do not belong to the space."""
+        """The point of some parameters; None if they do not belong to the space."""
         try:
             return self._space.from_params({name: params[name] for name in self._space.names})
         except (ValueError, TypeError, KeyError):
             return None
 
     def line(self) -> list[FrozenTrial]:
-        """The trials that wait in line, the next one first."""
+        """The queued trials, the next one first."""
         with self.mutex:
             waiting = [trial for trial in self.open_trials() if trial.state == TrialState.WAITING]
             return sorted((trial for trial in waiting if not self._is_double(trial)), key=_storage.place_of)
 
     def owed(self) -> list[FrozenTrial]:
-        """The trials that are owed a place in line and have no successor there."""
+        """The trials that must be queued again and have no successor in the queue."""
         with self.mutex:
             self._owed = [n for n in self._owed if n not in self._successors and n not in self.told_after_all]
             return [self._trials[number] for number in self._owed]
 
     def doubles(self) -> list[FrozenTrial]:
-        """Waiting successors of trials that have an earlier one, or that were told after all."""
+        """Waiting successors of trials that have an earlier successor or were reported later."""
         with self.mutex:
             return [t for t in self.open_trials() if t.state == TrialState.WAITING and self._is_double(t)]
 
@@ -207,7 +208,7 @@ class Ledger:
         return is_later or bool({of, trial.user_attrs.get(_storage.RETRY_OF)} & self.told_after_all)
 
     def _enter(self, trial: FrozenTrial) -> None:
-        """What a trial says from its creation on."""
+        """Processes what a trial holds from its creation on."""
         number, attrs = trial.number, trial.user_attrs
         if _storage.AGAIN in attrs:
             self._successors.setdefault(attrs[_storage.AGAIN]["of"], number)
@@ -223,7 +224,7 @@ class Ledger:
             copies.append(number)
 
     def _close(self, trial: FrozenTrial) -> None:
-        """What a finished trial says."""
+        """Processes what a finished trial holds."""
         number, attrs = trial.number, trial.user_attrs
         self.watch.note(trial)
         if trial.state == TrialState.FAIL and attrs.get(_storage.OWED) is True:
@@ -249,7 +250,7 @@ class Ledger:
         self._table.is_data[number] = not represented
 
     def _count_next_copy(self, trial: FrozenTrial) -> None:
-        """Where the copy of a carried trial was given up, the next copy counts."""
+        """Counts the next copy of a carried trial if this copy was given up."""
         later = [n for n in self._copies.get(tuple(trial.user_attrs.get(CARRIED_FROM, ())), []) if n > trial.number]
         alive = [n for n in later if not _storage.is_given_up(self._trials[n])]
         if alive:

@@ -1,4 +1,4 @@
-"""Trials that are replaced by a later one: finished trials cannot be changed, so a correction is a new trial."""
+"""Corrections of trials: finished trials cannot be changed, so a correction is a new trial."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 CORRECTS = "bojax:corrects"
 """Number of the trial that this trial replaces."""
 CARRIED_FROM = "bojax:carried_from"
-"""Study and number of the trial that this one copies, in a study whose space was changed."""
+"""Study and number of the trial that this trial copies, in a study whose space was changed."""
 
 
 def corrections(trials: Sequence[FrozenTrial]) -> dict[int, int]:

@@ -1,8 +1,8 @@
-"""Where a study lives: an Optuna storage, shared by processes, robust to processes that die.
+"""The storage of a study: an Optuna storage, shared by processes and robust to processes that die.
 
-A study is its trials and three user attributes of the Optuna study: `bojax:space` (the specification of the
-space), `bojax:seed` and `bojax:version`. Every trial asked for carries `bojax:worker`: the process that
-evaluates it. What becomes of trials whose process ended stands in `_lost`.
+A study consists of its trials and three user attributes of the Optuna study: `bojax:space` (the specification of the
+space), `bojax:seed` and `bojax:version`. Every trial from `ask` has `bojax:worker`, the process that evaluates it. See
+`_lost` for trials whose process ended.
 """
 
 import contextlib
@@ -26,25 +26,25 @@ from bojax.storage import NUM_RETRIES, retry
 SPACE, SEED, VERSION = "bojax:space", "bojax:seed", "bojax:version"
 WORKER, STALE, ERROR, TOLD = "bojax:worker", "bojax:stale", "bojax:error", "bojax:told"
 INSTEAD_OF = "bojax:instead_of"
-"""Number of the trial that was given up or lost and told after all, under this trial's number."""
+"""Number of the trial that was given up or lost and later reported under this trial's number."""
 LOST, RETRY_OF = "bojax:lost", "bojax:retry_of"
-"""Users see these: the evaluation began and never ended; the number of the lost trial that this trial repeats."""
+"""Visible to users: the evaluation began and never ended; the number of the lost trial that this trial repeats."""
 STARTED, OWED, AGAIN = "bojax:started", "bojax:owed", "bojax:again"
 CLAIM, LEASE, SUGGESTED = "bojax:claim", "bojax:lease", "bojax:suggested"
 HIDDEN = (WORKER, STALE, STARTED, OWED, AGAIN, CLAIM, LEASE, SUGGESTED)
-"""Attributes that are bookkeeping (see `_lost` and `_leases`); users do not see them."""
+"""Bookkeeping attributes (see `_lost` and `_leases`), hidden from users."""
 FINISHED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
 ENDED_ERRORS = (optuna.exceptions.UpdateFinishedTrialError, RuntimeError)
-"""What Optuna raises when a finished trial is to be changed; early versions of it the latter."""
+"""Raised by Optuna on changes of a finished trial; early versions raise the latter."""
 
 FORMAT_VERSION = 1
 
 SETTLE_TIMEOUT = 5.0
-"""Seconds that the creator of a study has to write its attributes before another process does."""
+"""Seconds after which another process writes the attributes of a study if its creator has not."""
 
 NEW_SECONDS = 2.0
-"""Age up to which a trial without a recorded worker is taken for one that is just being created."""
+"""Age up to which a trial without a recorded worker is assumed to be in creation."""
 
 _quiet: contextvars.ContextVar[bool] = contextvars.ContextVar("bojax_quiet", default=False)
 
@@ -101,7 +101,7 @@ def create_or_open(storage: optuna.storages.BaseStorage, name: str, direction: s
 def read_attrs(study: optuna.Study, *, wait: bool) -> dict[str, Any]:
     """bojax's attributes of an Optuna study; empty for a study made by other code.
 
-    `wait` gives a process that is just creating the study the time to write them.
+    With `wait`, a process that is creating the study gets time to write them.
     """
     end = time.monotonic() + (SETTLE_TIMEOUT if wait else 0.0)
     while True:
@@ -120,12 +120,12 @@ def write_attrs(study: optuna.Study, space_spec: Any, seed: int) -> None:
 
 
 def all_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials by number, those given up included; not to be changed."""
+    """All trials by number, including those given up; do not modify them."""
     return sorted(retry(lambda: study.get_trials(deepcopy=False)), key=lambda t: t.number)
 
 
 def add_trial(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial:
-    """Stores a trial that nobody asked for, in one write, and gives it as it is stored."""
+    """Stores a trial without `ask`, in one write, and returns it as stored."""
     trial_id = retry(lambda: study._storage.create_new_trial(study._study_id, template_trial=trial))
     return retry(lambda: study._storage.get_trial(trial_id))
 
@@ -136,7 +136,7 @@ def column_key(name: str) -> str:
 
 
 def place_of(trial: FrozenTrial) -> int:
-    """Where in line a trial stands: at its number, or at that of the trial which it succeeds without an evaluation."""
+    """The place of a trial in the queue: its number, or that of the unevaluated trial that it succeeds."""
     return trial.user_attrs.get(AGAIN, {}).get("place", trial.number)
 
 
@@ -146,7 +146,7 @@ def shown_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_given_up(trial: FrozenTrial) -> bool:
-    """Whether a trial counts for nothing: it ended before its evaluation began."""
+    """Whether a trial is ignored because it ended before its evaluation began."""
     return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(STALE))
 
 
@@ -156,21 +156,21 @@ def is_lost(trial: FrozenTrial) -> bool:
 
 
 def params_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The parameters of a trial, and those that are decided and not asked for yet."""
+    """The parameters of a trial, including those that are chosen but not yet requested."""
     return trial.system_attrs.get("fixed_params", {}) | trial.user_attrs.get(SUGGESTED, {}) | trial.params
 
 
 def set_trial_attr(study: optuna.Study, trial: FrozenTrial | optuna.Trial | int, key: str, value: Any) -> None:
-    """Records an attribute of a trial, given itself or by its id, that is not finished."""
+    """Records an attribute of an unfinished trial, given by itself or its id."""
     trial_id = trial if isinstance(trial, int) else trial._trial_id
     retry(lambda: study._storage.set_trial_user_attr(trial_id, key, value))
 
 
 def end_trial(study: optuna.Study, trial: FrozenTrial | int, attrs: Mapping[str, Any]) -> bool:
-    """Fails an unfinished trial and says why in its attributes; False when somebody else has finished it."""
+    """Fails an unfinished trial and records the reason in its attributes; False if another process finished it."""
     trial_id = trial if isinstance(trial, int) else trial._trial_id
     try:
-        for key, value in attrs.items():  # first, for a finished trial cannot be changed
+        for key, value in attrs.items():  # first, because a finished trial cannot be changed
             set_trial_attr(study, trial, key, value)
         return retry(lambda: study._storage.set_trial_state_values(trial_id, TrialState.FAIL))
     except ENDED_ERRORS:
@@ -178,13 +178,13 @@ def end_trial(study: optuna.Study, trial: FrozenTrial | int, attrs: Mapping[str,
 
 
 def worker(asking: bool = False) -> dict[str, Any]:
-    """Who this process is; `asking` while it chooses the parameters of the trial."""
+    """The identity of this process; `asking` while it chooses the parameters of the trial."""
     pid = os.getpid()
     return {"host": _host(), "pid": pid, "start": _own_start_time(pid), "asking": asking}
 
 
 def lives(recorded: Any) -> bool | None:
-    """Whether the recorded worker runs, by its process id; None where that cannot be told, as on another host."""
+    """Whether the recorded worker is running, by its process id; None if unknown, as on another host."""
     if not isinstance(recorded, dict) or recorded.get("host") != _host():
         return None
     pid, start = recorded.get("pid"), recorded.get("start")
@@ -203,23 +203,23 @@ def lives(recorded: Any) -> bool | None:
         return None
     if fields[0] in ("Z", "X"):  # it has ended, and its parent has not asked for its exit status yet
         return False
-    return start == _start_time(pid)  # otherwise the number was given to another process
+    return start == _start_time(pid)  # otherwise the id was reused by another process
 
 
 def is_dead(recorded: Any) -> bool:
-    """Whether the recorded worker certainly lives no more: False for other hosts and whenever in doubt."""
+    """Whether the recorded worker is certainly dead: False for other hosts and if in doubt."""
     return lives(recorded) is False
 
 
 def is_new(trial: FrozenTrial) -> bool:
-    """Whether a trial was created in this very moment (by the clock of the process that did)."""
+    """Whether a trial was created just now, by the clock of its creator."""
     start = trial.datetime_start
     return start is not None and abs((datetime.datetime.now() - start).total_seconds()) < NEW_SECONDS
 
 
 @functools.cache
 def _host() -> str:
-    """This machine, as far as process ids mean the same: boot and process namespace tell containers apart."""
+    """The scope in which process ids are unique: boot and process namespace distinguish containers."""
     parts = [platform.node()]
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
         parts.append(file.read().strip())
@@ -230,18 +230,18 @@ def _host() -> str:
 
 @functools.cache
 def _own_start_time(pid: int) -> int | None:
-    """Start of this process, which does not change."""
+    """Start of this process, which is constant."""
     return _start_time(pid)
 
 
 def _start_time(pid: int) -> int | None:
-    """Start of a process in clock ticks after boot, where the system tells (field 22 of /proc/PID/stat)."""
+    """Start of a process in clock ticks after boot, if available (field 22 of /proc/PID/stat)."""
     fields = _stat(pid)
     return int(fields[19]) if len(fields) > 19 else None
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third one, the state, on; empty where there are none."""
+    """The fields of /proc/PID/stat from the third one, the state; empty if there are none."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()

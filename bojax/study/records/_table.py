@@ -1,4 +1,4 @@
-"""Arrays with a row for every trial of a study."""
+"""Arrays with a row per trial of a study."""
 
 import numpy as np
 
@@ -8,14 +8,14 @@ FIRST_CAPACITY = 64
 
 
 class Table:
-    """Rows by trial number, in arrays that double as trials come.
+    """Rows by trial number, in arrays that double in size as needed.
 
     Attributes:
         X: [m, d] points in the unit cube; NaN until they are known.
         y: [m] values, larger is better; NaN where there is none.
         columns: columns of `bojax.data.COLUMNS`, [m] or [m, d].
         ids: [m] equal for equal points; -1 until the point is known.
-        counts: [m] whether the trial counts: it was not given up, and no other trial stands in its place.
+        counts: [m] whether the trial counts: it was not given up, and no other trial replaces it.
         is_data: [m] whether the trial is finished, has a point, and no other trial reports the same evaluation.
     """
 
@@ -37,7 +37,7 @@ class Table:
         }
 
     def grow(self, num_trials: int) -> None:
-        """Makes room for that many trials."""
+        """Makes room for `num_trials` trials."""
         while num_trials > len(self.y):
             for name, fill in self._fills.items():
                 setattr(self, name, _doubled(getattr(self, name), fill))

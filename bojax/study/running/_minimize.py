@@ -84,7 +84,7 @@ def minimize(
     Args:
         objective: a function from a dict of plain Python values to a number (see `Study.optimize`).
         space: the search space (see `Study`).
-        num_trials: number of evaluations; None for as many as `timeout`, a callback or the size of the space allow.
+        num_trials: number of evaluations; None to continue until `timeout`, a callback or the space ends it.
         batch_size: number of trials chosen jointly, >= 1.
         seed: seed of the study; a new study without one draws it.
         storage: URL of an Optuna storage, or a storage; None for memory.

@@ -1,4 +1,4 @@
-"""What is known without asking: results from elsewhere, settings to be tried, and corrections of what was told."""
+"""Data without `ask`: results from elsewhere, settings to try, and corrections of reported results."""
 
 import math
 import numbers
@@ -25,20 +25,20 @@ from bojax.study.telling._outcome import Outcome, checked_outcome
 from bojax.study.telling._telling import check_params, frozen_trial
 
 CORRECTED = "bojax:corrected"
-"""What a corrected trial said before: its number, state and value."""
+"""Earlier number, state and value of a corrected trial."""
 
 
 _NOT_KEPT = {CORRECTED, CORRECTS, CARRIED_FROM, _storage.ERROR, _storage.TOLD, _storage.LOST} | {
     _storage.column_key(name) for name, column in COLUMNS.items() if column.per_dim
 }
-"""What a corrected trial does not take over from the old one."""
+"""Attributes that a correction does not copy from the old trial."""
 
 
 StudyT = TypeVar("StudyT", bound="KnownResults")
 
 
 class KnownResults:
-    """The part of `Study` that records what was not asked for, and goes on with it in another space."""
+    """The part of `Study` that records results without `ask`, and carries them into another space."""
 
     _core: Core
 
@@ -49,19 +49,19 @@ class KnownResults:
         skip_if_exists: bool = False,
         user_attrs: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Puts parameters in line to be tried by the next `ask`, for example settings known to work.
+        """Queues parameters for the next `ask`, for example settings known to work.
 
         Args:
             params: values of all or some parameters; the others are chosen by `ask`, given these.
-            skip_if_exists: enqueue nothing where a trial with exactly these parameters is told, running or in line.
-                Some parameters are compared with what was enqueued before.
+            skip_if_exists: do nothing if a trial with exactly these parameters is finished, running or queued.
+                Incomplete parameters are compared with earlier enqueued ones.
             user_attrs: recorded with the trial; values must fit into JSON.
 
         Returns:
-            Whether the parameters were put in line.
+            Whether the parameters were queued.
 
         Raises:
-            ValueError, TypeError: the parameters do not belong to the space. Nothing is put in line.
+            ValueError, TypeError: the parameters do not belong to the space. Nothing is queued.
         """
         check_process(self._core, computes=False)
         values = checked_values(self._core.space, params, "params")
@@ -83,7 +83,7 @@ class KnownResults:
         grad: Mapping[str, Any] | None = None,
         user_attrs: Mapping[str, Any] | None = None,
     ) -> Trial:
-        """Adds a result that is known without asking, such as one from an earlier experiment.
+        """Adds a known result, for example from an earlier experiment.
 
         Args:
             params: a value for every parameter.
@@ -95,7 +95,7 @@ class KnownResults:
             user_attrs: anything else to record with the trial; values must fit into JSON.
 
         Returns:
-            The trial as it is recorded. The next `ask` takes it into account like every other one.
+            The trial as it is recorded. The next `ask` uses it like any other trial.
 
         Raises:
             ValueError, TypeError: the parameters do not belong to the space, or see `tell`. Nothing is recorded.
@@ -117,12 +117,12 @@ class KnownResults:
         grad: Mapping[str, Any] | None = None,
         user_attrs: Mapping[str, Any] | None = None,
     ) -> Trial:
-        """Replaces what was told of a trial, for example after a wrong measurement.
+        """Replaces the result of a trial, for example after a wrong measurement.
 
         Args:
             trial: a finished trial, or its number.
-            value: the right value (see `Study.tell`). `noise_var`, `cost` and `user_attrs` keep their earlier values
-                unless they are given; `grad` does not.
+            value: the correct value (see `Study.tell`). `noise_var`, `cost` and `user_attrs` keep their earlier values
+                unless given; `grad` does not.
             state: "complete" (the same as None), or "fail" for an evaluation without a value.
             noise_var: variance of the value's noise where it is known, >= 0.
             cost: the cost of the evaluation, > 0.
@@ -130,12 +130,12 @@ class KnownResults:
             user_attrs: anything else to record with the trial; values must fit into JSON.
 
         Returns:
-            The trial that counts from now on. It has a new number, and takes the place of the old one in `trials` and
-            in what algorithms learn from; only `study.optuna` still shows the old one. What it said before stands in
+            The corrected trial. It has a new number, and replaces the old one in `trials` and in the data of
+            algorithms; only `study.optuna` still shows the old one. The earlier result is in
             `user_attrs["bojax:corrected"]`.
 
         Raises:
-            StudyError: the trial is unknown or was not told yet.
+            StudyError: the trial is unknown or has no result yet.
             ValueError, TypeError: see `tell`. Nothing is recorded.
         """
         columns = {"noise_var": noise_var, "cost": cost, "grad": grad}
@@ -153,11 +153,11 @@ class KnownResults:
             return _record(self._core, old.params, outcome._replace(attrs=attrs), old)
 
     def carry(self: StudyT, space: Space | Mapping[str, Any], new_params: Mapping[str, Any] | None = None) -> StudyT:
-        """Goes on with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
+        """Continues with a changed space: the study that `Study(space, space_changed=...)` opens in the same storage.
 
         Args:
-            space: the new space: choices, values or parameters added or removed, ranges or scales changed.
-            new_params: values of new parameters with which the trials so far were made, by name.
+            space: the new space, with choices, values or parameters added or removed, or ranges or scales changed.
+            new_params: values of new parameters with which the earlier trials were made, by name.
 
         Returns:
             The study with the new space and all trials that belong to it; see `space_changed` of `Study`.
@@ -179,7 +179,7 @@ class KnownResults:
 
 
 def _record(core: Core, params: Mapping[str, Any], outcome: Outcome, old: FrozenTrial | None = None) -> Trial:
-    """Stores a finished trial in one write; times and distributions of a corrected one are those of the old one."""
+    """Stores a finished trial in one write; a correction has the times and distributions of the old trial."""
     value, attrs = outcome
     told = value
     if value is not None and not math.isfinite(value):
@@ -204,7 +204,7 @@ def _record(core: Core, params: Mapping[str, Any], outcome: Outcome, old: Frozen
 
 
 def _finished(core: Core, trial: Trial | int | np.integer) -> FrozenTrial:
-    """The finished trial of that number, or the one that replaced it."""
+    """The finished trial with that number, or its replacement."""
     number = trial.number if isinstance(trial, Trial) else int(trial)
     check_params(core, trial, frozen_trial(core, number))
     found = core.ledger.trial(core.ledger.correction_of(number))

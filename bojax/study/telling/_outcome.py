@@ -1,4 +1,4 @@
-"""What came of an evaluation, checked before anything is recorded."""
+"""The outcome of an evaluation, checked before anything is recorded."""
 
 import math
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from bojax.study.records._gradients import checked_gradient
 
 
 class Outcome(NamedTuple):
-    """What is recorded of an evaluation.
+    """The record of an evaluation.
 
     Attributes:
-        value: the number told, maybe not finite; None where the evaluation failed.
-        attrs: attributes to record with the trial, those of columns included.
+        value: the reported number, possibly not finite; None if the evaluation failed.
+        attrs: attributes to record with the trial, including those of columns.
     """
 
     value: float | None
@@ -27,14 +27,14 @@ class Outcome(NamedTuple):
 def checked_outcome(
     core: Core, value: Any, state: str | None, columns: Mapping[str, Any], user_attrs: Mapping[str, Any] | None
 ) -> Outcome:
-    """What a user tells, in the form in which it is stored.
+    """A reported result in the form in which it is stored.
 
     Args:
         core: the parts of the study.
         value: a number; None with the state "fail".
         state: "complete", "fail", or None for the former.
-        columns: what is reported beside the value, by the names of `bojax.data.COLUMNS`; None is left out.
-        user_attrs: more to record.
+        columns: data reported beside the value, by the names of `bojax.data.COLUMNS`; None is omitted.
+        user_attrs: further attributes to record.
 
     Raises:
         ValueError, TypeError: see `Study.tell`.

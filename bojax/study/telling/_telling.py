@@ -1,4 +1,4 @@
-"""Telling: what came of a trial is recorded."""
+"""Telling: records the outcome of a trial."""
 
 import math
 import numbers
@@ -30,7 +30,7 @@ def tell(
     columns: Mapping[str, Any] = {},
     user_attrs: Mapping[str, Any] | None = None,
 ) -> Trial:
-    """Records what came of a trial, and gives it as it is stored; see `Study.tell` and `checked_outcome`."""
+    """Records the outcome of a trial, and returns the trial as stored; see `Study.tell` and `checked_outcome`."""
     check_process(core, computes=False)
     outcome = checked_outcome(core, value, state, columns, user_attrs)
     frozen = _running(core, trial)
@@ -42,15 +42,15 @@ def tell(
         now = frozen_trial(core, frozen.number)
         if not _has_no_value(now):
             raise
-        frozen = _readmit(core, now)  # this process seemed dead to another one, just now
+        frozen = _readmit(core, now)  # another process just considered this one dead
         told = _record(core, frozen, outcome)
     if _storage.INSTEAD_OF in frozen.user_attrs:
-        _lost.recover(core)  # a retry that waits there is needed no more
+        _lost.recover(core)  # removes a waiting retry, which is superfluous now
     return core.view(told)
 
 
 def frozen_trial(core: Core, number: int) -> FrozenTrial:
-    """The trial of that number as it is stored now.
+    """The trial with that number as it is stored now.
 
     Raises:
         StudyError: there is none.
@@ -70,7 +70,7 @@ def check_params(core: Core, trial: Any, frozen: FrozenTrial) -> None:
 
 
 def _record(core: Core, frozen: FrozenTrial, outcome: Outcome) -> FrozenTrial:
-    """Stores an outcome, and gives the trial as it is stored."""
+    """Stores an outcome, and returns the trial as stored."""
     value, attrs = outcome
     if value is not None and not math.isfinite(value):
         attrs = {**attrs, _storage.TOLD: repr(value)}
@@ -83,7 +83,7 @@ def _record(core: Core, frozen: FrozenTrial, outcome: Outcome) -> FrozenTrial:
     try:
         return _finish(core, frozen, value, attrs)
     except Exception as error:
-        # A storage may refuse one attribute of the user's, of which the others and the value are recorded all the same.
+        # If a storage refuses one user attribute, the others and the value are recorded nevertheless.
         if isinstance(error, StudyError) or is_locked(error) or not outcome.attrs:
             raise
     for key, attr in attrs.items():
@@ -93,12 +93,12 @@ def _record(core: Core, frozen: FrozenTrial, outcome: Outcome) -> FrozenTrial:
 
 
 def _has_no_value(trial: FrozenTrial) -> bool:
-    """Whether a trial ended without being told, so that it can still be."""
+    """Whether a trial ended without a result, so that one can still be reported."""
     return _storage.is_given_up(trial) or _storage.is_lost(trial)
 
 
 def _record_attr(core: Core, frozen: FrozenTrial, key: str, attr: Any) -> None:
-    """Records an attribute; one of the user's is left out with a warning where the storage refuses just this one."""
+    """Records an attribute; a user attribute is skipped with a warning if the storage refuses only this one."""
     try:
         _storage.set_trial_attr(core.optuna, frozen, key, attr)
     except Exception as error:
@@ -107,18 +107,18 @@ def _record_attr(core: Core, frozen: FrozenTrial, key: str, attr: Any) -> None:
         now = frozen_trial(core, frozen.number)
         if now.state in _storage.FINISHED:  # a race: another process was faster
             raise _told_before(now) from error
-        # It is too long for its column, say. A storage that is broken refuses the value, too.
+        # For example, it is too long for its column. A broken storage refuses the value too.
         warn_left_out(core, frozen.number, key, error)
 
 
 def warn_left_out(core: Core, number: int, key: Any, error: Exception) -> None:
-    """Names an attribute that is not recorded, once a study."""
+    """Warns about an attribute that is not recorded, once per study."""
     text = f"the attribute {key!r} of trial {number} is left out, its value is recorded: {error}"
     core.warn_once(f"attribute {key!r}", text.rstrip("."))
 
 
 def _running(core: Core, trial: Trial | int | np.integer) -> FrozenTrial:
-    """The stored trial, if it can be told."""
+    """The stored trial, if its result can be reported."""
     trial = plain(trial)
     if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
         raise TypeError(f"`trial` must be a Trial that `ask` gave, or its number, got {trial!r}.")
@@ -134,11 +134,11 @@ def _running(core: Core, trial: Trial | int | np.integer) -> FrozenTrial:
 
 
 def _readmit(core: Core, stale: FrozenTrial) -> FrozenTrial:
-    """A running trial with the parameters of one that was given up or lost, to be told after all."""
+    """A new running trial with the parameters of one that was given up or lost, for its late result."""
     told = _told_instead(core, stale.number)
     if told and told[0].state in _storage.FINISHED:
         raise _told_before(told[0])
-    if told:  # somebody was about to tell it
+    if told:  # a `tell` has begun and not ended
         return told[0]
     attrs = {_storage.INSTEAD_OF: stale.number, _storage.WORKER: core.lease.worker()}
     running = optuna.trial.create_trial(

@@ -85,7 +85,7 @@ def tune_nested(
     Args:
         make: a function from plain values of the outer hyperparameters to a `Nested`; called on the host.
         space: the outer hyperparameters.
-        num_trials: number of outer trials; None for as many as `timeout` or the size of the space allow.
+        num_trials: number of outer trials; None to continue until `timeout` or the size of the space ends it.
         batch_size: number of trials chosen jointly, >= 1; they run one after another.
         seed: seed of the study; None draws one.
         storage: URL of an Optuna storage, or a storage; None for memory.

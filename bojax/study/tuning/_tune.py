@@ -64,8 +64,8 @@ def tune(
             (or for another metric) differentiates `train` itself, in reverse mode: a training loop must have a fixed
             number of steps. Derivatives that are not finite are omitted. An `algorithm` that does not learn from
             gradients gets none by default, and is an error where `gradients` is True.
-        num_trials: number of configurations to train; None for as many as `timeout`, a callback or the size of the
-            space allow. There is a warning about a hyperparameter on which the metric does not depend.
+        num_trials: number of configurations to train; None to continue until `timeout`, a callback or the size of the
+            space ends it. There is a warning about a hyperparameter on which the metric does not depend.
         batch_size: number of configurations chosen jointly and trained at once, >= 1.
         num_seeds: number of runs of each configuration, with different keys, >= 1. The value (and gradient) of a trial
             is the mean of its runs. The surrogate observes the variance of that mean, estimated from these runs and the
