@@ -1,4 +1,4 @@
-"""The Flax model zoo: real training runs with a search space each, ready to be tuned.
+"""The Flax model zoo: real training runs with search spaces, ready to be tuned.
 
 Installed as `bojax.models`, and independent of the rest of bojax: any tuner can use it.
 
@@ -72,7 +72,7 @@ def objectives() -> dict[str, Objective]:
     """Every objective of the zoo.
 
     Returns:
-        A new dictionary from name to objective, the caller's own.
+        A new dictionary from name to objective.
 
     Example:
         >>> from bojax.models import objectives

@@ -22,12 +22,12 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, memory: Array, mask: Array | None = None) -> Array:
-        """Lets every row of ``x`` [n, t, width] look at those rows of ``memory`` [n, s, width] that ``mask`` allows.
+        """Attends from every row of ``x`` [n, t, width] to the rows of ``memory`` [n, s, width] that ``mask`` allows.
 
         Args:
-            x: the rows that look.
-            memory: the rows that are looked at.
-            mask: bool, broadcastable to [n, t, s]; every row must allow something.
+            x: the rows that attend.
+            memory: the rows that are attended to.
+            mask: bool, broadcastable to [n, t, s]; every row must allow at least one.
         """
 
         def project(name: str, y: Array) -> Array:
@@ -98,10 +98,10 @@ class Embedding(nn.Module):
 
 
 def causal(length: int) -> Array:
-    """[1, length, length] mask: every position sees itself and those before."""
+    """[1, length, length] mask: every position sees itself and earlier ones."""
     return jnp.asarray(np.tril(np.ones((1, length, length), bool)))
 
 
 def split_or_none(key: Array | None, num: int) -> list[Array | None]:
-    """``num`` keys, or as many times None."""
+    """``num`` keys, or ``num`` times None."""
     return [None] * num if key is None else list(jax.random.split(key, num))

@@ -40,9 +40,9 @@ def mask_features(x: Array, width: Array | int) -> Array:
 def dropout(key: Array | None, x: Array, rate: Array) -> Array:
     """Inverted dropout with a traced ``rate`` in [0, 1) (Srivastava et al., 2014); none without a key.
 
-    Examples have a key each, so that what is dropped depends neither on the size of the batch's array nor on that of
-    the layer's (features, the last axis, are the first to be drawn for). The bits are 16 wide: the rate is rounded to
-    a multiple of 1/65536.
+    Each example has its own key, so the dropped units depend neither on the array size of the batch nor on that of the
+    layer (bits are drawn along features, the last axis, first). The bits are 16 wide: the rate is rounded to a multiple
+    of 1/65536.
     """
     if key is None:
         return x
@@ -56,8 +56,8 @@ def dropout(key: Array | None, x: Array, rate: Array) -> Array:
 def patches_3x3(x: Array) -> Array:
     """The 3x3 neighborhood of every pixel, zeros outside: [n, h, w, c] -> [n, h, w, 9 c].
 
-    A convolution by patches is a matrix product, and a vmapped one a batched matrix product. On CPU the training
-    run of `digits_cnn` is some twenty times faster so than with `lax.conv`, even without `vmap` (jax 0.10.2).
+    A convolution by patches is a matrix product, and under `vmap` a batched one. On CPU the training run of
+    `digits_cnn` is about twenty times faster than with `lax.conv`, even without `vmap` (jax 0.10.2).
     """
     _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -68,8 +68,8 @@ def patches_3x3(x: Array) -> Array:
 def max_pool_2x2(x: Array) -> Array:
     """Maximum over 2x2 cells: [n, h, w, c] -> [n, h/2, w/2, c].
 
-    Not by `jnp.max`: its gradient looks for the entries that equal the maximum, and a compiled program may round the
-    two sides differently, so that none is found. On CPU (jax 0.10) gradients before the pool were wrong by up to 170 %.
+    It avoids `jnp.max`, whose gradient selects the entries that equal the maximum: a compiled program may round the two
+    sides differently and find none. On CPU (jax 0.10) gradients before the pool were wrong by up to 170 %.
     """
     n, height, width, channels = x.shape
     cells = x.reshape(n, height // 2, 2, width // 2, 2, channels)
@@ -82,7 +82,7 @@ class MaskedDense(nn.Module):
 
     Attributes:
         features: outputs held, at least the largest width.
-        gain: variance of the kernel times the fan-in: 2 before a rectifier (He et al., 2015), 1 before none.
+        gain: variance of the kernel times the fan-in: 2 before a rectifier (He et al., 2015), otherwise 1.
     """
 
     features: int
@@ -144,11 +144,11 @@ def _affine(x: Array, kernel: Array, bias: Array) -> Array:
     return y + jnp.broadcast_to(bias, y.shape)
 
 
-_DRAWN = 256  # columns drawn for any kernel with fewer, so that the number of those held does not matter
+_DRAWN = 256  # columns drawn for any smaller kernel, so that initial values do not depend on the array size
 
 
 def _scaled_normal(gain: float, fan_in: Array | int) -> Callable[[Array, Sequence[int]], Array]:
-    """Initialiser N(0, gain / fan_in) whose ``fan_in`` may be traced; a smaller shape gives the same first entries."""
+    """Initializer N(0, gain / fan_in) whose ``fan_in`` may be traced; smaller shapes have the same first entries."""
 
     def init(key: Array, shape: Sequence[int]) -> Array:
         *window, rows, columns = shape

@@ -2,8 +2,7 @@
 
 Some hyperparameters determine the shapes of arrays. *Structural* ones (the width of a transformer, the number of
 layers) need a program for each value. *Sizes* (the width of a perceptron) can be traced, by masking arrays of a larger
-size. They are rounded up to a few sizes with one program each, so that a narrow configuration does not cost as much as
-the widest.
+size. They are rounded up to a few sizes with one program each, so that narrow configurations cost less than the widest.
 The *structure* of a configuration is computed on the host. All other hyperparameters are traced, and configurations of
 one structure train in one vmapped program.
 """
@@ -24,8 +23,8 @@ class Program(NamedTuple):
 
     Attributes:
         init: ``init(key, hparams) -> state``, before the first step.
-        advance: ``advance(state, hparams, num_steps) -> state`` after so many further steps; ``num_steps`` may be
-            traced. Steps do not depend on how they are cut: 3 and then 4 are the same as 7.
+        advance: ``advance(state, hparams, num_steps) -> state`` after ``num_steps`` more steps, which may be traced. 3
+            and then 4 steps are the same as 7.
         evaluate: ``evaluate(state, hparams) -> metrics``; dropout is off.
     """
 
@@ -49,22 +48,22 @@ class Objective:
         train: pure function ``train(key, hparams, num_steps=None) -> metrics``. ``hparams`` maps every name of
             ``space`` to a scalar: the value of a float or int, the *position* in ``choices`` or ``values`` of a
             categorical or ordinal. ``metrics`` maps names to float32 scalars, always finite. It can be jitted, and
-            vmapped over ``key`` and ``hparams``. ``num_steps`` is the fidelity: so many steps of the full run.
-            Where structural hyperparameters are traced, the programs of all structures become part of one and,
-            under `vmap`, all are computed; grouping configurations by ``structure`` first is faster.
+            vmapped over ``key`` and ``hparams``. ``num_steps`` is the fidelity: the number of steps of the full run.
+            With traced structural hyperparameters one program contains those of all structures and, under `vmap`,
+            computes all of them; grouping configurations by ``structure`` first is faster.
         curve: pure function ``curve(key, hparams, rungs=None) -> metrics`` with arrays [r]: the metrics after each
             of ``rungs`` steps, of one run.
-        metric: the entry of ``metrics`` to tune. The test split's entries are there to be reported only.
+        metric: the entry of ``metrics`` to tune. Entries of the test split are for reporting only.
         direction: ``"maximize"`` or ``"minimize"``, for ``metric``.
         num_steps: gradient steps in a full run; learning-rate schedules are laid out for it.
         rungs: the steps after which `curve` reports.
-        structure: ``structure(hparams)``: what decides the shapes, a hashable, from concrete hyperparameters.
+        structure: ``structure(hparams)``: a hashable that determines the shapes, from concrete hyperparameters.
         program: ``program(structure) -> Program``, the same object each time.
         structural: the hyperparameters that need a program for each of their values.
         sizes: the hyperparameters that are rounded up to one of a few sizes, and masked.
-        rebuild: ``rebuild(num_steps)``: what `with_num_steps` gives.
+        rebuild: ``rebuild(num_steps)``: the result of `with_num_steps`.
         value_and_grad: None, or for a differentiable objective the pure function ``value_and_grad(key, hparams) ->
-            (metrics, grads)`` for concrete or traced hyperparameters: what ``train`` gives, and the derivatives of
+            (metrics, grads)`` for concrete or traced hyperparameters: the result of ``train``, and the derivatives of
             ``metric`` by floats, a dict of float32 scalars. It can be jitted and vmapped like ``train``.
 
     Example:

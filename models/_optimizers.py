@@ -1,7 +1,7 @@
 """One optimizer whose family is a traced number.
 
-All families are cases of one recursion on two shared moments, so a vmapped batch of runs that differ in their
-optimizer costs one optimizer each, not five::
+All families are cases of one recursion on two shared moments, so each run of a vmapped batch with different optimizers
+costs one optimizer, not five::
 
     m <- a1 m + c1 g        v <- a2 v + (1 - a2) g^2
     d  = m_hat / (sqrt(v_hat + e_in) + e_out)        p <- p - lr (d + decay p)
@@ -22,10 +22,10 @@ update. Every family equals optax's own, step by step:
 defaults, those but adamw and lion behind ``optax.add_decayed_weights``. Decay acts on matrices and kernels (two axes
 or more), not on biases and scales.
 
-Trainings can be differentiated by learning rate, decay and what else enters the gradients: e_in is 1e-30 where the
-table shows none, for the square root has no derivative at 0, the second moment of a weight that never had a gradient.
+Training can be differentiated by learning rate, decay and anything else that affects the gradients: e_in is 1e-30 where
+the table shows none, because the square root has no derivative at 0, the second moment of a weight without gradients.
 It is far below e_out, so no step changes. Lion's derivatives hold its signs fixed and miss the jumps where one flips;
-Adam's first direction, g / (|g| + 1e-8), is all but a sign too.
+Adam's first direction, g / (|g| + 1e-8), is almost a sign too.
 
 References: Polyak (1964); Tieleman and Hinton (2012); Kingma and Ba (2015, arXiv:1412.6980); Loshchilov and
 Hutter (2019, arXiv:1711.05101); Chen et al. (2023, arXiv:2302.06675).

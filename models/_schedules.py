@@ -18,11 +18,11 @@ def schedule(kind: Array, peak: Array, warmup: Array, num_steps: int) -> Callabl
     Args:
         kind: int32 scalar.
         peak: float32 scalar, the largest learning rate.
-        warmup: float32 scalar in [0, 1), share of the run in which the rate rises.
+        warmup: float32 scalar in [0, 1), fraction of the run in which the rate rises.
         num_steps: length of the full run.
 
     Returns:
-        From steps done (int32) to learning rate (float32). The first step is not lost to a rate of zero.
+        A function from steps done (int32) to learning rate (float32). The rate of the first step is not zero.
         The warm-up is a whole number of steps, so the derivative by ``warmup`` is 0.
     """
     num_warmup = jnp.maximum(1.0, jnp.floor(warmup * num_steps))

@@ -12,13 +12,13 @@ def training_space(batch_sizes: Sequence[int] = (16, 32, 64, 128), *, classes: b
     """Optimizer, schedule and regularization.
 
     Args:
-        batch_sizes: examples of a step.
+        batch_sizes: choices of the number of examples per step.
         classes: whether there are labels to smooth.
 
     Returns:
-        ``learning_rate``; ``schedule`` and ``warmup`` (share of the run); ``optimizer``; ``batch_size``;
+        ``learning_rate``; ``schedule`` and ``warmup`` (fraction of the run); ``optimizer``; ``batch_size``;
         ``weight_decay``; ``clip_norm`` (largest norm of a gradient); ``init_scale`` (factor of all initial kernels);
-        ``label_smoothing`` (share of a label spread over all classes).
+        ``label_smoothing`` (fraction of a label spread over all classes).
 
     Example:
         >>> from bojax.models import training_space

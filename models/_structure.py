@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class Shapes(NamedTuple):
-    """Which hyperparameters decide the shapes of arrays; all others are traced.
+    """The hyperparameters that determine the shapes of arrays; all others are traced.
 
     Attributes:
         structural: those that need a program for each of their values.
-        sizes: those that are rounded up to one of these sizes, in arrays of which the rest is masked.
+        sizes: those that are rounded up to one of these sizes; the rest of the arrays is masked.
     """
 
     structural: tuple[str, ...] = ()
@@ -42,14 +42,14 @@ def structure_fn(space: Spec, shapes: Shapes) -> Callable:
 
 
 def value_of(entry: Mapping[str, Any], number: int) -> Any:
-    """The value behind a scalar: of categoricals and ordinals the one at that position."""
+    """The value of a scalar: for categoricals and ordinals, the one at that position."""
     if entry["type"] == "categorical":
         return entry["choices"][number]
     return entry["values"][number] if entry["type"] == "ordinal" else number
 
 
 def size_of(entry: Mapping[str, Any], buckets: tuple[int, ...], number: int) -> int:
-    """The smallest size that holds the value; the largest there is for values beyond."""
+    """The smallest size that holds the value; the largest size if none does."""
     value = value_of(entry, number)
     return min((size for size in buckets if size >= value), default=max(buckets))
 
@@ -57,8 +57,8 @@ def size_of(entry: Mapping[str, Any], buckets: tuple[int, ...], number: int) -> 
 def dispatch(space: Spec, shapes: Shapes, hparams: Hparams, run: Callable[[Structure], T]) -> T:
     """``run(structure)`` for the structure of ``hparams``, whether they are traced or not.
 
-    Sizes that are traced count as the largest. Structural hyperparameters that are traced make a `lax.switch` over
-    ``run`` of every combination of their values.
+    Traced sizes count as the largest. Traced structural hyperparameters lead to a `lax.switch` over ``run`` of every
+    combination of their values.
     """
     structural, sizes = shapes
     largest = [

@@ -20,7 +20,7 @@ class Task(NamedTuple):
     Attributes:
         loss: ``loss(outputs, targets, smoothing) -> [n]``, what is minimized; ``smoothing`` in [0, 1).
         measures: ``measures(outputs, targets) -> {name: [n]}``, reported as means, finite for finite outputs.
-        worst: what a measure is where an example's outputs are not finite; also the bound of what is reported.
+        worst: the value of a measure if an example's outputs are not finite; also the bound of reported values.
     """
 
     loss: Callable[[Any, Any, Array], Array]
@@ -29,7 +29,7 @@ class Task(NamedTuple):
 
 
 def smoothed_cross_entropy(logits: Array, labels: Array, smoothing: Array) -> Array:
-    """Cross entropy with the share ``smoothing`` of every label spread over all classes; [..., k], [...] -> [...].
+    """Cross entropy with a fraction ``smoothing`` of every label spread over all classes; [..., k], [...] -> [...].
 
     Szegedy et al. (2016, arXiv:1512.00567).
     """
@@ -76,7 +76,7 @@ def _sequence_measures(logits, tokens):
 sequence = Task(_sequence_loss, _sequence_measures, {"loss": WORST_LOSS, "accuracy": 0.0, "exact_match": 0.0})
 """Logits [n, t, k] and tokens [n, t], every token predicted from the true ones before it.
 
-The most probable token being right at every position is the same as greedy decoding giving the whole sequence.
+The most probable token is right at every position exactly if greedy decoding gives the whole sequence.
 """
 
 

@@ -67,14 +67,14 @@ def make_objective(
         name: identifier, for example ``"digits_mlp"``.
         description: one line for a listing.
         space: the search space as plain data; holds `training_space`.
-        model: from the structure of a configuration, as a dict, to a linen module called as ``module(inputs, hparams,
-            dropout_key | None) -> outputs``; without a key it evaluates.
+        model: a function from the structure of a configuration, as a dict, to a linen module called as
+            ``module(inputs, hparams, dropout_key | None) -> outputs``; without a key it evaluates.
         load: returns the data; called when a function is traced, not before.
-        task: the loss and what is measured.
+        task: the loss and the measures.
         metric: the measure to tune, for example ``"validation_loss"``.
         direction: ``"maximize"`` or ``"minimize"``, for ``metric``.
         num_steps: gradient steps in a full run; learning-rate schedules are laid out for it.
-        shapes: the hyperparameters that decide the shapes of arrays.
+        shapes: the hyperparameters that determine the shapes of arrays.
 
     Returns:
         The objective. Its metrics are the task's measures of each part, for example ``validation_loss``, after the
@@ -127,9 +127,9 @@ def from_programs(
     shapes: Shapes = NO_SHAPES,
     value_and_grad: Callable[..., Any] | None = None,
 ) -> Objective:
-    """Builds an objective of the programs of its structures, described as in `make_objective`.
+    """Builds an objective from the programs of its structures, described as in `make_objective`.
 
-    ``programs(num_steps)(structure)`` gives the same `Program` for one structure each time. ``value_and_grad(key,
+    ``programs(num_steps)(structure)`` returns the same `Program` for a structure each time. ``value_and_grad(key,
     hparams, num_steps)`` is for differentiable objectives, see `Objective`.
     """
     if num_steps < 1:
@@ -193,7 +193,7 @@ def from_programs(
 
 
 def default_rungs(num_steps: int) -> tuple[int, ...]:
-    """A full run, a third of it, a ninth, ... down to ten steps or so; ascending."""
+    """A full run, a third of it, a ninth, ... down to about ten steps; ascending."""
     rungs = [num_steps]
     while rungs[0] >= 30:
         rungs.insert(0, -(-rungs[0] // 3))
@@ -227,7 +227,7 @@ def _program(space, module, load, task, num_steps, static) -> Program:
         def loss(params, rows, step_key):
             outputs = predict(params, _take(inputs, rows), h, step_key)
             losses = task.loss(outputs, targets[rows], smoothing)
-            # Rows beyond the batch are cut off before the product: their losses may be infinite.
+            # Rows beyond the batch are removed before the product, since their losses may be infinite.
             return jnp.sum(jnp.where(live > 0, losses, 0.0)) / batch_size.astype(jnp.float32)
 
         def step(_, carry):
@@ -254,7 +254,7 @@ def _optimizer(h: Hparams, num_steps: int) -> optax.GradientTransformation:
 
 
 def clip(grads: Any, max_norm: Array) -> Any:
-    """Gradients scaled so that the norm of all of them together is at most ``max_norm`` (Pascanu et al., 2013)."""
+    """Gradients scaled so that their joint norm is at most ``max_norm`` (Pascanu et al., 2013)."""
     # Bounded below before the root, which has no derivative at 0.
     norm = jnp.sqrt(jnp.maximum(optax.tree.norm(grads, squared=True), 1e-24))
     factor = jnp.minimum(1.0, max_norm / norm)
@@ -262,7 +262,7 @@ def clip(grads: Any, max_norm: Array) -> Any:
 
 
 def batch_indices(key: Array, num_examples: int, batch_size: Array, max_batch: int, num_steps: int) -> Array:
-    """Which examples every step sees: shuffled epochs end to end, cut into batches of ``batch_size``.
+    """The examples of every step: concatenated shuffled epochs, divided into batches of ``batch_size``.
 
     Args:
         key: seeds the shuffles.
@@ -272,8 +272,7 @@ def batch_indices(key: Array, num_examples: int, batch_size: Array, max_batch: i
         num_steps: length of the run.
 
     Returns:
-        [num_steps, max_batch] int32. The first ``batch_size`` of a row are the batch, the others are to be
-        masked.
+        [num_steps, max_batch] int32. The first ``batch_size`` entries of a row are the batch; mask the others.
     """
     num_epochs = -(-num_steps * max_batch // num_examples)
     keys = jax.vmap(lambda epoch: jax.random.fold_in(key, epoch))(jnp.arange(num_epochs, dtype=jnp.int32))
@@ -322,7 +321,7 @@ def evaluate_parts(predict: Callable[[Any], Any], data: Dataset, task: Task) -> 
         measures = task.measures(outputs, batch[1])
         return {name: jnp.where(finite, m, task.worst[name]) for name, m in measures.items()}
 
-    # One pass over all three parts: evaluation stands in the program once, not three times.
+    # One pass over all three parts, so that the program contains the evaluation once.
     measures = lax.map(measure, (inputs, targets))
     cuts = np.cumsum(counts).tolist()
     metrics = {}
@@ -333,6 +332,6 @@ def evaluate_parts(predict: Callable[[Any], Any], data: Dataset, task: Task) -> 
 
 
 def _bounded(mean: Array, worst: float) -> Array:
-    """The mean, no worse than the worst; the worst where it is not a number."""
+    """The mean, bounded by the worst value, which also replaces NaN."""
     limit = jnp.minimum if worst > 0 else jnp.maximum
     return jnp.where(jnp.isnan(mean), worst, limit(mean, worst)).astype(jnp.float32)

@@ -31,7 +31,7 @@ class CNN(nn.Module):
 
     Attributes:
         max_channels: channels held everywhere.
-        max_depth: layers held in a stage; layer number ``depth`` and those above pass their input on.
+        max_depth: layers held in a stage; layers from number ``depth`` on pass their input through.
         num_classes: outputs.
     """
 
@@ -53,7 +53,7 @@ class CNN(nn.Module):
                 x = y if layer == 0 else jnp.where(layer < hparams["depth"], y, x)
             x = max_pool_2x2(x)
         x = dropout(dropout_key, x, hparams["dropout"])
-        # A linear map of each cell of the grid, summed: the kernel does not depend on how many channels are held.
+        # A sum of linear maps of each cell of the grid: the kernel does not depend on the number of channels held.
         x = x.reshape(x.shape[0], 4, -1)
         cells = [MaskedDense(self.num_classes, gain=0.25, name=f"head_{i}") for i in range(4)]
         logits = [cell(x[:, i], fan_in=width, width=self.num_classes) for i, cell in enumerate(cells)]

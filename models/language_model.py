@@ -37,7 +37,7 @@ STRUCTURAL = ("width", "heads", "layers")
 
 
 class LanguageModel(nn.Module):
-    """Predicts every next token from those before it.
+    """Predicts every next token from the earlier ones.
 
     Attributes:
         width: features of a token.
@@ -45,7 +45,7 @@ class LanguageModel(nn.Module):
         layers: transformer layers.
         vocabulary: tokens in.
         num_outputs: tokens out.
-        last_only: whether only the prediction after the last token is wanted.
+        last_only: whether to return only the prediction after the last token.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""Logistic regression with a penalty for each group of features: an objective that is differentiable.
+"""Logistic regression with a penalty for each group of features: a differentiable objective.
 
 The parameters w minimize, with a penalty a_j = a_g(j) for each feature,
 
@@ -32,8 +32,8 @@ GROUPS = {
     "symmetry": ("symmetry",),
     "fractal": ("fractal dimension",),
 }
-"""The ten measured quantities of a cell nucleus, by what they tell about it. Of each quantity the table has three
-columns: its mean, standard error and worst value over the nuclei of an image."""
+"""The ten measured quantities of a cell nucleus, by topic. Each quantity has three columns in the table: its mean,
+standard error and worst value over the nuclei of an image."""
 
 QUANTITIES = (
     "radius",
@@ -47,18 +47,18 @@ QUANTITIES = (
     "symmetry",
     "fractal dimension",
 )
-"""In the order of the columns, which have all means first, then all errors, then all worst values."""
+"""In the order of the columns: all means, then all errors, then all worst values."""
 
 SPACE: Spec = {f"l2_{group}": {"type": "float", "low": 1e-4, "high": 10.0, "log": True} for group in GROUPS}
 INTERCEPT_L2 = 1e-6  # keeps the curvature along the intercept above zero
 STEP_SIZES = np.float32(0.5) ** np.array([*range(8), np.inf], np.float32)  # of a Newton step; the last is none
-ROUNDING = 1e-6  # of a loss in float32: of the step sizes whose losses differ by no more, the largest is taken
+ROUNDING = 1e-6  # of a loss in float32: the largest of the step sizes with losses this close is used
 
 
 def solve(H: Array, b: Array) -> Array:
     """H^-1 b for a positive definite H [n, n], by elimination without pivots.
 
-    A batched call of LAPACK, which `vmap` would make of a factorization, can hang on CPU with jaxlib 0.10.
+    Under `vmap` a factorization becomes a batched LAPACK call, which can hang on CPU with jaxlib 0.10.
     """
 
     def eliminate(i, M):
@@ -69,7 +69,7 @@ def solve(H: Array, b: Array) -> Array:
 
 
 def _init(key: Array, hparams: Hparams) -> Array:
-    """The weights of the features and the intercept, zero: the problem is convex and no randomness enters."""
+    """The weights of the features and the intercept, zero: the problem is convex and needs no randomness."""
     del key, hparams
     return jnp.zeros(3 * len(QUANTITIES) + 1, jnp.float32)
 
@@ -122,7 +122,7 @@ def _penalties(h: Hparams) -> Array:
 
 
 def _product(a: Any, b: Any) -> Array:
-    """a @ b with all the digits of float32, which accelerators would round."""
+    """a @ b in full float32 precision, which accelerators reduce by default."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
@@ -134,7 +134,7 @@ def _train_part() -> tuple[Array, Array]:
 
 
 def _value_and_grad(key: Array, hparams: Hparams, num_steps: int) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The derivatives are those at the minimum, which 15 steps reach to rounding everywhere in the space."""
+    """The derivatives at the minimum, which 15 steps reach to rounding everywhere in the space."""
     h = to_arrays(SPACE, hparams)
     w = _advance(_init(key, h), h, num_steps)
 

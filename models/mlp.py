@@ -33,7 +33,7 @@ class MLP(nn.Module):
 
     Attributes:
         max_width: units held in a hidden layer.
-        max_depth: hidden layers held; layer number ``depth`` and those above pass their input on.
+        max_depth: hidden layers held; layers from number ``depth`` on pass their input through.
         num_outputs: outputs.
     """
 

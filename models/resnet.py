@@ -29,7 +29,7 @@ class Conv3x3(nn.Module):
 
     Attributes:
         features: output channels.
-        stride: every how many pixels there is an output.
+        stride: distance between outputs in pixels.
     """
 
     features: int
@@ -47,7 +47,7 @@ class Block(nn.Module):
 
     Attributes:
         features: output channels.
-        stride: of the first convolution and the shortcut.
+        stride: stride of the first convolution and the shortcut.
     """
 
     features: int
@@ -70,8 +70,8 @@ class ResNet(nn.Module):
     Normalization is over channels at each pixel (LayerNorm), so no example depends on its batch.
 
     Attributes:
-        channels: of the first stage.
-        blocks: residual blocks of a stage.
+        channels: channels of the first stage.
+        blocks: residual blocks per stage.
         num_classes: outputs.
     """
 

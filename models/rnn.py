@@ -53,7 +53,7 @@ def gru_step(state: State, gates: Array, recurrent: Array) -> State:
 
 
 CELLS = {"simple": (simple_step, 1, 1), "lstm": (lstm_step, 4, 2), "gru": (gru_step, 3, 1)}
-"""The step, how many times the width its gates are, and how many arrays its state has."""
+"""The step, the size of its gates in widths, and the number of arrays of its state."""
 
 
 class Recurrent(nn.Module):
@@ -62,7 +62,7 @@ class Recurrent(nn.Module):
     Attributes:
         cell: a name of `CELLS`.
         width: units.
-        reverse: whether the sequence is read from its end.
+        reverse: whether to read the sequence from its end.
     """
 
     cell: str
@@ -71,7 +71,7 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None = None) -> Array:
-        """Maps ``x`` [n, t, c] to the hidden states [n, t, width]; steps masked out [n, t] leave the state alone."""
+        """Maps ``x`` [n, t, c] to the hidden states [n, t, width]; steps masked out [n, t] keep the state."""
         step, num_gates, num_states = CELLS[self.cell]
         gates = nn.Dense(num_gates * self.width, name="input")(x)  # of all steps in one product
         shape = (self.width, num_gates * self.width)

@@ -49,7 +49,7 @@ class Seq2Seq(nn.Module):
     def __call__(
         self, inputs: Mapping[str, Array], hparams: Mapping[str, Array], dropout_key: Array | None = None
     ) -> Array:
-        """Maps ``source`` [n, s] and ``previous`` [n, t], the target moved right, to logits [n, t, vocabulary]."""
+        """Maps ``source`` [n, s] and ``previous`` [n, t], the target shifted right, to logits [n, t, vocabulary]."""
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         source, rate = inputs["source"], hparams["dropout"]
         mask = source != PAD
@@ -59,7 +59,7 @@ class Seq2Seq(nn.Module):
         backward = Recurrent(self.cell, self.width, reverse=True, name="backward")(x, mask)
         memory = dropout(keys[0], jnp.concatenate([forward, backward], axis=-1), rate)
 
-        # The decoder starts from what was read: the last states go in with every token.
+        # Every token of the decoder gets the last states of the encoder.
         read = nn.Dense(self.width, name="bridge")(jnp.concatenate([forward[:, -1], backward[:, 0]], axis=-1))
         y = nn.Embed(self.target_vocabulary, self.width, name="target")(inputs["previous"])
         y = Recurrent(self.cell, self.width, name="decoder")(y + read[:, None])

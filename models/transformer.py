@@ -45,7 +45,7 @@ class Transformer(nn.Module):
     def __call__(
         self, inputs: Mapping[str, Array], hparams: Mapping[str, Array], dropout_key: Array | None = None
     ) -> Array:
-        """Maps ``source`` [n, s] and ``previous`` [n, t], the target moved right, to logits [n, t, vocabulary]."""
+        """Maps ``source`` [n, s] and ``previous`` [n, t], the target shifted right, to logits [n, t, vocabulary]."""
         source, previous = inputs["source"], inputs["previous"]
         activation, rate = hparams["activation"], hparams["dropout"]
         keys = split_or_none(dropout_key, 2 * self.layers)

@@ -1,6 +1,6 @@
-"""The zoo's data sets: bundled with scikit-learn or made here, split once and for all, and never downloaded.
+"""The zoo's data sets: bundled with scikit-learn or generated here, with fixed splits, and never downloaded.
 
-Each `load_*` is called when a training run is traced, not before, and gives the same read-only arrays every time.
+Each `load_*` is called when a training run is traced, not before, and returns the same read-only arrays every time.
 """
 
 from .dates import load_dates

@@ -1,4 +1,4 @@
-"""Dates written in words, to be translated to ISO form: a small sequence-to-sequence task without any file.
+"""Translation of dates in words to ISO form: a small sequence-to-sequence task without data files.
 
 A source is a day from 1950-01-01 to 2049-12-31 in one of ten English formats, in lower case. The answer is always
 determined: dots put the day first, slashes the month, and a year of two digits is 19xx from 50 on and 20xx below.
@@ -42,7 +42,7 @@ FIRST_DAY, LAST_DAY = date(1950, 1, 1).toordinal(), date(2049, 12, 31).toordinal
 
 @cache
 def load_dates(num_examples: int = 8000) -> Dataset:
-    """Draws days without repetition, so no day is in two parts in whatever format, and a format for each.
+    """Draws distinct days, so that no two parts share a day, and a format for each.
 
     Args:
         num_examples: size of the three parts together; an eighth each goes to validation and test. 8 .. 36525.

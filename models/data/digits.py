@@ -1,6 +1,6 @@
-"""Scikit-learn's bundled digits, split once and for all.
+"""Scikit-learn's bundled digits, with a fixed split.
 
-1797 grey images of 8x8 pixels in ten classes: the test part of the UCI set "Optical Recognition of
+1797 gray images of 8x8 pixels in ten classes: the test part of the UCI set "Optical Recognition of
 Handwritten Digits" (Alpaydin and Kaynak, 1998). The split is stratified. It ignores who wrote a digit, so its
 accuracies say nothing about unseen writers.
 """
@@ -20,7 +20,7 @@ def load_digits() -> Dataset:
 
     The first call reads the file inside scikit-learn (no network); later calls return the same read-only arrays.
     """
-    from sklearn import datasets  # slow to import, and needed by nobody who only lists the zoo
+    from sklearn import datasets  # slow to import, and not needed to list the zoo
 
     pixels, classes = datasets.load_digits(return_X_y=True)
     images, labels = np.asarray(pixels, np.float64).reshape(-1, 8, 8), np.asarray(classes, np.int32)

@@ -1,4 +1,4 @@
-"""Addition modulo a number, as sequences "a b =" of three tokens: the whole table, a part of it held out."""
+"""Addition modulo a number, as sequences "a b =" of three tokens: the whole table, partly held out."""
 
 from functools import cache
 
@@ -9,7 +9,7 @@ from .splits import Dataset, cut, shuffled_indices
 
 @cache
 def load_modular(modulus: int = 31) -> Dataset:
-    """All pairs (a, b) and their sums: 70 per cent to train on, 15 to validate and 15 to test.
+    """All pairs (a, b) and their sums: 70 percent for training, 15 for validation and 15 for test.
 
     Args:
         modulus: p, at least 3; the numbers are the tokens 0 .. p-1 and the sign "=" is the token p.

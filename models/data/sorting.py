@@ -1,4 +1,4 @@
-"""Sequences of symbols to be sorted: a sequence-to-sequence task whose answers are exact.
+"""Sorting of sequences of symbols: a sequence-to-sequence task with exact answers.
 
 Symbols are the tokens 1 .. num_symbols, in the source as in the target; 0 is the start token of the decoder.
 """
@@ -14,11 +14,11 @@ START = 0
 
 @cache
 def load_sorting(length: int = 10, num_symbols: int = 16, num_examples: int = 6000) -> Dataset:
-    """Draws distinct sequences of uniform symbols; 60, 20 and 20 per cent go to the three parts.
+    """Draws distinct sequences of uniform symbols; 60, 20 and 20 percent go to the three parts.
 
     Args:
-        length: of every sequence, at least 1.
-        num_symbols: at least 1.
+        length: length of every sequence, at least 1.
+        num_symbols: number of symbols, at least 1.
         num_examples: size of the three parts together, at most half of the `num_symbols ** length` sequences.
 
     Returns:

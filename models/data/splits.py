@@ -1,4 +1,4 @@
-"""Train, validation and test parts: the containers, and the fixed ways to cut a data set into them.
+"""Train, validation and test parts: containers, and fixed splits of a data set.
 
 Every split is fixed by its seed, so that every study sees the same problem: hyperparameters are tuned on the
 validation part, and the test part is reported and never tuned on.
@@ -22,9 +22,9 @@ class Dataset(NamedTuple):
     """The three disjoint parts of a data set.
 
     Attributes:
-        train: what is trained on.
-        validation: what hyperparameters are chosen by.
-        test: what is reported, and never tuned on.
+        train: examples for training.
+        validation: examples for choosing hyperparameters.
+        test: examples for reporting only, never for tuning.
     """
 
     train: Split
@@ -33,7 +33,7 @@ class Dataset(NamedTuple):
 
 
 def split_indices(labels: np.ndarray, seed: int = 0) -> Indices:
-    """Cuts every class into a train, a validation and a test part of 60, 20 and 20 per cent.
+    """Splits every class into a train, a validation and a test part of 60, 20 and 20 percent.
 
     Args:
         labels: [n] class of every example.
@@ -53,13 +53,13 @@ def split_indices(labels: np.ndarray, seed: int = 0) -> Indices:
 
 
 def shuffled_indices(n: int, seed: int, validation: float = 0.2, test: float = 0.2) -> Indices:
-    """Cuts 0 .. n-1 at random, with no regard to classes.
+    """Splits 0 .. n-1 at random, regardless of classes.
 
     Args:
         n: number of examples.
         seed: seed of the shuffle.
-        validation: share of the validation part, in [0, 1].
-        test: share of the test part, in [0, 1]; the two shares sum to less than 1.
+        validation: fraction of the validation part, in [0, 1].
+        test: fraction of the test part, in [0, 1]; the two fractions sum to less than 1.
 
     Returns:
         Sorted indices of the train, validation and test examples: disjoint, and together all of 0 .. n-1.
@@ -75,7 +75,7 @@ def shuffled_indices(n: int, seed: int, validation: float = 0.2, test: float = 0
 
 
 def cut(inputs: Any, targets: np.ndarray, indices: Indices) -> Dataset:
-    """Copies the three parts out of a data set, read-only because every caller of a loader gets the same arrays.
+    """Copies of the three parts of a data set, read-only because all callers of a loader share the arrays.
 
     Args:
         inputs: array [n, ...] or dict of arrays [n, ...].

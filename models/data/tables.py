@@ -1,7 +1,7 @@
-"""Scikit-learn's bundled tables: breast cancer and wine to classify, diabetes to regress. No network is needed.
+"""Scikit-learn's bundled tables: classification of breast cancer and wine, regression of diabetes. Needs no network.
 
 Features are standardized, column by column, by the mean and deviation of the train part. The three parts hold
-60, 20 and 20 per cent of the rows; those of the classification tables are stratified.
+60, 20 and 20 percent of the rows; those of the classification tables are stratified.
 """
 
 from functools import cache
@@ -34,7 +34,7 @@ def load_wine() -> Dataset:
 def load_diabetes() -> Dataset:
     """Diabetes (442 rows): features [n, 10] float32; targets [n] float32, the disease's progress after a year.
 
-    Targets have mean 0 and deviation 1 on the train part; `diabetes_scale` leads back to the original units.
+    Targets have mean 0 and deviation 1 on the train part; `diabetes_scale` converts back to the original units.
     """
     features, progress, indices = _diabetes()
     mean, std = diabetes_scale()

@@ -1,4 +1,4 @@
-r"""English text to model character by character: the help topics of Python's own `pydoc`.
+r"""English text for character models: the help topics of Python's `pydoc`.
 
 The text ships with the interpreter, so nothing is downloaded, but it differs between versions of Python: compare
 losses within one version only. Runs of spaces become one space and runs of newlines one newline, so indentation
@@ -25,7 +25,7 @@ _PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "
 
 
 def encode(text: str) -> np.ndarray:
-    """Tokens [n] int32, one for each character; those outside `VOCABULARY` become the last token."""
+    """Tokens [n] int32, one per character; characters outside `VOCABULARY` become the last token."""
     return np.array([_TOKENS.get(character, len(VOCABULARY) - 1) for character in text], np.int32)
 
 
@@ -36,10 +36,10 @@ def decode(tokens: np.ndarray) -> str:
 
 @cache
 def text_parts() -> tuple[str, str, str]:
-    """The train, validation and test text, about 80, 10 and 10 per cent of the characters.
+    """The train, validation and test text, about 80, 10 and 10 percent of the characters.
 
-    Each part is made of whole topics in shuffled order. A topic goes to the test part if it still fits into its
-    share, else to the validation part under the same rule, else to the train part.
+    Each part consists of whole topics in shuffled order. A topic goes to the test part if it still fits into its size,
+    otherwise to the validation part under the same rule, otherwise to the train part.
     """
     topics = _topics()
     total = sum(map(len, topics))
@@ -60,7 +60,7 @@ def text_parts() -> tuple[str, str, str]:
 
 @cache
 def load_text(context: int = 64) -> Dataset:
-    """Windows of the three parts that do not overlap; a shorter rest at the end is left out.
+    """Non-overlapping windows of the three parts; a shorter remainder is dropped.
 
     Args:
         context: length of a window, at least 1.
