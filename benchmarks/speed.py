@@ -18,6 +18,7 @@ from benchmarks import _problems, _quality
 from benchmarks._probe import BUDGET, NUM_INITIAL
 from benchmarks._timing import NO_BOTORCH, ROOT, Report, Samples, has, interleave, parser, spread, timing_rows
 from bojax._errors import Status
+from bojax.optim import multistart
 
 SECTIONS = ("warm", "quality", "first", "compilations")
 

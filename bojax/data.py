@@ -185,6 +185,7 @@ def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "
         TypeError: a column is not in `COLUMNS`.
     """
     columns = kept_columns(columns, observations.columns)
+    observations = jax.tree.map(jnp.asarray, observations)  # a restored state holds NumPy arrays
     rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
     # Without the barrier XLA may compute y twice, rounded differently, for the value and for the mask.
     y = jax.lax.optimization_barrier(y.astype(observations.y.dtype))
@@ -312,6 +313,7 @@ def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"
         return pending
     if pending.X.shape[0] < X.shape[0]:
         raise ValueError(f"`pending` must have room for {X.shape[0]} points, got {pending.X.shape[0]} slots.")
+    pending = jax.tree.map(jnp.asarray, pending)  # a restored state holds NumPy arrays
     order = jnp.argsort(pending.mask, stable=True)  # free slots first
     slots = order[: X.shape[0]]
     return Pending(
