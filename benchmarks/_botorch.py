@@ -1,7 +1,7 @@
 """The peer: BoTorch as its tutorials use it, in float64 on the CPU.
 
-`SingleTaskGP` with its default kernel, priors and outcome standardisation, `fit_gpytorch_mll`, `LogExpectedImprovement`
-and `optimize_acqf`. Points live in the unit cube and values are maximised, as in bojax.
+`SingleTaskGP` with its default kernel, priors and outcome standardization, `fit_gpytorch_mll`, `LogExpectedImprovement`
+and `optimize_acqf`. Points live in the unit cube and values are maximized, as in bojax.
 """
 
 import time
@@ -31,7 +31,7 @@ def fit(X: np.ndarray, y: np.ndarray) -> SingleTaskGP:
     return model
 
 
-def maximise(model: Any, best_f: float, num_dims: int, *, num_restarts: int, raw_samples: int) -> np.ndarray:
+def maximize(model: Any, best_f: float, num_dims: int, *, num_restarts: int, raw_samples: int) -> np.ndarray:
     """The point [d] of the unit cube where the log expected improvement over `best_f` is largest."""
     bounds = torch.stack([torch.zeros(num_dims), torch.ones(num_dims)]).double()
     acquisition = LogExpectedImprovement(model, best_f=best_f)
@@ -41,8 +41,8 @@ def maximise(model: Any, best_f: float, num_dims: int, *, num_restarts: int, raw
     return x.detach().numpy()[0]
 
 
-def maximise_batch(model: Any, best_f: float, num_dims: int, *, q: int, num_restarts: int, raw_samples: int):
-    """q points [q, d] by sequential greedy maximisation of the joint log expected improvement (512 samples)."""
+def maximize_batch(model: Any, best_f: float, num_dims: int, *, q: int, num_restarts: int, raw_samples: int):
+    """q points [q, d] by sequential greedy maximization of the joint log expected improvement (512 samples)."""
     bounds = torch.stack([torch.zeros(num_dims), torch.ones(num_dims)]).double()
     acquisition = qLogExpectedImprovement(model, best_f=best_f)
     with warnings.catch_warnings():
@@ -57,7 +57,7 @@ def suggest_batch(X: np.ndarray, y: np.ndarray, *, q: int, num_restarts: int = 1
     """The next q points [q, d], fit included."""
     model = fit(X, y)
     size = {"q": q, "num_restarts": num_restarts, "raw_samples": raw_samples}
-    return maximise_batch(model, float(y.max()), X.shape[1], **size)
+    return maximize_batch(model, float(y.max()), X.shape[1], **size)
 
 
 def suggest(X: np.ndarray, y: np.ndarray, *, num_restarts: int = 10, raw_samples: int = 512):
@@ -65,7 +65,7 @@ def suggest(X: np.ndarray, y: np.ndarray, *, num_restarts: int = 10, raw_samples
     start = time.perf_counter()
     model = fit(X, y)
     fitted = time.perf_counter()
-    x = maximise(model, float(y.max()), X.shape[1], num_restarts=num_restarts, raw_samples=raw_samples)
+    x = maximize(model, float(y.max()), X.shape[1], num_restarts=num_restarts, raw_samples=raw_samples)
     return x, fitted - start, time.perf_counter() - fitted
 
 
@@ -91,8 +91,8 @@ def same_gp(X, y, *, lengthscale, outputscale, noise_var, mean) -> SingleTaskGP:
 
     Args:
         X: [n, d] points.
-        y: [n] standardised values.
-        lengthscale: [d], outputscale, noise_var, mean: scalars, in standardised units.
+        y: [n] standardized values.
+        lengthscale: [d], outputscale, noise_var, mean: scalars, in standardized units.
     """
     kernel = ScaleKernel(MaternKernel(nu=2.5, ard_num_dims=X.shape[1]))
     values = torch.from_numpy(y)[:, None]

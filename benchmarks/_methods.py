@@ -1,7 +1,7 @@
 """The contestants of a race: each proposes batches of points of the unit cube and is told their values.
 
 A method is a function `(space, budget, q, seed) -> (ask, tell)`; `ask()` gives X [q, d] in the cube (NumPy) and
-`tell(X, y)` takes values to be maximised. Peers run as their documentation shows them.
+`tell(X, y)` takes values to be maximized. Peers run as their documentation shows them.
 """
 
 import warnings
@@ -137,7 +137,7 @@ def _distribution(optuna, parameter):
 
 
 def cma(space, budget, q, seed):
-    """CMA-ES of the package `cma` in the cube, from its centre with a step of a quarter, q points a generation."""
+    """CMA-ES of the package `cma` in the cube, from its center with a step of a quarter, q points a generation."""
     import cma as package
 
     size = q if q > 1 else 4 + int(3 * np.log(space.num_dims))

@@ -12,10 +12,10 @@ from bojax import objectives
 
 
 class Problem(NamedTuple):
-    """A test function, maximised.
+    """A test function, maximized.
 
     Attributes:
-        objective: the function to be minimised, with its space and optimum.
+        objective: the function to be minimized, with its space and optimum.
         f: its negative, for `bojax.run`; always the same object, so that programs are compiled once.
         values: its negative at points X [n, d] of the unit cube, NumPy float64.
     """
@@ -52,7 +52,7 @@ def problem(name: str) -> Problem:
 
 
 def data_sets(name: str, num_points: int, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`count` data sets of uniform points X [n, d] of the unit cube and their values y [n], maximised."""
+    """`count` data sets of uniform points X [n, d] of the unit cube and their values y [n], maximized."""
     chosen = problem(name)
     draws = (np.random.default_rng(seed).random((num_points, chosen.space.num_dims)) for seed in range(count))
     return [(X, chosen.values(X)) for X in draws]

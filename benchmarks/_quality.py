@@ -89,7 +89,7 @@ def _compare_candidates(seed, X, observations, params, acquired):
 
     x, _, posterior, best_f = acquired
     own_log_ei = jax.jit(log_ei)
-    y = _standardised(observations)
+    y = _standardized(observations)
     model = _botorch.same_gp(
         X,
         y,
@@ -102,12 +102,12 @@ def _compare_candidates(seed, X, observations, params, acquired):
     here, there = np.asarray(own_log_ei(posterior, random, best_f)), _botorch.log_ei(model, float(best_f), random)
     likely = here > np.quantile(here, 0.5)  # deep in the tail the approximations of log EI differ, and do not matter
     _botorch.torch.manual_seed(seed)
-    other = _botorch.maximise(model, float(best_f), X.shape[1], num_restarts=10, raw_samples=512)
+    other = _botorch.maximize(model, float(best_f), X.shape[1], num_restarts=10, raw_samples=512)
     values = np.asarray(own_log_ei(posterior, np.stack([np.asarray(x), other]), best_f))
     return float(values[0]), float(values[1]), float(np.max(np.abs(here - there)[likely]))
 
 
-def _standardised(observations):
+def _standardized(observations):
     from bojax.surrogates.outputs._standardize import standardize
 
     y, _ = standardize(observations.y, observations.mask)
@@ -136,7 +136,7 @@ def _report_candidates(report, candidates, num_points):
     better = [own - other for own, other, _ in candidates]
     report.section(
         f"Quality of the candidate: n = {num_points}",
-        "BoTorch gets a model with bojax's kernel and hyperparameters, so both maximise one function; both candidates "
+        "BoTorch gets a model with bojax's kernel and hyperparameters, so both maximize one function; both candidates "
         "are then evaluated by bojax (log EI, float64). Positive: bojax's is better.",
     )
     report.table(

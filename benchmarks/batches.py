@@ -19,7 +19,7 @@ from bojax._errors import Status
 
 SECTIONS = ("batch", "value", "thompson")
 WORTH_SAMPLES = 2**15
-"""Samples in which the worth of a batch is judged: more than either library maximises."""
+"""Samples in which the worth of a batch is judged: more than either library maximizes."""
 
 METHODS = {
     "bojax": {},
@@ -127,7 +127,7 @@ def value(report: Report, *, num_points: int, q: int, count: int) -> None:
                 mean=float(params.mean),
             )
             _botorch.torch.manual_seed(i)
-            other = _botorch.maximise_batch(model, best_f, 6, q=q, num_restarts=10, raw_samples=512)
+            other = _botorch.maximize_batch(model, best_f, 6, q=q, num_restarts=10, raw_samples=512)
             for name in names:
                 found[name].append(worth(posterior, asked[name][0], best_f))
             found["BoTorch"].append(worth(posterior, other, best_f))

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: more threads make small factorisations slower
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: more threads make small factorizations slower
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
