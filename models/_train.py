@@ -2,7 +2,7 @@
 
 It does not branch on traced hyperparameters, so a batch of configurations trains under `vmap` as one program. A
 configuration that diverges does not affect the others: its non-finite numbers stay in its own lane, and its evaluation
-gives the worst finite score.
+returns the worst finite score.
 
 The length of a run is fixed in steps. All randomness is a function of the run's key and the number of steps done,
 never of the sizes of arrays: a configuration is the same run alone, in a batch, in arrays of a larger size, and cut

@@ -77,7 +77,7 @@ def run_many(
     """Run one study per key, side by side.
 
     Args:
-        keys: [b] random keys, as `jax.random.split` gives them.
+        keys: [b] random keys, as `jax.random.split` returns them.
         algorithm: the algorithm, such as `bayesopt(space)`; with `settings`, a function from the settings of one study
             to its algorithm.
         f: the objective, as for `run`.

@@ -89,14 +89,14 @@ def turbo(
     Args:
         space: the search space.
         q: number of points each `ask` returns, >= 1.
-        num_regions: how many regions compete, >= 1.
+        num_regions: number of competing regions, >= 1.
         capacity: room for this many observations; `bojax.loop.grow` enlarges a state.
         num_initial: points of each region's design, >= 1; by default d + 1, between 3 and 16.
         surrogate: a Gaussian process whose kernel has lengthscales and random features. It sees the raw values unless
             it is wrapped by `with_output_transform`; `bojax.loop.default_surrogate()` by default.
         num_candidates: random candidates in each region, >= 1; by default 200 d, between 2000 and 5000.
         num_features: random features of a drawn function, >= 1.
-        trust_region: when a region grows and shrinks, and how many rows it sees.
+        trust_region: when a region grows and shrinks, and the number of rows it sees.
         max_pending: maximum number of pending points; 8, or q if that is more, by default.
 
     Returns:

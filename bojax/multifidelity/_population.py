@@ -154,7 +154,7 @@ class Population:
         return {name: np.array([r[name][row] for r, row in picked]) for name in (results[0] if results else ())}
 
     def values(self, members: Members | None = None) -> np.ndarray:
-        """The tuned metric of members, larger is better; minus infinity where it is not finite."""
+        """The tuned metric of members, larger is better; minus infinity if not finite."""
         return signed(self.objective, self.evaluate(members))
 
     def keep(self, members: Members) -> None:
@@ -243,7 +243,7 @@ class Population:
 
 
 def signed(objective: Trainable, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The tuned metric, larger is better; minus infinity where it is not finite."""
+    """The tuned metric, larger is better; minus infinity if not finite."""
     if objective.metric not in metrics:
         raise KeyError(f"`evaluate` must give the metric {objective.metric!r}, got {sorted(metrics)}.")
     values = np.asarray(metrics[objective.metric], float)

@@ -227,7 +227,7 @@ class Study(KnownResults, Beliefs):
             trial: a trial from `ask`, or its number.
             value: a number, or a NumPy or JAX scalar. A value that is not finite makes the trial a failed one.
             state: "complete" (the same as None), or "fail" for an evaluation without a value.
-            noise_var: variance of the value's noise where it is known, >= 0, for example the squared standard error of
+            noise_var: known variance of the value's noise, >= 0, for example the squared standard error of
                 a mean over repeats.
             cost: the cost of the evaluation, > 0, with or without a value; for algorithms that learn costs
                 (`bojax.loop.cost_aware`).

@@ -14,7 +14,7 @@ class Group(NamedTuple):
     """Trials of a batch with the same fixed values.
 
     Attributes:
-        held: the fixed values by name; empty where all parameters are free.
+        held: the fixed values by name; empty if all parameters are free.
         trials: the trials, in order.
     """
 
@@ -52,7 +52,7 @@ def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def held_row(space: Space, held: Mapping[str, Any]) -> np.ndarray | None:
-    """The fixed coordinates in the cube [d], NaN where a parameter is free; None where all are free."""
+    """The fixed coordinates in the cube [d], NaN where a parameter is free; None if all are free."""
     if not held:
         return None
     anywhere = space.to_params(np.full(space.num_dims, 0.5))
@@ -61,7 +61,7 @@ def held_row(space: Space, held: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def num_points(space: Space, held: Mapping[str, Any]) -> int | None:
-    """Number of points of the space with the fixed values; None where a free parameter is continuous."""
+    """Number of points of the space with the fixed values; None if a free parameter is continuous."""
     return math.prod(space[name].num_values for name in space.names if name not in held) or None
 
 

@@ -228,7 +228,7 @@ def _copy(pool: list[Carried], target: optuna.Study, space: Space, filled: Mappi
 
 
 def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> FrozenTrial | None:
-    """A trial in the new space; None where its parameters do not belong to it."""
+    """A trial in the new space; None if its parameters do not belong to it."""
     trial, waiting = carried.trial, carried.trial.state == TrialState.WAITING
     given = carried.params if waiting else {**filled, **carried.params}
     given = {name: value for name, value in given.items() if name in space.names}

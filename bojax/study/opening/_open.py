@@ -90,7 +90,7 @@ def open_study(
 
 
 def _check_trials(study: OptunaStudy, space: Space) -> None:
-    """Raises StudyError where a trial of a study made by Optuna does not belong to the space."""
+    """Raises StudyError if a trial of a study made by Optuna does not belong to the space."""
     distributions = to_distributions(space)
     for trial in _storage.retry(lambda: study.get_trials(deepcopy=False)):
         wrong = _misfit(trial, space, distributions)

@@ -12,7 +12,7 @@ class Table:
 
     Attributes:
         X: [m, d] points in the unit cube; NaN until they are known.
-        y: [m] values, larger is better; NaN where there is none.
+        y: [m] values, larger is better; NaN if there is none.
         columns: columns of `bojax.data.COLUMNS`, [m] or [m, d].
         ids: [m] equal for equal points; -1 until the point is known.
         counts: [m] whether the trial counts: it was not given up, and no other trial replaces it.

@@ -23,7 +23,7 @@ class Trial:
         state: one of `STATES`.
         value: the reported value; None unless the trial is complete.
         user_attrs: everything else that was recorded with it, for example metrics.
-        datetime_start: when it was asked for, by the clock of the machine that asked; None where unknown.
+        datetime_start: when it was asked for, by the clock of the machine that asked; None if unknown.
         datetime_complete: when its result was reported; None before that.
 
     Example:
@@ -44,14 +44,14 @@ class Trial:
 
     @property
     def duration(self) -> datetime.timedelta | None:
-        """The time from `ask` to `tell`; None where one of the two is unknown."""
+        """The time from `ask` to `tell`; None if one of the two is unknown."""
         if self.datetime_start is None or self.datetime_complete is None:
             return None
         return self.datetime_complete - self.datetime_start
 
     @property
     def error(self) -> str | None:
-        """Why the evaluation failed, as one text; None where no reason is recorded."""
+        """Why the evaluation failed, as one text; None if no reason is recorded."""
         reason = self.user_attrs.get(_storage.ERROR)
         if reason is None and _storage.TOLD in self.user_attrs:
             return f"the value {self.user_attrs[_storage.TOLD]}"
@@ -59,5 +59,5 @@ class Trial:
 
     @property
     def traceback(self) -> str | None:
-        """The traceback of the exception with which the evaluation failed, as text; None where none is recorded."""
+        """The traceback of the exception with which the evaluation failed, as text; None if none is recorded."""
         return self.user_attrs.get(TRACEBACK)

@@ -71,7 +71,7 @@ def check_end(loop: LoopArguments, cardinality: int | None) -> None:
 
     Args:
         loop: the arguments.
-        cardinality: number of points of the space; None where it is not finite.
+        cardinality: number of points of the space; None if it is not finite.
     """
     if loop.num_trials is None and loop.timeout == math.inf and not loop.callbacks and cardinality is None:
         raise ValueError(
@@ -137,6 +137,6 @@ def _to_seconds(timeout: Any) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise TypeError(f"`timeout` must be a number of seconds or None, got {timeout!r}.")
     seconds = float(timeout)
-    if not seconds >= 0.0:  # NaN is refused, too
+    if not seconds >= 0.0:  # refuses NaN too
         raise ValueError(f"`timeout` must be at least 0 seconds, got {timeout!r}. Write None for no limit.")
     return seconds

@@ -89,7 +89,7 @@ class KnownResults:
             params: a value for every parameter.
             value: the value (see `Study.tell`).
             state: "complete" (the same as None), or "fail" for an evaluation without a value.
-            noise_var: variance of the value's noise where it is known, >= 0.
+            noise_var: known variance of the value's noise, >= 0.
             cost: the cost of the evaluation, > 0.
             grad: derivatives of the value by Float parameters, by name, in native units.
             user_attrs: anything else to record with the trial; values must fit into JSON.
@@ -124,7 +124,7 @@ class KnownResults:
             value: the correct value (see `Study.tell`). `noise_var`, `cost` and `user_attrs` keep their earlier values
                 unless given; `grad` does not.
             state: "complete" (the same as None), or "fail" for an evaluation without a value.
-            noise_var: variance of the value's noise where it is known, >= 0.
+            noise_var: known variance of the value's noise, >= 0.
             cost: the cost of the evaluation, > 0.
             grad: derivatives of the value by Float parameters, by name, in native units.
             user_attrs: anything else to record with the trial; values must fit into JSON.

@@ -44,7 +44,7 @@ class Nested(NamedTuple):
         key: randomness of the inner solver, or None.
         num_steps: largest number of outer steps.
         optimizer: an optax optimizer; by default Adam with learning rate 0.05.
-        bounds: (lower, upper) of the hyperparameters, or None; give (0, 1) where `fn` was made with a `space`.
+        bounds: (lower, upper) of the hyperparameters, or None; pass (0, 1) if `fn` was made with a `space`.
         stop: a `hypergrad.Plateau`, or None.
         score: `score(hparams, params) -> value`, smaller is better, evaluated at the best hyperparameters and the inner
             parameters found there, on data that neither loss saw. By default a trial's value is its best outer loss,

@@ -110,7 +110,7 @@ def as_dict(metrics: Any) -> dict[str, Any]:
 
 
 def check_metric(metrics: Mapping[str, Any], metric: str) -> None:
-    """Raises KeyError where the tuned metric is missing."""
+    """Raises KeyError if the tuned metric is missing."""
     if metric not in metrics:
         raise KeyError(f"the objective gives no metric {metric!r}; it gives {sorted(metrics)}.")
 

@@ -88,7 +88,7 @@ def tune(
             there is nothing to differentiate.
         ValueError: a number is out of range, `gradients` is True and the algorithm does not learn from them, or every
             derivative of a study's first trials is zero.
-        KeyError: the objective does not give the metric.
+        KeyError: the objective does not return the metric.
 
     Example:
         >>> import bojax
@@ -138,7 +138,7 @@ def tune_study(
 
     Raises:
         ValueError, TypeError: an argument is wrong, or every derivative of the first trials is zero.
-        KeyError: the training function does not give the metric.
+        KeyError: the training function does not return the metric.
 
     Example:
         >>> import bojax
@@ -207,7 +207,7 @@ class _FirstSlopes:
         self._seen: list[dict[str, np.ndarray]] = []
 
     def check(self, runs: Mapping[str, np.ndarray], slopes: Mapping[str, np.ndarray]) -> None:
-        """Takes in a batch of runs [k, num_seeds]; raises ValueError where all derivatives are zero."""
+        """Takes in a batch of runs [k, num_seeds]; raises ValueError if all derivatives are zero."""
         if not self._unchecked:
             return
         has_value = np.isfinite(runs[self._metric].mean(axis=1))
