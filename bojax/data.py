@@ -185,7 +185,6 @@ def append(observations: Observations, X: Float[Array, "k d"], y: Float[Array, "
         TypeError: a column is not in `COLUMNS`.
     """
     columns = kept_columns(columns, observations.columns)
-    observations = jax.tree.map(jnp.asarray, observations)  # a restored state holds NumPy arrays
     rows = observations.count + jnp.arange(X.shape[0], dtype=jnp.int32)
     # Without the barrier XLA may compute y twice, rounded differently, for the value and for the mask.
     y = jax.lax.optimization_barrier(y.astype(observations.y.dtype))
@@ -213,15 +212,20 @@ def resize(observations: Observations, capacity: int) -> Observations:
 
 
 def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, **columns: np.ndarray | None) -> Observations:
-    """A buffer of NumPy arrays, filled on the host; compiled code accepts them as they are.
+    """A buffer filled on the host.
 
     Args:
         X: [n, d] points in the unit cube.
         y: [n] values, NaN where failed.
         capacity: rows of the buffer, at least n.
         dtype: float type of the buffer.
-        **columns: the stored columns, [n] or [n, d]; None for one without any reported values.
+        **columns: the columns that it keeps, [n] or [n, d]; None for one of which nothing was reported.
     """
+    return jax.tree.map(jnp.asarray, host_buffer(X, y, capacity, dtype, **columns))
+
+
+def host_buffer(X: np.ndarray, y: np.ndarray, capacity: int, dtype, **columns: np.ndarray | None) -> Observations:
+    """The same of NumPy arrays, which compiled code accepts as they are: no array is moved to a device by itself."""
     count, num_dims = X.shape
 
     def padded(values, fill, shape=(capacity,), dtype=dtype) -> Any:
@@ -297,7 +301,12 @@ def _shape(name: str, capacity: int, num_dims: int) -> tuple[int, ...]:
 
 
 def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
-    """A pending buffer of NumPy arrays, filled on the host. X: [k, d] with k at most `capacity`."""
+    """A pending buffer filled on the host. X: [k, d] with k at most `capacity`."""
+    return jax.tree.map(jnp.asarray, host_pending(X, capacity, dtype))
+
+
+def host_pending(X: np.ndarray, capacity: int, dtype) -> Pending:
+    """The same of NumPy arrays, as `host_buffer`."""
     padded: Any = np.full((capacity, X.shape[1]), 0.5, dtype)
     padded[: len(X)] = X
     mask: Any = np.arange(capacity) < len(X)
@@ -313,7 +322,6 @@ def add_pending(pending: Pending, X: Float[Array, "q d"], valid: Bool[Array, "q"
         return pending
     if pending.X.shape[0] < X.shape[0]:
         raise ValueError(f"`pending` must have room for {X.shape[0]} points, got {pending.X.shape[0]} slots.")
-    pending = jax.tree.map(jnp.asarray, pending)  # a restored state holds NumPy arrays
     order = jnp.argsort(pending.mask, stable=True)  # free slots first
     slots = order[: X.shape[0]]
     return Pending(

@@ -132,11 +132,3 @@ def test_columns_are_kept_and_refused_by_name(x64):
         data.append(seen, jnp.asarray(X[:1]), jnp.ones(1), noise_var=jnp.ones(1))
     with pytest.raises(TypeError, match="`noise` is no column of the data, which are noise_var, cost, grad"):
         data.append(seen, jnp.asarray(X[:1]), jnp.ones(1), noise=jnp.ones(1))
-
-
-def test_a_buffer_filled_on_the_host_can_be_extended():
-    seen = data.from_numpy(np.array([[0.25]]), np.array([1.0]), 4, np.float32, cost=np.array([2.0]))
-    seen = data.append(seen, jnp.array([[0.5]]), jnp.array([3.0]), cost=jnp.array([4.0]))
-    assert seen.y.tolist() == [1.0, 3.0, 0.0, 0.0] and seen.columns["cost"].tolist() == [2.0, 4.0, 0.0, 0.0]
-    pending = data.add_pending(data.pending_from_numpy(np.array([[0.25]]), 2, np.float32), jnp.array([[0.5]]), True)
-    assert pending.X.tolist() == [[0.25], [0.5]] and pending.mask.tolist() == [True, True]

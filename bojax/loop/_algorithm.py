@@ -194,10 +194,10 @@ def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
         told: the observations and the pending points. Columns that the state does not store are ignored.
         remember: keep room for the points of the next `ask`. False suits callers that restore before every `ask`: the
             program then omits the code for pending points when nothing is pending, and for failures when nothing
-            failed.
+            failed, and the buffers are NumPy arrays, which compiled code accepts as they are.
 
     Returns:
-        The state with its buffers replaced by NumPy arrays, which compiled code accepts as they are.
+        The state with its buffers replaced.
 
     Example:
         >>> import jax, numpy as np, bojax
@@ -221,9 +221,9 @@ def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
     if not remember and hasattr(state, "failures"):
         state = state._replace(failures=None if np.isfinite(y).all() else ())
     columns = {name: told.columns.get(name) for name in state.observations.columns}
+    buffer, waiting = (data.from_numpy, data.pending_from_numpy) if remember else (data.host_buffer, data.host_pending)
     return state._replace(
-        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, **columns),
-        pending=data.pending_from_numpy(pending, slots, dtype),
+        observations=buffer(X, y, data.next_capacity(len(y)), dtype, **columns), pending=waiting(pending, slots, dtype)
     )
 
 

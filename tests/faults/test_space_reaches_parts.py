@@ -122,7 +122,7 @@ MAKERS = {
     "thompson": lambda surrogate: bojax.thompson(MIXED, surrogate=surrogate),
     "turbo": lambda surrogate: bojax.turbo(MIXED, surrogate=surrogate),
     "cost_aware": lambda surrogate: bojax.loop.cost_aware(MIXED, surrogate=surrogate),
-    "costs": lambda surrogate: bojax.loop.cost_aware(MIXED, cost_surrogate=surrogate),
+    "costs": lambda surrogate: bojax.loop.cost_aware(MIXED, cost=surrogate),
     "freeze_thaw": lambda surrogate: multifidelity.freeze_thaw(
         multifidelity.from_functions(MIXED, init=None, advance=None, evaluate=None, metric="m", num_steps=4),
         budget_steps=9,
@@ -144,7 +144,7 @@ def test_every_algorithm_tells_surrogates_of_categories_and_refuses_those_that_d
     plain = surrogates.gp()
     with pytest.raises(Told):
         MAKERS[name](plain._replace(bind=bind))
-    argument = "cost_surrogate" if name == "costs" else "surrogate"
+    argument = "cost" if name == "costs" else "surrogate"
     with pytest.raises(ValueError, match=rf"`{argument}` must say how it treats categories.*\[1\].*bind\(inputs\)"):
         MAKERS[name](plain._replace(bind=None))
     with pytest.raises(ValueError, match="`kernel` must say how it treats categories.*by_equality"):

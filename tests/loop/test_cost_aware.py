@@ -22,7 +22,7 @@ def small_gp():
 
 
 def small(**kwargs):
-    learned = {} if "cost" in kwargs else {"cost_surrogate": small_gp()}
+    learned = {} if "cost" in kwargs else {"cost": small_gp()}
     return loop.cost_aware(SPACE, surrogate=small_gp(), **(SETTINGS | learned | kwargs))
 
 
