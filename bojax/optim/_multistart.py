@@ -316,7 +316,7 @@ def _best_unseen(lattice, X, values, seen, raw, raw_value):
 def farthest(X: Float[Array, "k d"], seen: Seen) -> Float[Array, "d"]:
     """The point of X that is farthest from all seen ones."""
     squares = jnp.sum((X[:, None, :] - seen.X[None, :, :]) ** 2, axis=-1)
-    return X[jnp.argmax(jnp.min(jnp.where(seen.mask[None, :], squares, jnp.inf), axis=1))]
+    return X[jnp.argmax(jnp.min(jnp.where(seen.mask[None, :], squares, jnp.inf), axis=1, initial=jnp.inf))]
 
 
 def _enumerate(lattice, fn, seen, dtype):
