@@ -28,6 +28,7 @@ from bojax.acquisition import (
     per_cost,
 )
 from bojax.loop._algorithm import Algorithm
+from bojax.loop._arguments import check_cost
 from bojax.loop._bayesopt import greedy, no_details, parts_of
 from bojax.loop._defaults import bound_surrogate
 from bojax.loop._model_based import Rule, model_based
@@ -148,6 +149,7 @@ def cost_aware(
 
 def _log_of(space: Space, cost: Callable[..., Any]) -> Callable[[Array], Array]:
     """The logarithm of a known cost, as a function of X [k, d]."""
+    check_cost(space, cost)
     return on_params(space, lambda params: jnp.log(cost(params)))
 
 

@@ -8,21 +8,19 @@ import pytest
 import bojax
 from bojax import data, loop, surrogates, testing
 from bojax._errors import Status
+from bojax.optim import multistart
 from bojax.study._study import core_of
+from tests.helpers import small_gp
 
 SPACE = bojax.Space(a=bojax.Float(0.0, 1.0), b=bojax.Float(0.0, 1.0))
 NONE = np.zeros((0, 2))
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((10, 2)), RNG.normal(size=10)
-SETTINGS = {"num_initial": 3, "num_restarts": 2, "raw_samples": 64, "capacity": 16}
-
-
-def small_gp():
-    return surrogates.gp(num_restarts=1, max_evals=30)
+SETTINGS = {"num_initial": 3, "optimizer": multistart(num_restarts=2, raw_samples=64), "capacity": 16}
 
 
 def small(**kwargs):
-    learned = {} if "cost" in kwargs else {"cost": small_gp()}
+    learned = {} if "cost" in kwargs else {"cost": surrogates.gp(num_restarts=1, max_evals=30)}
     return loop.cost_aware(SPACE, surrogate=small_gp(), **(SETTINGS | learned | kwargs))
 
 
