@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -45,6 +45,14 @@ _OWN_SETTINGS = {
 }
 
 
+_TRANSFER_GUARDS = (
+    "jax_transfer_guard",
+    "jax_transfer_guard_host_to_device",
+    "jax_transfer_guard_device_to_device",
+    "jax_transfer_guard_device_to_host",
+)
+
+
 class own_settings:
     """A scope with JAX's settings as bojax needs them, for the calling thread, but for the precision.
 
@@ -54,13 +62,20 @@ class own_settings:
     __slots__ = ("_entered",)
 
     def __enter__(self) -> None:
-        self._entered = [getattr(jax, name)(value) for name, value in _OWN_SETTINGS.items()]
+        # A setting that is as it should be costs nothing: entering all of them takes as long as a third of an `ask`.
+        self._entered = [getattr(jax, name)(value) for name, value in _OWN_SETTINGS.items() if not _holds(name, value)]
         for setting in self._entered:
             setting.__enter__()
 
     def __exit__(self, *error: object) -> None:
         for setting in reversed(self._entered):
             setting.__exit__(None, None, None)
+
+
+def _holds(name: str, value: Any) -> bool:
+    if name == "transfer_guard":
+        return all(getattr(jax.config, guard) is None for guard in _TRANSFER_GUARDS)
+    return getattr(jax.config, f"jax_{name}") == value
 
 
 def under_own_settings(fn: Callable[P, R]) -> Callable[P, R]:
@@ -191,27 +206,30 @@ class _BlasLimit:
 
     lock = threading.Lock()
     num_open = 0
-    limit: Any = None
+    before: list[tuple[Any, int]]
 
 
 @contextlib.contextmanager
 def _one_blas_thread() -> Iterator[None]:
     with _BlasLimit.lock:
-        controller = _thread_controller()
-        if _BlasLimit.num_open == 0 and controller is not None:
-            _any_thread_may_limit()
-            _BlasLimit.limit = controller.limit(limits=1, user_api="blas")
+        if _BlasLimit.num_open == 0:
+            _BlasLimit.before = [(pool, pool.num_threads) for pool in _blas_pools()]
+            _set_threads((pool, 1) for pool, _ in _BlasLimit.before)
         _BlasLimit.num_open += 1
     try:
         yield
     finally:
         with _BlasLimit.lock:
             _BlasLimit.num_open -= 1
-            if _BlasLimit.num_open == 0 and _BlasLimit.limit is not None:
-                _any_thread_may_limit()
-                _BlasLimit.limit.restore_original_limits()
-                _BlasLimit.limit = None
-                _any_thread_may_limit()
+            if _BlasLimit.num_open == 0:
+                _set_threads(_BlasLimit.before)
+
+
+def _set_threads(limits: Iterable[tuple[Any, int]]) -> None:
+    _any_thread_may_limit()
+    for pool, num_threads in limits:
+        pool.set_num_threads(num_threads)
+    _any_thread_may_limit()
 
 
 def _any_thread_may_limit() -> None:
@@ -233,13 +251,13 @@ def ambient_x64() -> bool:
 
 
 @functools.cache
-def _thread_controller():
+def _blas_pools() -> tuple[Any, ...]:
     """The BLAS pools of this process; looking for them takes milliseconds, so it is done once."""
     import scipy.linalg.cython_lapack  # noqa: F401  jaxlib takes LAPACK from here: load it before looking
     import threadpoolctl
 
-    controller = threadpoolctl.ThreadpoolController()
-    return controller if len(controller) else None
+    pools = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+    return tuple(pool for pool in pools if pool.num_threads is not None)
 
 
 def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path | None:

@@ -67,6 +67,7 @@ def suggest(
     return [space.to_params(row) for row in rows[valid]], status
 
 
+@functools.lru_cache(maxsize=64)
 def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
     """Whether the algorithm accounts for held parameters."""
     with host_scope():
