@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from bojax._runtime import under_own_settings
 from bojax._types import Array, Bool, Float, Int
 
 MIN_CAPACITY = 16
@@ -211,6 +212,7 @@ def resize(observations: Observations, capacity: int) -> Observations:
     return moved
 
 
+@under_own_settings
 def from_numpy(X: np.ndarray, y: np.ndarray, capacity: int, dtype, **columns: np.ndarray | None) -> Observations:
     """A buffer filled on the host.
 
@@ -300,6 +302,7 @@ def _shape(name: str, capacity: int, num_dims: int) -> tuple[int, ...]:
     return (capacity, num_dims) if COLUMNS[name].per_dim else (capacity,)
 
 
+@under_own_settings
 def pending_from_numpy(X: np.ndarray, capacity: int, dtype) -> Pending:
     """A pending buffer filled on the host. X: [k, d] with k at most `capacity`."""
     return jax.tree.map(jnp.asarray, host_pending(X, capacity, dtype))

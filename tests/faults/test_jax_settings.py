@@ -229,3 +229,12 @@ def test_threads_of_a_population_see_the_settings_of_the_caller():
         population = multifidelity.Population(trainable, keys, hparams, num_workers=2)
         population.advance(1)
     assert set(seen) == {"strict"}
+
+
+@pytest.mark.parametrize("name", ["debug_nans", "transfer_guard"])
+def test_a_state_is_restored_whatever_the_setting(name):
+    state = bojax.random_search(SPACE).init(jax.random.key(0))
+    X = np.full((2, SPACE.num_dims), 0.5)
+    with setting(name):
+        restored = bojax.loop.restore(state, bojax.data.Told(X, np.array([np.nan, 1.0]), X[:0]))
+    assert restored.observations.mask[:3].tolist() == [False, True, False]
