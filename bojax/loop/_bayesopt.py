@@ -146,7 +146,6 @@ def parts_of(
     check_parts(surrogate, acquisition, optimizer)
     acquisition = batch_log_ei() if acquisition is None else as_batch(acquisition)
     surrogate = default_surrogate(noisy=acquisition.noisy) if surrogate is None else surrogate
-    Lattice.of(space)
     return Parts(bound_surrogate(space, surrogate), acquisition, multistart() if optimizer is None else optimizer)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bojax.loop._arguments import check_surrogate
+from bojax.optim import Lattice
 from bojax.space import Space
 from bojax.surrogates import (
     Inputs,
@@ -47,7 +48,8 @@ def bound_surrogate(space: Space, surrogate: Surrogate, name: str = "surrogate")
         ValueError: the space has categories, and the surrogate or its kernel does not define how it treats them.
     """
     check_surrogate(surrogate, name)
-    return bound(surrogate, Inputs(space.num_values, space.is_categorical), name)
+    lattice = Lattice.of(space)
+    return bound(surrogate, Inputs(lattice.num_values, lattice.is_categorical), name)
 
 
 def default_surrogate(*, noisy: bool = False) -> Surrogate:

@@ -19,7 +19,7 @@ from bojax.loop._bayesopt import BayesoptInfo, no_details
 from bojax.loop._defaults import bound_surrogate, default_surrogate
 from bojax.loop._design import replace_seen, seen_points
 from bojax.loop._model_based import Proposal, Rule, check_counts, failures_as_worst, model_based
-from bojax.optim import Lattice, local_search, num_raw_bits, raw_points
+from bojax.optim import local_search, num_raw_bits, raw_points
 from bojax.space import Space
 from bojax.surrogates import SamplePaths, Surrogate, sample_paths, unwrapped
 
@@ -75,7 +75,6 @@ def thompson(
     check_counts(num_features=num_features, num_restarts=num_restarts, byte_budget=byte_budget)
     if raw_samples < num_restarts:
         raise ValueError(f"`raw_samples` must be at least `num_restarts` = {num_restarts}, got {raw_samples}.")
-    Lattice.of(space)
     surrogate = bound_surrogate(space, default_surrogate() if surrogate is None else surrogate)
     model, sees = unwrapped(surrogate)
 

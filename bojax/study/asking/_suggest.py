@@ -52,7 +52,7 @@ def suggest(
         state = restore(_start(made, seed), told, remember=False)
         # Without `held` the argument is omitted, so that the ordinary program does not depend on it.
         extra = {}
-        if held is not None and _takes_held(made.value.ask):
+        if held is not None and takes_held(algorithm, space, q):
             extra["held"] = held.astype(state.observations.X.dtype)
         words = np.array([0, seed], np.uint32)
         rows, valid, status = map(np.asarray, _compiled_ask(made)(words, np.uint32(ordinal), state, **extra))
@@ -71,19 +71,16 @@ def suggest(
 def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
     """Whether the algorithm accounts for held parameters."""
     with host_scope():
-        return _takes_held(_made(algorithm, space, q).value.ask)
+        ask = _made(algorithm, space, q).value.ask
+    try:
+        return "held" in inspect.signature(ask).parameters
+    except ValueError:  # not every callable has a signature
+        return False
 
 
 def may_repeat(algorithm: AlgorithmFactory, space: Space) -> bool:
     """Whether the algorithm may suggest a point again, so that a finite space is never exhausted."""
     return bool(getattr(_made(algorithm, space, 1).value, "repeats", False))
-
-
-def _takes_held(ask: Callable) -> bool:
-    try:
-        return "held" in inspect.signature(ask).parameters
-    except ValueError:  # not every callable has a signature
-        return False
 
 
 def bayesopt(space: Space, q: int) -> Any:
