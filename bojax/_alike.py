@@ -10,6 +10,8 @@ Functions of installed libraries read global names of their modules, which do no
 
 import functools
 import hashlib
+import importlib.metadata
+import os
 import sys
 import sysconfig
 import types
@@ -23,6 +25,7 @@ from jax.core import Tracer
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range, slice, np.dtype)
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
+_INSTALLED = ("site-packages", "dist-packages")
 _PACKAGE = __name__.partition(".")[0]
 
 MAX_READ = 4096
@@ -112,9 +115,12 @@ class _Reader:
         cells = tuple(self._cell(cell) for cell in function.__closure__ or ())
         defaults = self.parts(function.__defaults__), self.parts(function.__kwdefaults__)
         attributes = self.parts({k: v for k, v in vars(function).items() if k != "__wrapped__"})
-        names = () if _is_library(function) else tuple(sorted(_global_names(code)))
+        names = () if self._is_library(function) else tuple(sorted(_global_names(code)))
         read = tuple((name, self.parts(function.__globals__[name])) for name in names if name in function.__globals__)
         return "function", function.__module__, code, cells, defaults, attributes, read
+
+    def _is_library(self, function: types.FunctionType) -> bool:
+        return _is_library(function)
 
     def _cell(self, cell: types.CellType) -> Any:
         try:
@@ -176,3 +182,99 @@ def _is_library(function: types.FunctionType) -> bool:
     if top == _PACKAGE or top in sys.stdlib_module_names:
         return True
     return function.__code__.co_filename.startswith(_LIBRARIES)
+
+
+class _Unstable(Exception):
+    """A part has no text that is the same in every process."""
+
+
+class _StableReader(_Reader):
+    """Turns a value into parts that are the same in every process, and in which nothing is left out."""
+
+    def _inside(self, value: Any) -> Any:
+        if isinstance(value, (list, set)):
+            raise _Unstable  # it may be there to be filled while a program is traced, which will not happen
+        return super()._inside(value)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        version = _version(function.__module__) if self._is_library(function) else None
+        return version, super()._function(function)
+
+    def _is_library(self, function: types.FunctionType) -> bool:
+        try:
+            _version(function.__module__)
+        except _Unstable:
+            return False
+        return True
+
+    def _object(self, value: Any) -> Any:
+        if isinstance(value, types.ModuleType):
+            return "module", value.__name__, _version(value.__name__)
+        if isinstance(value, types.BuiltinFunctionType):
+            return "builtin", value.__qualname__, value.__module__, _version(value.__module__)
+        if isinstance(value, type):
+            return value
+        raise _Unstable
+
+    def _same(self, value: Any) -> Any:
+        raise _Unstable
+
+
+@functools.cache
+def _version(module: str | None) -> str:
+    """The version of the installed package that a module belongs to; modules of others are unstable."""
+    top = str(module).partition(".")[0]
+    if top == _PACKAGE or top in sys.stdlib_module_names:
+        return ""  # the source of bojax and the version of Python are told apart where programs are stored
+    try:
+        package = importlib.metadata.distribution(top)
+    except importlib.metadata.PackageNotFoundError:
+        raise _Unstable from None
+    root, file = str(package.locate_file("")), getattr(sys.modules.get(top), "__file__", None)
+    # A package that is installed so that its source may be edited is elsewhere.
+    if not file or not file.startswith(root) or os.path.basename(os.path.normpath(root)) not in _INSTALLED:
+        raise _Unstable
+    return package.version
+
+
+def stable_text(*values: Any) -> str | None:
+    """A text that is the same in every process for values made of the same parts, and another one for all others.
+
+    Functions count by their code, what they close over and the global names that they read, as for `Alike`; functions
+    and classes of installed packages by name and version. bojax's own count by name: whoever keeps the text beyond the
+    process adds a digest of bojax's source and the version of Python.
+
+    Args:
+        *values: functions and plain values.
+
+    Returns:
+        A digest, or None where a part is known by its address only, such as an object of a user's class.
+    """
+    try:
+        return hashlib.blake2b(_canonical(_StableReader([]).parts(values)), digest_size=20).hexdigest()
+    except _Unstable:
+        return None
+
+
+_CODE = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_consts", "co_flags", "co_argcount")
+_CODE += ("co_posonlyargcount", "co_kwonlyargcount", "co_exceptiontable")
+
+
+def _canonical(part: Any) -> bytes:
+    """Nested parts as bytes, different for parts that differ."""
+    if isinstance(part, types.CodeType):
+        return _canonical(("code", *(getattr(part, name) for name in _CODE)))
+    if type(part) is tuple:
+        kind, items = b"tuple", [_canonical(item) for item in part]
+    elif type(part) is frozenset:
+        kind, items = b"set", sorted(_canonical(item) for item in part)
+    elif type(part) is bytes:
+        kind, items = b"bytes", [part]
+    elif isinstance(part, type):
+        texts = part.__module__, part.__qualname__, _version(part.__module__)
+        kind, items = b"type", [text.encode() for text in texts]
+    elif type(part) in _PLAIN or isinstance(part, np.dtype):
+        kind, items = b"plain", [type(part).__name__.encode(), repr(part).encode()]
+    else:
+        raise _Unstable
+    return kind + b"".join(b"(%d:" % len(item) + item for item in items) + b")"

@@ -292,7 +292,7 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
         path = _writable(pathlib.Path(directory) / folder)
     else:
         try:
-            path = _writable(_default_cache() / folder)
+            path = _writable(default_cache() / folder)
         except OSError as error:
             text = f"compiled programs are not kept on disk: {error}. Set XDG_CACHE_HOME to a folder you may write to."
             warnings.warn(text, BojaxWarning, stacklevel=2)
@@ -302,7 +302,8 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
     return path
 
 
-def _default_cache() -> pathlib.Path:
+def default_cache() -> pathlib.Path:
+    """`$XDG_CACHE_HOME/bojax` or `~/.cache/bojax`; an OSError where there is no home folder."""
     home = os.path.expanduser("~")
     cache = os.environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if os.path.isabs(home) else None)
     if cache is None:

@@ -10,6 +10,9 @@ import tempfile
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Programs of other runs must not decide whether a test compiles; tests of the store have folders of their own.
+os.environ["BOJAX_CACHE"] = "off"
+
 # The workers of a run and the processes that tests start share what they compile, in a folder of this run alone.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bojax-tests-")
@@ -55,6 +58,8 @@ all together: at 25,000 a worker held 5 GB."""
 
 def pytest_runtest_teardown(item):
     """Drops compiled programs before there are too many of them."""
+    from bojax._programs import drop_programs
+
     del item
     try:
         with open("/proc/self/maps", "rb") as file:
@@ -62,5 +67,6 @@ def pytest_runtest_teardown(item):
     except OSError:  # no Linux
         return
     if num_maps > MAX_MAPS:
+        drop_programs()
         jax.clear_caches()
         gc.collect()

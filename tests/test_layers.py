@@ -13,7 +13,7 @@ PACKAGE = ROOT / "bojax"
 
 LAYERS = {
     **dict.fromkeys(("_types", "_errors", "_plain", "_numerics", "_linalg", "_bfgs", "_qmc", "_runtime"), 0),
-    **dict.fromkeys(("_alike", "_liveness", "_progress", "_tracebacks"), 0),
+    **dict.fromkeys(("_alike", "_liveness", "_programs", "_program_store", "_progress", "_tracebacks"), 0),
     **dict.fromkeys(("space", "data", "objectives", "hypergrad"), 1),
     **dict.fromkeys(("surrogates", "acquisition", "optim", "storage"), 2),
     "loop": 3,

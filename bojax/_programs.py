@@ -1,0 +1,346 @@
+"""Compiled programs that are kept, and compiled before they are needed.
+
+    kept(*args) --> in this process? --> in a file? --> trace, compile, store --> run
+    kept.ahead(*args)    the same in a thread, without the run
+
+A program is compiled once, whoever asks first: who needs one that is being compiled waits for it, and who needs one
+that is still in the queue compiles it. It is stored before it runs, so that a process that is killed has not compiled
+in vain.
+
+At the interpreter's exit a trace in a thread is ended, and XLA's compilation is waited for: it cannot be ended, and
+Python ends the process by SIGABRT where a thread returns from it too late.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import os
+import pathlib
+import sys
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bojax import _program_store as store
+from bojax._runtime import check_not_forked, own_settings
+
+MAX_PROGRAMS = 16
+"""Programs in memory; those of an `ask` take about 50 MB each. Beyond, those not used for longest are dropped."""
+MAX_THREADS = 2
+"""Programs that are compiled ahead at the same time."""
+MAX_EXIT_WAIT = 20.0
+"""Seconds that the interpreter's exit waits for a compilation in a thread."""
+
+_CONFIG = (
+    "jax_disable_most_optimizations",
+    "jax_exec_time_optimization_effort",
+    "jax_memory_fitting_effort",
+    "jax_optimization_level",
+    "jax_use_simplified_jaxpr_constants",
+)
+"""Global settings of JAX that `own_settings` leaves alone and a program depends on."""
+
+
+class _Leaf(NamedTuple):
+    """What a program knows of an array."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    weak_type: bool
+    sharding: Any
+
+
+class _Signature(NamedTuple):
+    """What one program of a function is for."""
+
+    form: Any
+    leaves: tuple[_Leaf, ...]
+    x64: bool
+    device: Any
+    config: tuple[Any, ...]
+
+
+def _signature(args: tuple[Any, ...]) -> tuple[_Signature, list[Any]]:
+    """The signature of arguments, and their leaves."""
+    leaves, form = jax.tree.flatten(args)
+    config = tuple(jax.config.values.get(name) for name in _CONFIG)
+    x64, device = (getattr(jax.config, f"jax_{name}") for name in ("enable_x64", "default_device"))
+    return _Signature(form, tuple(map(_leaf, leaves)), x64, device, config), leaves
+
+
+def _leaf(leaf: Any) -> _Leaf:
+    kind = jax.typeof(leaf)
+    # Only where there is a choice does it matter that an array is to stay where it is.
+    stays = isinstance(leaf, jax.Array) and leaf.committed and jax.device_count() > 1
+    dtype = kind.dtype if _is_extended(kind.dtype) else jax.dtypes.canonicalize_dtype(kind.dtype)
+    return _Leaf(kind.shape, dtype, bool(kind.weak_type), leaf.sharding if stays else None)
+
+
+def _is_extended(dtype: Any) -> bool:
+    """Whether it is a dtype of JAX's own, as that of random keys."""
+    return jnp.issubdtype(dtype, jax.dtypes.extended)
+
+
+class Kept:
+    """A compiled function whose programs are kept, by this process and on disk, and may be compiled ahead.
+
+    Calls run the same executable whether it was compiled here or loaded. They may come from several threads.
+    """
+
+    def __init__(self, function: Callable[..., Any], identity: str | None) -> None:
+        """Make a compiled function.
+
+        Args:
+            function: a pure function of trees of arrays, traceable, that returns a tree of arrays.
+            identity: what it computes; the same text in every process, and another one for every other function. None
+                keeps its programs in this process only.
+        """
+        self._function = function
+        self._identity = identity
+        self._programs: dict[_Signature, store.Program] = {}
+        self._jobs: dict[_Signature, _Job] = {}
+
+    def __call__(self, *args: Any) -> tuple[Any, ...]:
+        """Run the function, compiled or loaded for these shapes where it is not yet there.
+
+        Precision is the caller's, other settings of JAX are bojax's own.
+
+        Args:
+            *args: trees of arrays.
+
+        Returns:
+            The leaves of the function's result as a flat tuple of arrays.
+
+        Raises:
+            StudyError: this process was forked from one in which JAX had computed.
+        """
+        check_not_forked()
+        signature, leaves = _signature(args)
+        return self._program(signature)(leaves)
+
+    def ahead(self, *args: Any) -> None:
+        """Compile or load the program for arguments of these shapes in a thread.
+
+        Without effect on any result. A failure has none either: the call that needs the program compiles it, and
+        raises what there is to raise.
+
+        Args:
+            *args: trees of arrays or of `jax.ShapeDtypeStruct`.
+        """
+        try:
+            check_not_forked()
+            jax.default_backend()  # so that a process that is forked from now on knows that JAX has threads
+            _workers.add(self, _signature(args)[0])
+        except Exception:
+            return
+
+    def _program(self, signature: _Signature) -> store.Program:
+        while True:
+            with _workers.lock:
+                program = self._programs.get(signature)
+                if program is not None:
+                    _workers.use(self, signature)
+                    return program
+                job = self._jobs.get(signature)
+                mine = job is None or job in _workers.queue
+                if job is None:
+                    job = self._jobs[signature] = _Job(self, signature)
+                elif mine:
+                    _workers.queue.remove(job)
+            if mine:
+                return job.run()
+            job.done.wait()
+            if job.program is not None:
+                return job.program
+
+
+class _Job:
+    """One program to be loaded or compiled."""
+
+    def __init__(self, kept: Kept, signature: _Signature) -> None:
+        self._kept, self._signature = kept, signature
+        self.done = threading.Event()
+        self.program: store.Program | None = None
+        self.can_stop = True
+        """Whether it is in Python, so that an exception ends it."""
+
+    def run(self) -> store.Program:
+        """Load or compile it."""
+        kept, signature = self._kept, self._signature
+        try:
+            with own_settings(), jax.enable_x64(signature.x64), jax.default_device(signature.device):
+                program = self._found_or_compiled(self._path())
+            with _workers.lock:
+                kept._programs[signature] = self.program = program
+                _workers.use(kept, signature)
+            return program
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """It is done, or will not be."""
+        with _workers.lock:
+            self._kept._jobs.pop(self._signature, None)
+        self.done.set()
+
+    def _path(self) -> pathlib.Path | None:
+        identity, signature = self._kept._identity, self._signature
+        if identity is None or any(_is_extended(leaf.dtype) for leaf in signature.leaves):
+            return None
+        settings = f"float64 {signature.x64}, {signature.config}"
+        return store.file_of(identity, str(signature.form), str(self._arguments()), settings)
+
+    def _arguments(self) -> list[Any]:
+        """The leaves of the arguments in plain words."""
+        return [[str(leaf.dtype), leaf.weak_type, *leaf.shape] for leaf in self._signature.leaves]
+
+    def _found_or_compiled(self, path: pathlib.Path | None) -> store.Program:
+        if path is None:
+            return self._compiled(None)
+        program = store.load(path, self._arguments())
+        if program is None:
+            with store.only_one(path):  # another process may have stored it in the meantime
+                program = store.load(path, self._arguments()) or self._compiled(path)
+        return program
+
+    def _compiled(self, path: pathlib.Path | None) -> store.Program:
+        function, form = self._kept._function, self._signature.form
+
+        def program(*leaves: Any) -> tuple[Any, ...]:
+            return tuple(map(_strong, jax.tree.leaves(function(*jax.tree.unflatten(form, leaves)))))
+
+        shapes = [
+            jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, weak_type=leaf.weak_type, sharding=leaf.sharding)
+            for leaf in self._signature.leaves
+        ]
+        # Made for this program alone, so that JAX forgets the trace with it.
+        lowered = jax.jit(program, keep_unused=True).lower(*shapes)
+        with _workers.lock:
+            self.can_stop = False
+        try:
+            compiled = lowered.compile()
+            if path is not None:
+                store.save(path, compiled, self._arguments())
+        finally:
+            self.can_stop = True
+        return lambda leaves: compiled(*leaves)
+
+
+def _strong(result: Any) -> Any:
+    """A result whose dtype does not give way to others', as in a program that is loaded."""
+    result = jnp.asarray(result)
+    return result if _is_extended(result.dtype) else jnp.asarray(result, dtype=result.dtype)
+
+
+class _Stop(BaseException):
+    """Ends a thread at the interpreter's exit."""
+
+
+class _Workers:
+    """The threads that compile ahead, and which programs were used last; all of it belongs to the process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # a signal's handler may ask as well
+        self.queue: list[_Job] = []  # the newest is last and is compiled first
+        self.threads: dict[threading.Thread, _Job | None] = {}
+        self.used: OrderedDict[tuple[weakref.ref[Kept], _Signature], None] = OrderedDict()
+        self.closing = False
+
+    def use(self, kept: Kept, signature: _Signature) -> None:
+        """Note that a program is used, and drop the one that was not for longest if there are too many."""
+        key = weakref.ref(kept), signature
+        if key not in self.used:
+            for dead in [other for other in self.used if other[0]() is None]:
+                del self.used[dead]
+        self.used[key] = None
+        self.used.move_to_end(key)
+        while len(self.used) > MAX_PROGRAMS:
+            (owner, old), _ = self.used.popitem(last=False)
+            if (there := owner()) is not None:
+                there._programs.pop(old, None)
+
+    def add(self, kept: Kept, signature: _Signature) -> None:
+        """Put a program into the queue, unless it is there already."""
+        with self.lock:
+            if self.closing or signature in kept._programs or signature in kept._jobs:
+                return
+            job = kept._jobs[signature] = _Job(kept, signature)
+            self.queue.append(job)
+            if len(self.queue) > MAX_PROGRAMS:
+                self._withdraw(self.queue[0])
+            if len(self.threads) < MAX_THREADS:
+                thread = threading.Thread(target=self._work, name="bojax-compile", daemon=True)
+                self.threads[thread] = None
+                try:
+                    thread.start()
+                except BaseException:
+                    del self.threads[thread]
+                    self._withdraw(job)
+                    raise
+
+    def _withdraw(self, job: _Job) -> None:
+        self.queue.remove(job)
+        job.forget()
+
+    def _work(self) -> None:
+        thread = threading.current_thread()
+        with contextlib.suppress(_Stop):
+            while True:
+                with self.lock:
+                    if not self.queue:
+                        self.threads.pop(thread, None)
+                        return
+                    job = self.threads[thread] = self.queue.pop()
+                with contextlib.suppress(Exception, SystemExit):  # who needs the program raises what there is to raise
+                    job.run()
+
+    def close(self) -> None:
+        """End the threads: those in Python at once, those in XLA when they come back."""
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.unraisablehook = functools.partial(_report, sys.unraisablehook)
+            with self.lock:
+                self.closing = True
+                for job in list(self.queue):
+                    self._withdraw(job)
+                threads = list(self.threads)
+            deadline = time.monotonic() + MAX_EXIT_WAIT
+            while (alive := [thread for thread in threads if thread.is_alive()]) and time.monotonic() < deadline:
+                for thread in alive:
+                    job = self.threads.get(thread)
+                    if job is None or job.can_stop:
+                        _stop(thread)
+                alive[0].join(0.5)
+
+
+def _report(hook: Callable[[Any], Any], error: Any) -> None:
+    """Report an exception in a destructor or callback; `_Stop` may be raised there, and is raised again."""
+    if not isinstance(error.exc_value, _Stop):
+        hook(error)
+
+
+def _stop(thread: threading.Thread) -> None:
+    """Raise `_Stop` in a thread, once it is in Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop))
+
+
+_workers = _Workers()
+atexit.register(_workers.close)
+if hasattr(os, "register_at_fork"):
+    # In a child there are no threads, and the lock may be held by one that is not there.
+    os.register_at_fork(after_in_child=_workers.__init__)
+
+
+def drop_programs() -> None:
+    """Drop all programs from memory; what is on disk stays."""
+    with _workers.lock:
+        for owner, signature in _workers.used:
+            if (there := owner()) is not None:
+                there._programs.pop(signature, None)
+        _workers.used.clear()
