@@ -22,6 +22,7 @@ import pathlib
 import platform
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,10 @@ _IMPORTED = time.time()
 
 Program = Callable[[Sequence[Any]], tuple[Any, ...]]
 """From the leaves of the arguments to the leaves of the result."""
+
+
+class Unusable(Exception):
+    """A program was loaded but does not run, as one of which the compiler left something out."""
 
 
 def file_of(*texts: str) -> pathlib.Path | None:
@@ -178,8 +183,12 @@ def _program(payload: bytes) -> Program:
     executable = device.client.deserialize_executable(payload, executable_devices=xla_client.DeviceList((device,)))
 
     def program(leaves: Sequence[Any]) -> tuple[Any, ...]:
-        results = executable.execute_sharded(jax.device_put(list(leaves), device))
-        return tuple(shards[0] for shards in results.disassemble_into_single_device_arrays())
+        try:
+            results = executable.execute_sharded(jax.device_put(list(leaves), device))
+            shards = results.disassemble_into_single_device_arrays()
+            return jax.block_until_ready(tuple(arrays[0] for arrays in shards))
+        except jax.errors.JaxRuntimeError as error:
+            raise Unusable from error
 
     return program
 
@@ -215,6 +224,27 @@ def save(path: pathlib.Path, compiled: Any, arguments: Sequence[Any]) -> None:
                 os.unlink(temporary)
             raise
         _make_room(path)
+
+
+@contextlib.contextmanager
+def jax_cache_hits() -> Iterator[list[str]]:
+    """What this thread took from JAX's own cache of programs, which must not be stored here.
+
+    Such a program runs, but XLA leaves functions out when it is serialized again.
+    """
+    hits: list[str] = []
+    thread = threading.get_ident()
+
+    def listen(event: str, **_: Any) -> None:
+        if threading.get_ident() == thread and event == "/jax/compilation_cache/cache_hits":
+            hits.append(event)
+
+    jax.monitoring.register_event_listener(listen)
+    try:
+        yield hits
+    finally:
+        with contextlib.suppress(Exception):  # another one removed all listeners
+            jax.monitoring.unregister_event_listener(listen)
 
 
 def _serialized(compiled: Any) -> bytes | None:

@@ -123,7 +123,12 @@ class Kept:
         """
         check_not_forked()
         signature, leaves = _signature(args)
-        return self._program(signature)(leaves)
+        try:
+            return self._program(signature)(leaves)
+        except store.Unusable:
+            with _workers.lock:
+                self._programs.pop(signature, None)
+            return _Job(self, signature, load=False).run()(leaves)
 
     def ahead(self, *args: Any) -> None:
         """Compile or load the program for arguments of these shapes in a thread.
@@ -164,8 +169,8 @@ class Kept:
 class _Job:
     """One program to be loaded or compiled."""
 
-    def __init__(self, kept: Kept, signature: _Signature) -> None:
-        self._kept, self._signature = kept, signature
+    def __init__(self, kept: Kept, signature: _Signature, *, load: bool = True) -> None:
+        self._kept, self._signature, self._load = kept, signature, load
         self.done = threading.Event()
         self.program: store.Program | None = None
         self.can_stop = True
@@ -202,8 +207,8 @@ class _Job:
         return [[str(leaf.dtype), leaf.weak_type, *leaf.shape] for leaf in self._signature.leaves]
 
     def _found_or_compiled(self, path: pathlib.Path | None) -> store.Program:
-        if path is None:
-            return self._compiled(None)
+        if path is None or not self._load:
+            return self._compiled(path)
         program = store.load(path, self._arguments())
         if program is None:
             with store.only_one(path):  # another process may have stored it in the meantime
@@ -225,8 +230,9 @@ class _Job:
         with _workers.lock:
             self.can_stop = False
         try:
-            compiled = lowered.compile()
-            if path is not None:
+            with store.jax_cache_hits() as hits:
+                compiled = lowered.compile()
+            if path is not None and not hits:
                 store.save(path, compiled, self._arguments())
         finally:
             self.can_stop = True

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src import compilation_cache
 
 from bojax import _program_store as store
 from bojax import _programs
@@ -31,6 +32,12 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def without_the_cache_of_jax(monkeypatch):
+    """Programs that are found there are not stored."""
+    monkeypatch.setattr(compilation_cache, "is_cache_used", lambda backend: False)
+
+
+@pytest.fixture
 def compiled():
     """A list that gains an entry for each program that is compiled."""
     events, active = [], [True]
@@ -117,7 +124,39 @@ def test_a_function_that_calls_python_is_not_stored(folder):
     assert list(folder.iterdir()) == []
 
 
-# What may stand in the store.
+def test_a_program_that_is_taken_from_the_cache_of_jax_is_not_stored(folder):
+    """XLA leaves parts out when it serializes such a program again."""
+    code = """
+import json, sys
+import jax, numpy as np
+from tests.faults.test_programs import A, Kept, call, check, factor
+check(call(Kept(factor, "f")))
+check(call(Kept(factor, "f")))
+"""
+    settings = {"JAX_COMPILATION_CACHE_DIR": f"{folder}-jax", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    run_python(code, timeout=60, env=os.environ | settings)
+    (stored,) = folder.iterdir()
+    stored.unlink()
+    run_python(code, timeout=60, env=os.environ | settings)
+    assert not list(folder.iterdir())
+
+
+def test_a_program_that_was_loaded_and_does_not_run_is_compiled(folder, compiled, monkeypatch):
+    call(Kept(factor, "f"))
+
+    def unusable(leaves):
+        raise store.Unusable
+
+    monkeypatch.setattr(store, "_program", lambda payload: unusable)
+    compiled.clear()
+    kept = Kept(factor, "f")
+    check(call(kept))
+    assert len(compiled) == 1
+    check(call(kept))
+    assert len(compiled) == 1
+
+
+# What may be in the store.
 
 
 def broken_files(content):
