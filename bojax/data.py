@@ -1,7 +1,7 @@
 """Observations: what a study has seen, in a buffer of fixed shape.
 
 A compiled program is tied to the shapes of its arguments. The buffer therefore has room for `capacity` rows, a mask
-marks the real ones, and the capacity doubles when needed: n observations cost O(log n) compilations.
+marks the real ones, and the capacity grows by a constant factor when needed: n observations cost O(log n) compilations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +17,10 @@ from bojax._types import Array, Bool, Float, Int
 
 MIN_CAPACITY = 16
 """Smallest capacity that `next_capacity` returns: below it a factorization costs less than a program launch."""
+
+DOUBLING = 128
+"""Up to this capacity, capacities double. Above it padding is expensive, since a factorization costs capacity cubed,
+and there are four capacities to a power of two (benchmarks/results/surrogates.md)."""
 
 
 class Column(NamedTuple):
@@ -141,8 +145,14 @@ class Pending(NamedTuple):
 
 
 def next_capacity(count: int, minimum: int = MIN_CAPACITY) -> int:
-    """The smallest power of two that is at least `count` and at least `minimum`."""
-    return max(minimum, 1 << max(count - 1, 0).bit_length())
+    """The smallest capacity that is at least `count` and at least `minimum`.
+
+    Capacities are the powers of two up to 128, and four to a power of two above: 160, 192, 224, 256, 320, 384, ...
+    They are multiples of 32 there, which suits matrix products.
+    """
+    power = 1 << max(count - 1, 0).bit_length()
+    step = power if power <= DOUBLING else power // 8
+    return max(minimum, -(-count // step) * step)
 
 
 def empty(num_dims: int, capacity: int, dtype=None, *, columns: Iterable[str] = ("noise_var",)) -> Observations:

@@ -69,14 +69,15 @@ def test_from_numpy_is_append():
 
 
 @pytest.mark.parametrize(
-    ("count", "capacity"), [(0, 16), (1, 16), (16, 16), (17, 32), (32, 32), (33, 64), (1000, 1024)]
+    ("count", "capacity"),
+    [(0, 16), (1, 16), (16, 16), (17, 32), (33, 64), (128, 128), (129, 160), (161, 192), (257, 320), (1000, 1024)],
 )
 def test_next_capacity(count, capacity):
     assert data.next_capacity(count) == capacity
 
 
 def test_capacities_over_200_trials_are_few():
-    assert len({data.next_capacity(n) for n in range(201)}) == 5
+    assert len({data.next_capacity(n) for n in range(201)}) == 7
 
 
 def test_an_empty_buffer_needs_room():
