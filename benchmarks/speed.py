@@ -1,12 +1,9 @@
-"""Speed of one suggestion, quality beside it, the first minute, and the number of compilations.
+"""What a user of `Study` waits for, and the algorithm alone: time, quality, and the number of compilations.
 
 Run from the checkout: `python -m benchmarks.speed [--quick] [--json FILE] [--only SECTION ...]`.
 """
 
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -14,13 +11,14 @@ import jax
 import numpy as np
 
 import bojax
-from benchmarks import _problems, _quality
-from benchmarks._probe import BUDGET, NUM_INITIAL
-from benchmarks._timing import NO_BOTORCH, ROOT, Report, Samples, has, interleave, parser, spread, timing_rows
+from benchmarks import _problems, _quality, _through_study
+from benchmarks._probe import BUDGET, NUM_DIMS, num_initial
+from benchmarks._probe import run as run_probe
+from benchmarks._timing import NO_BOTORCH, Report, Samples, has, interleave, parser, spread, timing_rows
 from bojax._errors import Status
 from bojax.optim import multistart
 
-SECTIONS = ("warm", "quality", "first", "compilations")
+SECTIONS = (*_through_study.SECTIONS, "warm", "quality", "first", "compilations")
 
 
 def warm(report: Report, *, num_points: int, rounds: int, botorch: bool) -> None:
@@ -131,7 +129,7 @@ def first_minute(report: Report, *, rounds: int, trials: int, botorch: bool) -> 
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for i in range(rounds + 1):  # the first round only brings the files into memory
         for name, modules in contestants.items():
-            taken = float(_run_probe("imports", "--modules", *modules)[1][0])
+            taken = float(run_probe("imports", "--modules", *modules)[1][0])
             if i:
                 seconds[name].append(taken)
     base = statistics.median(seconds[" + ".join(stack)])
@@ -142,8 +140,9 @@ def first_minute(report: Report, *, rounds: int, trials: int, botorch: bool) -> 
 
     report.section(
         "The first minute",
-        f"From the start of the process, 4 floats, in memory, an objective that costs nothing. The first {NUM_INITIAL} "
-        "suggestions are the initial design; *first* is the one after them, the first from a model.",
+        f"From the start of the process, {NUM_DIMS} floats, in memory, an objective that costs nothing. The first "
+        f"{num_initial(NUM_DIMS)} suggestions are the initial design; *first* is the one after them, the first from a "
+        "model.",
     )
     runs: dict[str, list[list[float]]] = {"bojax, empty cache": [], "bojax, warm cache": []}
     if botorch:
@@ -151,10 +150,10 @@ def first_minute(report: Report, *, rounds: int, trials: int, botorch: bool) -> 
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
             for name in ("bojax, empty cache", "bojax, warm cache"):
-                runs[name].append(_run_probe("bojax", "--cache", cache, "--trials", str(trials))[0])
+                runs[name].append(run_probe("bojax", "--cache", cache, "--trials", str(trials))[0])
         for name, threads in (("BoTorch, default threads", "0"), ("BoTorch, 1 thread", "1")):
             if name in runs:
-                runs[name].append(_run_probe("botorch", "--threads", threads, "--trials", str(trials))[0])
+                runs[name].append(run_probe("botorch", "--threads", threads, "--trials", str(trials))[0])
     report.table(
         [
             *("s: median (quartiles)", "imported", "first suggestion", "first from a model", f"all {trials}"),
@@ -171,26 +170,17 @@ def first_minute(report: Report, *, rounds: int, trials: int, botorch: bool) -> 
 
 def _first_minute_row(name, runs, trials):
     cells = []
-    for k in (0, 1, 1 + NUM_INITIAL, trials):
+    for k in (0, 1, 1 + num_initial(NUM_DIMS), trials):
         reached = [marks[k] for marks in runs if len(marks) > k]
         fewest = min(len(marks) - 1 for marks in runs)
         cells.append(spread(reached, ".3g") if len(reached) == len(runs) else f"only {fewest}")
-    following = [1e3 * (b - a) for m in runs for a, b in zip(m[1 + NUM_INITIAL :], m[2 + NUM_INITIAL :], strict=False)]
+    following = [
+        1e3 * (b - a)
+        for m in runs
+        for a, b in zip(m[1 + num_initial(NUM_DIMS) :], m[2 + num_initial(NUM_DIMS) :], strict=False)
+    ]
     median, largest = (f"{statistics.median(following):.3g}", f"{max(following):.3g}") if following else ("-", "-")
     return [name, *cells, median, largest]
-
-
-def _run_probe(*arguments: str) -> tuple[list[float], list[str]]:
-    """Runs the probe; returns when each of its lines came, in seconds from its start, and the lines."""
-    env = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    command = [sys.executable, "-m", "benchmarks._probe", *arguments]
-    start = time.perf_counter()
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        marks = [(time.perf_counter() - start, line.strip()) for line in process.stdout]
-    if process.returncode or not marks:
-        raise RuntimeError(f"`{' '.join(command)}` ended with {process.returncode}.")
-    return [at for at, _ in marks], [line for _, line in marks]
 
 
 def compilations(report: Report, *, trials: int) -> None:
@@ -224,13 +214,19 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument(
         "--rounds", type=int, help="measurements of each contestant (default 15; fresh processes: 7)"
     )
-    arguments.add_argument("--points", type=int, help="observations in the warm suggestion (default 100)")
+    arguments.add_argument(
+        "--points", type=int, help="observations in the warm suggestions (default: those of the aims)"
+    )
+    arguments.add_argument(
+        "--threads", type=int, help="threads of BoTorch through `Study` (default: 1, and torch's own)"
+    )
     args = arguments.parse_args(argv)
     installed = has("torch", "botorch")
     botorch = installed and not args.no_botorch
     report = Report("benchmarks.speed", args)
     if not installed:
         report.note(NO_BOTORCH)
+    _through_study.run(report, args.only, args)
     points = args.points or (14 if args.quick else 100)
     rounds = args.rounds or (1 if args.quick else 15)
     if "warm" in args.only:

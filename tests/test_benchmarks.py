@@ -55,6 +55,25 @@ def test_first_minute(tmp_path):
     assert all(len(line) == 9 and line == sorted(line) for lines in marks.values() for line in lines)
 
 
+@pytest.mark.slow
+def test_what_a_user_of_study_waits_for(tmp_path):
+    sections = ["second", "ask", "batch", "mixed"]
+    printed, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", *sections)
+    values = by_name(figures)
+    assert {"Study.ask", "algorithm alone"} == set(values["ask through Study"]["samples"])
+    assert all(count >= 0 for count in values["second study"]["compiled"].values())
+    assert len(values["mixed spaces"]["samples"]) == 4
+    assert "| trials | aim | times as fast as BoTorch |" in printed
+
+
+@pytest.mark.slow
+def test_a_fresh_process_and_the_longest_wait(tmp_path):
+    _, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", "fresh", "long")
+    values = by_name(figures)
+    assert set(values["fresh process"]["seconds"]) == {"bojax, nothing on disk", "bojax, class known"}
+    assert len(values["longest wait"]["asks_s"]) == 12
+
+
 def test_host(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.host", "--only", "memory", "sqlite")
     assert {"memory, 4 trials", "sqlite, 4 trials"} <= set(by_name(figures))
