@@ -7,8 +7,9 @@ A program is compiled once, whoever asks first: who needs one that is being comp
 that is still in the queue compiles it. It is stored before it runs, so that a process that is killed has not compiled
 in vain.
 
-At the interpreter's exit a trace in a thread is ended, and XLA's compilation is waited for: it cannot be ended, and
-Python ends the process by SIGABRT where a thread returns from it too late.
+At the interpreter's exit a trace in a thread is ended, and XLA's compilation is waited for: nothing ends it, its thread
+asks for Python's lock several times a second, and where it does so after the interpreter is gone, the process ends by
+SIGABRT. Ctrl-C ends the waiting.
 """
 
 import atexit
@@ -35,8 +36,8 @@ MAX_PROGRAMS = 16
 """Programs in memory; those of an `ask` take about 50 MB each. Beyond, those not used for longest are dropped."""
 MAX_THREADS = 2
 """Programs that are compiled ahead at the same time."""
-MAX_EXIT_WAIT = 20.0
-"""Seconds that the interpreter's exit waits for a compilation in a thread."""
+MAX_EXIT_WAIT = 60.0
+"""Seconds that the interpreter's exit waits for a compilation in a thread; most take 1 to 4 on two free cores."""
 
 _CONFIG = (
     "jax_disable_most_optimizations",
@@ -309,7 +310,16 @@ class _Workers:
 
     def close(self) -> None:
         """End the threads: those in Python at once, those in XLA when they come back."""
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
+            self._close()
+        except KeyboardInterrupt:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    stream.flush()
+            os._exit(130)  # an orderly exit would not be one
+
+    def _close(self) -> None:
+        if self.threads:
             sys.unraisablehook = functools.partial(_report, sys.unraisablehook)
             with self.lock:
                 self.closing = True

@@ -1,5 +1,6 @@
 """Programs that are kept and compiled ahead: a fault of the store or of a thread costs time and changes no result."""
 
+import json
 import os
 import threading
 import time
@@ -365,6 +366,265 @@ def test_programs_that_were_not_used_for_longest_are_dropped(monkeypatch):
     assert len(kept._programs) == 2
     _programs.drop_programs()
     assert not kept._programs and not _programs._workers.used
+
+
+# Processes that end, are killed, interrupted or forked. One script is imported once and forks them before JAX starts.
+
+PRELUDE = """
+import json, os, signal, sys, threading, time
+os.environ["BOJAX_CACHE"], log = {folder!r}, {log!r}
+import jax, jax.numpy as jnp, numpy as np
+from bojax import _program_store as store, _programs
+from bojax._errors import StudyError
+from bojax._programs import Kept
+from bojax._runtime import host_scope
+
+A = np.array([[2.0, 0.5], [0.5, 1.0]])
+traced = threading.Event()
+
+def quick(a):
+    return jnp.linalg.cholesky(a)
+
+def slow_to_trace(a):
+    traced.set()
+    for _ in range(200):
+        time.sleep(0.01)
+    return jnp.linalg.cholesky(a)
+
+def slow_to_compile(a):  # a second of XLA
+    for i in range(150):
+        a = jnp.sin(a @ a + i)
+    return a
+
+def ahead(function):
+    kept = Kept(function, function.__name__)
+    with host_scope():
+        kept.ahead(A)
+    return kept
+
+def call(kept):
+    with host_scope():
+        return np.asarray(kept(A)[0]).tolist()
+
+def wait_for_xla():
+    while not any(job is not None and not job.can_stop for job in list(_programs._workers.threads.values())):
+        time.sleep(0.005)
+
+def note(*values):  # whole lines, whoever writes
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, (json.dumps(values) + chr(10)).encode())
+    os.close(fd)
+
+def fork(work):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(100)
+        start = time.monotonic()
+        work()
+        note(work.__name__, time.monotonic() - start)
+        sys.exit(3)  # by the interpreter's ordinary way
+    return pid
+
+def wait(pid):
+    start = time.monotonic()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code, time.monotonic() - start
+"""
+
+
+def run_forked(folder, code):
+    """Runs a script after `PRELUDE`; returns its process and the lines that were noted."""
+    log = folder.parent / "log"
+    log.write_text("")
+    env = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")}
+    done = run_python(PRELUDE.format(folder=str(folder), log=str(log)) + code, timeout=200, env=env)
+    return done, [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_the_interpreter_exits_while_a_thread_traces_or_compiles(folder):
+    done, _ = run_forked(
+        folder,
+        """
+def in_trace():
+    ahead(slow_to_trace)
+    ahead(slow_to_trace)
+    ahead(quick)  # in the queue
+    traced.wait()
+
+def in_xla():
+    ahead(slow_to_compile)
+    wait_for_xla()
+
+code, seconds = wait(fork(in_trace))
+assert code == 3, code
+code, _ = wait(fork(in_xla))
+assert code == 3, code
+""",
+    )
+    assert not done.stderr
+    assert len([file for file in folder.iterdir() if not file.suffix]) == 1  # what XLA had begun is not lost
+
+
+def test_a_killed_process_leaves_nothing_that_matters(folder):
+    _, noted = run_forked(
+        folder,
+        """
+def kill(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def while_compiling():
+    ahead(slow_to_compile)
+    wait_for_xla()
+    kill()
+
+def while_storing():
+    os.replace = kill
+    call(Kept(quick, "quick"))
+
+def before_running():
+    program = store.save
+    def stored_and_killed(*args):
+        program(*args)
+        kill()
+    store.save = stored_and_killed
+    call(Kept(quick, "other"))
+
+def afterwards():
+    for name in ("quick", "other"):
+        note(name, call(Kept(quick, name)))
+
+for work in (while_compiling, while_storing, before_running):
+    assert wait(fork(work))[0] == -signal.SIGKILL
+left = sorted(name[:5] if name[0] == "." else name[-5:] for name in os.listdir(os.environ["BOJAX_CACHE"]))
+note(left)
+for name in os.listdir(os.environ["BOJAX_CACHE"]):
+    if name[0] == "." or name.endswith(".lock"):
+        os.utime(os.path.join(os.environ["BOJAX_CACHE"], name), (1.0, 1.0))
+assert wait(fork(afterwards))[0] == 3
+""",
+    )
+    assert ".new-" in noted[0][0] and noted[0][0].count(".lock") >= 2
+    assert [name for name, _ in noted[1:3]] == ["quick", "other"]
+    for _, result in noted[1:3]:
+        np.testing.assert_array_equal(result, np.linalg.cholesky(A))
+    assert all(len(file.name) == 40 for file in folder.iterdir()), "stale files are removed"
+
+
+def test_an_interrupt_ends_the_waiting_and_not_the_thread(folder):
+    _, noted = run_forked(
+        folder,
+        """
+def interrupted():
+    kept = ahead(slow_to_trace)
+    traced.wait()
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    start = time.monotonic()
+    try:
+        call(kept)
+    except KeyboardInterrupt:
+        note("interrupted", time.monotonic() - start < 1.5)
+    threads = set(_programs._workers.threads)
+    note(call(kept), len(threads))
+
+def own_compilation():
+    kept = Kept(slow_to_trace, "slow_to_trace, again")
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        call(kept)
+    except KeyboardInterrupt:
+        note("interrupted", not kept._jobs)
+    note(call(kept), 1)
+
+for work in (interrupted, own_compilation):
+    assert wait(fork(work))[0] == 3
+""",
+    )
+    for lines in (noted[:2], noted[3:5]):
+        assert lines[0] == ["interrupted", True]
+        np.testing.assert_array_equal(lines[1][0], np.linalg.cholesky(A))
+        assert lines[1][1] == 1
+
+
+def test_a_child_forked_while_a_thread_compiles_ends_and_says_what_is_wrong(folder):
+    _, noted = run_forked(
+        folder,
+        """
+def child():
+    kept.ahead(A)
+    try:
+        kept(A)
+    except StudyError as error:
+        note("refused", str(error))
+    _programs._workers.close()
+    os._exit(3)  # as multiprocessing does; where JAX has computed, the ordinary way hangs in JAX itself
+
+def parent():
+    global kept
+    kept = ahead(slow_to_trace)
+    traced.wait()
+    with _programs._workers.lock:  # as if a thread held it
+        pid = fork(child)
+    code, seconds = wait(pid)
+    note(code)
+    note(call(kept))
+
+assert wait(fork(parent))[0] == 3
+""",
+    )
+    assert noted[0][0] == "refused" and "forked" in noted[0][1]
+    assert noted[1] == [3]
+    np.testing.assert_array_equal(noted[2][0], np.linalg.cholesky(A))
+
+
+def test_workers_that_start_at_once_compile_one_program_once(folder):
+    _, noted = run_forked(
+        folder,
+        """
+def worker():
+    events = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: events.append(name))
+    result = call(Kept(slow_to_trace, "shared"))
+    note(result, events.count("/jax/core/compile/backend_compile_duration"))
+
+for pid in [fork(worker) for _ in range(4)]:
+    assert wait(pid)[0] == 3
+""",
+    )
+    results = [line for line in noted if line[0] != "worker"]
+    assert len(results) == 4 and sum(count for _, count in results) == 1
+    for result, _ in results:
+        np.testing.assert_array_equal(result, np.linalg.cholesky(A))
+
+
+def test_who_waits_for_another_process_waits_for_a_limited_time(folder, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(store, "MAX_WAIT", 0.3)
+    call(Kept(factor, "f"))
+    (file,) = folder.iterdir()
+    file.unlink()
+    with open(file.with_suffix(".lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # by another open file, as by another process
+        check(call(Kept(factor, "f")))
+    assert file.exists()
+
+
+def test_a_file_system_without_locks_is_enough(folder, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*args):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    start = time.monotonic()
+    check(call(Kept(factor, "f")))
+    assert time.monotonic() - start < 30.0
+
+
+def test_programs_beyond_the_limit_are_removed_from_disk(folder, monkeypatch):
+    monkeypatch.setattr(store, "MAX_BYTES", 1)
+    for name in ("f", "g"):
+        check(call(Kept(factor, name)))
+        assert len(list(folder.iterdir())) == 1  # the newest stays
 
 
 # Folders.
