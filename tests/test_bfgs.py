@@ -153,3 +153,18 @@ def test_float32_keeps_its_dtype_and_converges():
     result = minimize(rosenbrock, x0, low, high, max_evals=400, gtol=1e-3, ftol=1e-7)
     assert result.x.dtype == result.f.dtype == jnp.float32
     assert result.f.min() < 1e-4
+
+
+def test_a_lane_ends_when_it_expects_little_gain(x64):
+    def bowl(x):
+        return jnp.sum(jnp.arange(1.0, DIMS + 1) * (x - 0.3) ** 2) + jnp.sum(x**4)
+
+    x0, low, high = np.full((1, DIMS), -0.5), np.full(DIMS, -1.5), np.full(DIMS, 2.0)
+    tight, loose = (minimize(bowl, x0, low, high, expected_gain=gain) for gain in (0.0, 1e-2))
+    assert loose.converged.all() and loose.num_evals < tight.num_evals
+    assert 0.0 < loose.f[0] - tight.f[0] < 3e-2
+
+
+def test_starts_that_are_not_finite_are_not_evaluated(x64):
+    result = minimize(rosenbrock, np.full((2, DIMS), np.nan), np.full(DIMS, -1.5), np.full(DIMS, 2.0))
+    assert result.num_evals == 0 and (result.f == jnp.inf).all() and not result.converged.any()

@@ -124,12 +124,16 @@ class Surrogate(NamedTuple):
             `append`.
         bind: `bind(inputs) -> Surrogate`, the surrogate for given categorical columns (`Inputs`). Algorithms call it
             once, on spaces with categories. None refuses such spaces; `lambda inputs: surrogate` accepts them
-            unchanged. If you replace `fit` or `posterior`, replace `bind` too, and set `sees` and `model` to None.
+            unchanged. If you replace `fit` or `posterior`, replace `bind` too, set `sees` and `model` to None, and
+            `resumes` to False.
         columns: the columns of the observations that `fit` and `posterior` read (names in `bojax.data.COLUMNS`).
             Algorithms keep these and refuse others.
         sees: `sees(observations) -> Observations`, the values, and columns in their units, after the output transforms
             of the surrogate; None if it has none.
         model: the surrogate of what `sees` returns; None if `sees` is.
+        resumes: whether `fit` takes a keyword argument `trusted`, a [] bool that may be traced. If it is true, `params`
+            are a fit of most of the same data: the fit goes on from them alone, without other starts, and ends once
+            hardly anything is left to gain. A `Study` uses it to spend few evaluations between full fits.
     """
 
     init: InitFn
@@ -139,3 +143,4 @@ class Surrogate(NamedTuple):
     columns: tuple[str, ...] = ("noise_var",)
     sees: SeesFn | None = None
     model: "Surrogate | None" = None
+    resumes: bool = False

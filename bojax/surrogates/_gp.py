@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from bojax._bfgs import each_lane, minimize_lanes
 from bojax._linalg import first_jitter, matmul, stable_factor
-from bojax._types import Array, Float
+from bojax._types import Array, Bool, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._inputs import Inputs, bound
@@ -24,6 +24,12 @@ from bojax.surrogates.parts._means import Mean, constant_mean
 from bojax.surrogates.parts._noise import Noise, learned_noise, row_noise, told_noise
 from bojax.surrogates.posteriors._posterior import GPLaw, GPPosterior
 
+ENOUGH = 1e-4
+"""A fit ends when it expects to gain fewer nats than this (benchmarks/results/surrogates.md)."""
+ENOUGH_TRUSTED = 1e-2
+"""The same of a fit that goes on from a trusted one."""
+MAX_EVALS_TRUSTED = 12
+"""Evaluations of a fit that goes on from a trusted one; 3 to 5 are usual."""
 START_SPREAD = 2.0
 """Largest distance of the random starts from the mode of the prior, in logarithms."""
 
@@ -70,7 +76,8 @@ def gp(
         max_evals: largest number of evaluations in one fit, over all starts, >= 1, 100 by default.
 
     Returns:
-        A `Surrogate` whose params are `GPParams` and whose posterior is a `GPPosterior`.
+        A `Surrogate` whose params are `GPParams`, whose posterior is a `GPPosterior`, and whose fit can go on from a
+        trusted one (`Surrogate.resumes`).
 
     Raises:
         ValueError: `num_restarts` or `max_evals` is below 1.
@@ -92,8 +99,9 @@ def gp(
     def init(num_dims, dtype):
         return initial_params(model, num_dims, dtype)
 
-    def fit(key, observations, params):
-        return fit_gp(model, key, observations, params, num_restarts=num_restarts, max_evals=max_evals)
+    def fit(key, observations, params, trusted=False):
+        sizes = {"num_restarts": num_restarts, "max_evals": max_evals}
+        return fit_gp(model, key, observations, params, trusted=trusted, **sizes)
 
     def posterior(params, observations, num_spare=0):
         return condition(model, params, observations, num_spare)
@@ -101,7 +109,8 @@ def gp(
     def bind(inputs):
         return gp(*bound_model(model, inputs), num_restarts=num_restarts, max_evals=max_evals)
 
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=jax.jit(posterior, static_argnums=2), bind=bind)
+    posterior = jax.jit(posterior, static_argnums=2)
+    return Surrogate(init=init, fit=jax.jit(fit), posterior=posterior, bind=bind, resumes=True)
 
 
 def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -> GPModel:
@@ -233,8 +242,17 @@ def starts(model: GPModel, key, params: GPParams, num_dims: int, num_restarts: i
     return jnp.concatenate([flat[None], mode[None, :] + moves])
 
 
-def fit_gp(model: GPModel, key, observations: Observations, params: GPParams, *, num_restarts: int, max_evals: int):
-    """The hyperparameters of largest posterior density, and the `FitInfo`; see `gp`."""
+def fit_gp(
+    model: GPModel,
+    key,
+    observations: Observations,
+    params: GPParams,
+    *,
+    num_restarts: int,
+    max_evals: int,
+    trusted: bool | Bool[Array, ""] = False,
+):
+    """The hyperparameters of largest posterior density, and the `FitInfo`; see `gp` and `Surrogate.resumes`."""
     flat, unravel = ravel_pytree(params)
     if flat.size == 0:  # everything is fixed
         value = -log_posterior(model, params, observations)
@@ -250,14 +268,23 @@ def fit_gp(model: GPModel, key, observations: Observations, params: GPParams, *,
     if num_restarts == 2:
         # If the mode was given, one lane is enough: a start that is not finite ends immediately.
         x0 = x0.at[1].set(jnp.where(jnp.all(x0[0] == x0[1]), jnp.nan, x0[1]))
-    result, losses = minimize_starts(loss, x0, lower, upper, max_evals)
+    trusted = jnp.asarray(trusted) & jnp.all(jnp.isfinite(flat))
+    x0 = x0.at[1:].set(jnp.where(trusted, jnp.nan, x0[1:]))
+    max_evals = jnp.where(trusted, min(MAX_EVALS_TRUSTED, max_evals), max_evals)
+    enough = jnp.where(trusted, ENOUGH_TRUSTED, ENOUGH).astype(flat.dtype)
+    result, losses = minimize_starts(loss, x0, lower, upper, max_evals, enough)
     best = jnp.argmin(losses)
     ok = jnp.isfinite(losses[best])
     return unravel(jnp.where(ok, result.x[best], flat)), FitInfo(losses[best], losses, result.num_evals, ok)
 
 
-def minimize_starts(loss, x0: Float[Array, "r p"], lower, upper, max_evals: int) -> tuple[Any, Float[Array, "r"]]:
-    """The result of minimizing from all starts, and their losses; losses that are not finite become infinite."""
+def minimize_starts(
+    loss, x0: Float[Array, "r p"], lower, upper, max_evals: int | Array, enough: float | Array = 0.0
+) -> tuple[Any, Float[Array, "r"]]:
+    """The result of minimizing from all starts, and their losses; losses that are not finite become infinite.
+
+    `enough` is the `expected_gain` of `minimize_lanes`.
+    """
     float64 = jnp.finfo(x0.dtype).bits >= 64
     result = minimize_lanes(
         each_lane(jax.value_and_grad(loss)),
@@ -267,5 +294,6 @@ def minimize_starts(loss, x0: Float[Array, "r p"], lower, upper, max_evals: int)
         max_evals=max_evals,
         gtol=1e-4 if float64 else 1e-2,
         ftol=1e-8 if float64 else 1e-6,
+        expected_gain=enough,
     )
     return result, jnp.where(jnp.isfinite(result.f), result.f, jnp.inf)

@@ -147,3 +147,26 @@ def test_learned_noise_tells_noise_from_signal(x64, surrogate):
 def test_bad_numbers_are_refused(kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         surrogates.gp(**kwargs)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_fit_goes_on_from_a_trusted_one(x64, wrapped):
+    """It spends few evaluations and ends hardly above a full fit; one that is not finite is not trusted."""
+    rng = np.random.default_rng(5)
+    X = rng.random((64, D))
+    y = np.sin(4.0 * X).sum(axis=1) + 0.05 * rng.standard_normal(64)
+    surrogate = surrogates.gp()
+    if wrapped:
+        surrogate = surrogates.with_output_transform(surrogate, lambda y, mask: 2.0 * y)
+    assert surrogate.resumes
+    key, start = jax.random.key(0), surrogate.init(D, jnp.float64)
+    anchor, _ = surrogate.fit(key, observe(X[:56], y[:56], 64), start)
+    data = observe(X, y, 64)
+    full = surrogate.fit(key, data, anchor)[1]
+    resumed = surrogate.fit(key, data, anchor, trusted=jnp.array(True))[1]
+    assert resumed.ok and resumed.num_evals <= 12 and resumed.num_evals < full.num_evals
+    assert resumed.loss < full.loss + 0.2
+    assert resumed.losses.shape == full.losses.shape
+    bad = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), start)
+    fitted, info = surrogate.fit(key, data, bad, trusted=jnp.array(True))
+    assert info.ok and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted))

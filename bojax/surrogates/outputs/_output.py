@@ -283,8 +283,8 @@ def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> S
         seen = transformed(observations, transform)
         return seen if surrogate.sees is None else surrogate.sees(seen)
 
-    def fit(key, observations, params):
-        return inner.fit(key, sees(observations), params)
+    def fit(key, observations, params, **trusted):
+        return inner.fit(key, sees(observations), params, **trusted)
 
     def posterior(params, observations, num_spare=0):
         return inner.posterior(params, sees(observations), num_spare)
@@ -293,7 +293,7 @@ def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> S
         return with_output_transform(bound(surrogate, inputs, "surrogate"), transform)
 
     posterior = jax.jit(posterior, static_argnums=2)
-    return Surrogate(surrogate.init, jax.jit(fit), posterior, bind, surrogate.columns, sees, inner)
+    return Surrogate(surrogate.init, jax.jit(fit), posterior, bind, surrogate.columns, sees, inner, surrogate.resumes)
 
 
 def unwrapped(surrogate: Surrogate) -> tuple[Surrogate, Callable[[Observations], Observations]]:
