@@ -65,7 +65,7 @@ def minimize_lanes(
     lower: Float[Array, "*#r d"],
     upper: Float[Array, "*#r d"],
     *,
-    max_evals: int = 100,
+    max_evals: int | Int[Array, ""] = 100,
     gtol: float = 1e-5,
     ftol: float = 1e-9,
     expected_gain: float | Float[Array, ""] = 0.0,

@@ -156,7 +156,13 @@ def no_details(q: int, dtype) -> tuple[Array, ...]:
 
 
 def greedy(
-    key, asked: Asked, parts: Parts, *, params: Any = None, acquisition: BatchAcquisition | None = None
+    key,
+    asked: Asked,
+    parts: Parts,
+    *,
+    params: Any = None,
+    trusted: Bool[Array, ""] | None = None,
+    acquisition: BatchAcquisition | None = None,
 ) -> tuple[Proposal, Fitted]:
     """Fit, condition, and choose q points one after another.
 
@@ -165,6 +171,7 @@ def greedy(
         asked: the rule's input.
         parts: surrogate, acquisition and optimizer.
         params: where the fit starts; by default `asked.state.params`.
+        trusted: whether `params` are a fit of most of the same data; a surrogate that resumes goes on from them alone.
         acquisition: replaces that of `parts`.
 
     Returns:
@@ -179,7 +186,9 @@ def greedy(
     keys = jax.random.split(key, q + 2)
     observations, pending = state.observations, state.pending
     seen_data = sees(without_failures(observations))
-    params, fit = surrogate.fit(keys[q], seen_data, state.params if params is None else params)
+    start = state.params if params is None else params
+    extra = {"trusted": trusted} if surrogate.resumes and trusted is not None else {}
+    params, fit = surrogate.fit(keys[q], seen_data, start, **extra)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, seen_data, num_slots + q - 1).standardized()
     best_f, center = incumbent(posterior, observations)
