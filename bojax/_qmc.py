@@ -1,11 +1,12 @@
 """Quasi-random points of the unit cube, drawn inside compiled code.
 
-The Sobol sequence is computed once by SciPy on the host, as 32-bit integers. In compiled code a random digital shift
+The Sobol sequence is computed once on the host, as 32-bit integers. In compiled code a random digital shift
 (exclusive or with one random integer per dimension) turns it into uniformly distributed points that keep the even
 spread of the sequence (Owen 2003, "Variance with alternative scramblings of digital nets").
 """
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +18,67 @@ MAX_DIMS = 21201
 """Number of dimensions of SciPy's direction numbers (Joe and Kuo 2008)."""
 
 
+NUM_BITS = 32
+
+
 @functools.lru_cache(maxsize=64)
 def sobol_integers(num_points: int, num_dims: int) -> np.ndarray:
     """The first points of the unscrambled sequence as read-only uint32 [num_points, num_dims]."""
     if num_dims > MAX_DIMS:
         raise ValueError(f"`num_dims` must be at most {MAX_DIMS}, got {num_dims}.")
-    from scipy.stats import qmc  # takes half a second to import, so only when points are needed
-
-    sampler = qmc.Sobol(num_dims, scramble=False, bits=32)
-    power = max(num_points - 1, 0).bit_length()
-    points = (sampler.random_base2(power)[:num_points] * 2.0**32).astype(np.uint32)
+    try:
+        directions = _directions(num_dims)
+    except (OSError, KeyError):  # another version of SciPy may keep its table elsewhere
+        points = _by_scipy(num_points, num_dims)
+    else:
+        # In Gray-code order a point differs from the one before by the direction of the lowest zero bit of its number.
+        numbers = np.arange(max(num_points - 1, 0))
+        lowest_zero = np.frexp(~numbers & (numbers + 1))[1] - 1
+        points = np.zeros((num_points, num_dims), np.uint32)
+        points[1:] = np.bitwise_xor.accumulate(directions[lowest_zero], axis=0)
     points.setflags(write=False)
     return points
+
+
+def _by_scipy(num_points: int, num_dims: int) -> np.ndarray:
+    from scipy.stats import qmc
+
+    power = max(num_points - 1, 0).bit_length()
+    points = qmc.Sobol(num_dims, scramble=False, bits=NUM_BITS).random_base2(power)
+    return (points[:num_points] * 2.0**32).astype(np.uint32)
+
+
+@functools.lru_cache(maxsize=64)
+def _directions(num_dims: int) -> np.ndarray:
+    """The direction integers, uint32 [NUM_BITS, num_dims], from SciPy's table.
+
+    SciPy computes them as well, but to import `scipy.stats` takes longer than the rest of a first suggestion.
+
+    Source: Bratley and Fox (1988), "Algorithm 659", equation 2; Joe and Kuo (2008) for the table.
+    """
+    polynomials, initial = _table()
+    degrees = np.frexp(polynomials[:num_dims])[1] - 1
+    numbers = np.ones((NUM_BITS, num_dims), np.int64)  # of the first dimension all are 1
+    for degree in set(degrees[1:].tolist()):
+        dims = np.flatnonzero(degrees == degree)
+        dims = dims[dims > 0]
+        bits = polynomials[dims] >> np.arange(degree - 1, -1, -1)[:, None] & 1
+        numbers[:degree, dims] = initial[dims, :degree].T
+        for j in range(degree, NUM_BITS):
+            new = numbers[j - degree, dims]
+            for k in range(degree):
+                new = new ^ (bits[k] * numbers[j - k - 1, dims] << (k + 1))
+            numbers[j, dims] = new
+    return (numbers << np.arange(NUM_BITS - 1, -1, -1)[:, None]).astype(np.uint32)
+
+
+@functools.cache
+def _table() -> tuple[np.ndarray, np.ndarray]:
+    """The primitive polynomials [21201] and initial numbers [21201, 18] of Joe and Kuo, as SciPy keeps them."""
+    import scipy
+
+    with np.load(pathlib.Path(scipy.__file__).parent / "stats" / "_sobol_direction_numbers.npz") as table:
+        return table["poly"].astype(np.int64), table["vinit"].astype(np.int64)
 
 
 def random_shift(key: Key, num_dims: int) -> Array:
