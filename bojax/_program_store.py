@@ -29,7 +29,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
 
 from bojax import _linalg
 from bojax._errors import BojaxWarning
@@ -163,7 +165,7 @@ def load(path: pathlib.Path, arguments: Sequence[Any]) -> Program | None:
         header, payload = content[len(_MAGIC) :].split(b"\n", 1)
         if header != _header(payload, arguments):
             return None
-        program = _program(payload)
+        program = _program(payload, arguments)
     except Exception:  # whatever is wrong with the file, its program can be compiled
         return None
     with contextlib.suppress(OSError):
@@ -175,22 +177,31 @@ def _header(payload: bytes, arguments: Sequence[Any]) -> bytes:
     return json.dumps([hashlib.blake2b(payload).hexdigest(), arguments]).encode()
 
 
-def _program(payload: bytes) -> Program:
+def _program(payload: bytes, arguments: Sequence[Any]) -> Program:
     from jax._src.lib import xla_client  # pyright: ignore[reportPrivateImportUsage]
 
     _initialize_lapack()
     device = jax.local_devices()[0]
     executable = device.client.deserialize_executable(payload, executable_devices=xla_client.DeviceList((device,)))
+    place = functools.partial(_placed, xla_client.batched_device_put, jax.sharding.SingleDeviceSharding(device), device)
+    kinds = [ShapedArray(tuple(shape), jnp.dtype(dtype)) for dtype, _, *shape in arguments]
 
     def program(leaves: Sequence[Any]) -> tuple[Any, ...]:
         try:
-            results = executable.execute_sharded(jax.device_put(list(leaves), device))
+            results = executable.execute_sharded([place(*pair) for pair in zip(kinds, leaves, strict=True)])
             shards = results.disassemble_into_single_device_arrays()
             return jax.block_until_ready(tuple(arrays[0] for arrays in shards))
         except jax.errors.JaxRuntimeError as error:
             raise Unusable from error
 
     return program
+
+
+def _placed(put: Callable[..., Any], sharding: Any, device: Any, kind: Any, leaf: Any) -> Any:
+    """An argument on the device; for NumPy arrays a tenth of the time that `jax.device_put` takes."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    return put(kind, sharding, [np.asarray(leaf, kind.dtype)], [device])
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bojax import _program_store as store
 from bojax._runtime import check_not_forked, own_settings
@@ -77,6 +78,8 @@ def _signature(args: tuple[Any, ...]) -> tuple[_Signature, list[Any]]:
 
 
 def _leaf(leaf: Any) -> _Leaf:
+    if isinstance(leaf, (np.ndarray, np.generic)):  # the usual case, and the quickest
+        return _Leaf(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), False, None)
     kind = jax.typeof(leaf)
     # Only where there is a choice does it matter that an array is to stay where it is.
     stays = isinstance(leaf, jax.Array) and leaf.committed and jax.device_count() > 1
@@ -105,7 +108,7 @@ class Kept:
         """
         self._function = function
         self._identity = identity
-        self._programs: dict[_Signature, store.Program] = {}
+        self._programs: dict[_Signature, _Entry] = {}
         self._jobs: dict[_Signature, _Job] = {}
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
@@ -150,10 +153,10 @@ class Kept:
     def _program(self, signature: _Signature) -> store.Program:
         while True:
             with _workers.lock:
-                program = self._programs.get(signature)
-                if program is not None:
-                    _workers.use(self, signature)
-                    return program
+                entry = self._programs.get(signature)
+                if entry is not None:
+                    _workers.use(entry)
+                    return entry.program
                 job = self._jobs.get(signature)
                 mine = job is None or job in _workers.queue
                 if job is None:
@@ -165,6 +168,20 @@ class Kept:
             job.done.wait()
             if job.program is not None:
                 return job.program
+
+
+class _Entry:
+    """A program in memory; equal to itself only."""
+
+    __slots__ = ("owner", "program", "signature")
+
+    def __init__(self, kept: Kept, signature: _Signature, program: store.Program) -> None:
+        self.owner, self.signature, self.program = weakref.ref(kept), signature, program
+
+    def drop(self) -> None:
+        owner = self.owner()
+        if owner is not None and owner._programs.get(self.signature) is self:
+            del owner._programs[self.signature]
 
 
 class _Job:
@@ -184,8 +201,9 @@ class _Job:
             with own_settings(), jax.enable_x64(signature.x64), jax.default_device(signature.device):
                 program = self._found_or_compiled(self._path())
             with _workers.lock:
-                kept._programs[signature] = self.program = program
-                _workers.use(kept, signature)
+                self.program = program
+                kept._programs[signature] = entry = _Entry(kept, signature, program)
+                _workers.use(entry)
             return program
         finally:
             self.forget()
@@ -257,21 +275,18 @@ class _Workers:
         self.lock = threading.RLock()  # a signal's handler may ask as well
         self.queue: list[_Job] = []  # the newest is last and is compiled first
         self.threads: dict[threading.Thread, _Job | None] = {}
-        self.used: OrderedDict[tuple[weakref.ref[Kept], _Signature], None] = OrderedDict()
+        self.used: OrderedDict[_Entry, None] = OrderedDict()
         self.closing = False
 
-    def use(self, kept: Kept, signature: _Signature) -> None:
+    def use(self, entry: _Entry) -> None:
         """Note that a program is used, and drop the one that was not for longest if there are too many."""
-        key = weakref.ref(kept), signature
-        if key not in self.used:
-            for dead in [other for other in self.used if other[0]() is None]:
-                del self.used[dead]
-        self.used[key] = None
-        self.used.move_to_end(key)
+        if entry not in self.used:
+            for gone in [other for other in self.used if other.owner() is None]:
+                del self.used[gone]
+        self.used[entry] = None
+        self.used.move_to_end(entry)
         while len(self.used) > MAX_PROGRAMS:
-            (owner, old), _ = self.used.popitem(last=False)
-            if (there := owner()) is not None:
-                there._programs.pop(old, None)
+            self.used.popitem(last=False)[0].drop()
 
     def add(self, kept: Kept, signature: _Signature) -> None:
         """Put a program into the queue, unless it is there already."""
@@ -356,7 +371,6 @@ if hasattr(os, "register_at_fork"):
 def drop_programs() -> None:
     """Drop all programs from memory; what is on disk stays."""
     with _workers.lock:
-        for owner, signature in _workers.used:
-            if (there := owner()) is not None:
-                there._programs.pop(signature, None)
+        for entry in _workers.used:
+            entry.drop()
         _workers.used.clear()

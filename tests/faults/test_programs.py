@@ -148,13 +148,35 @@ def test_a_program_that_was_loaded_and_does_not_run_is_compiled(folder, compiled
     def unusable(leaves):
         raise store.Unusable
 
-    monkeypatch.setattr(store, "_program", lambda payload: unusable)
+    monkeypatch.setattr(store, "_program", lambda *args: unusable)
     compiled.clear()
     kept = Kept(factor, "f")
     check(call(kept))
     assert len(compiled) == 1
     check(call(kept))
     assert len(compiled) == 1
+
+
+def test_a_loaded_program_takes_what_the_compiled_one_takes(folder):
+    def function(args):
+        return args
+
+    args = {
+        "f64": np.arange(6.0).reshape(2, 3).T,  # not in the order of C
+        "f32": np.float32(0.1),
+        "bf16": jnp.ones(3, jnp.bfloat16),
+        "bool": np.array([True, False]),
+        "ints": jnp.arange(3),
+        "empty": np.zeros((0, 2)),
+        "scalar": 0.1,
+        "big": np.uint32(2**32 - 1),
+    }
+    for x64 in (True, False):
+        with jax.enable_x64(x64):
+            compiled, loaded = Kept(function, "all")(args), Kept(function, "all")(args)
+        for one, other in zip(compiled, loaded, strict=True):
+            assert (one.dtype, one.shape, one.weak_type) == (other.dtype, other.shape, other.weak_type)
+            np.testing.assert_array_equal(one, other)
 
 
 # What may be in the store.
