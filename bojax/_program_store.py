@@ -132,14 +132,18 @@ def _folder() -> pathlib.Path | None:
         if choice:
             _warn_once(f"compiled programs are not kept: {error}. Set BOJAX_CACHE to a folder that you may write to.")
         return None
-    # Windows keeps a user's folder from others by other means.
-    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+    if not _is_private(found):
         _warn_once(
             f"compiled programs are not kept: the folder {folder} belongs to another user, or others may write to it. "
             'Make it private by "chmod 700", or set BOJAX_CACHE to another folder or to "off".'
         )
         return None
     return folder
+
+
+def _is_private(found: os.stat_result) -> bool:
+    """Whether only this user may write to it. Windows keeps a user's files from others by other means."""
+    return not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
 
 
 @functools.cache
@@ -159,8 +163,10 @@ def load(path: pathlib.Path, arguments: Sequence[Any]) -> Program | None:
         replaced by the next `save`.
     """
     try:
-        content = path.read_bytes()
-        if not content.startswith(_MAGIC):
+        with open(path, "rb") as file:
+            private = _is_private(os.fstat(file.fileno()))  # the folder may not always have been
+            content = file.read()
+        if not private or not content.startswith(_MAGIC):
             return None
         header, payload = content[len(_MAGIC) :].split(b"\n", 1)
         if header != _header(payload, arguments):

@@ -334,20 +334,20 @@ class _Workers:
             os._exit(130)  # an orderly exit would not be one
 
     def _close(self) -> None:
-        if self.threads:
+        with self.lock:
+            self.closing = True
+            for job in list(self.queue):
+                self._withdraw(job)
+            threads = list(self.threads)
+        if threads:
             sys.unraisablehook = functools.partial(_report, sys.unraisablehook)
-            with self.lock:
-                self.closing = True
-                for job in list(self.queue):
-                    self._withdraw(job)
-                threads = list(self.threads)
-            deadline = time.monotonic() + MAX_EXIT_WAIT
-            while (alive := [thread for thread in threads if thread.is_alive()]) and time.monotonic() < deadline:
-                for thread in alive:
-                    job = self.threads.get(thread)
-                    if job is None or job.can_stop:
-                        _stop(thread)
-                alive[0].join(0.5)
+        deadline = time.monotonic() + MAX_EXIT_WAIT
+        while (alive := [thread for thread in threads if thread.is_alive()]) and time.monotonic() < deadline:
+            for thread in alive:
+                job = self.threads.get(thread)
+                if job is None or job.can_stop:
+                    _stop(thread)
+            alive[0].join(0.5)
 
 
 def _report(hook: Callable[[Any], Any], error: Any) -> None:

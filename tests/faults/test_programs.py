@@ -694,6 +694,15 @@ def test_a_folder_of_another_user_is_not_used(folder):
     assert not list(folder.iterdir())
 
 
+def test_a_file_that_others_may_write_to_is_replaced(folder, compiled):
+    call(Kept(factor, "f"))
+    (file,) = folder.iterdir()
+    file.chmod(0o666)
+    compiled.clear()
+    check(call(Kept(factor, "f")))
+    assert compiled and file.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_folder_that_was_named_and_cannot_be_made_is_named_once(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BOJAX_CACHE", str(tmp_path / "file" / "folder"))
