@@ -33,8 +33,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def without_the_cache_of_jax(monkeypatch):
-    """Programs that are found there are not stored."""
+def as_for_users(monkeypatch):
+    """Programs are compiled ahead, and not taken from JAX's cache, since those are not stored."""
+    monkeypatch.delenv("BOJAX_COMPILE_AHEAD", raising=False)
     monkeypatch.setattr(compilation_cache, "is_cache_used", lambda backend: False)
 
 
