@@ -45,7 +45,7 @@ def bojax_method(make: Callable[..., Any]) -> Method:
 
         def ask():
             with bojax.host_scope():
-                state = bojax.loop.restore(start, bojax.data.Told(data["X"], data["y"], X), remember=False)
+                state = bojax.loop.restore(start, bojax.data.Told(data["X"], data["y"], X))
                 count[0] += 1
                 points, _, _ = algorithm.ask(jax.random.fold_in(jax.random.key(seed), count[0]), state)
                 return np.asarray(points)

@@ -56,7 +56,7 @@ def batch(report: Report, *, num_points: int, q: int, rounds: int, botorch: bool
         for name, options in METHODS.items():
             algorithm = bojax.bayesopt(space, q=q, **options)
             fresh = algorithm.init(keys[0])
-            states = [bojax.loop.restore(fresh, bojax.data.Told(X, y, X[:0]), remember=False) for X, y in data]
+            states = [bojax.loop.restore(fresh, bojax.data.Told(X, y, X[:0])) for X, y in data]
             functions[name] = ask_of(algorithm, states, keys)
     if botorch:
         from benchmarks import _botorch
@@ -111,8 +111,7 @@ def value(report: Report, *, num_points: int, q: int, count: int) -> None:
         for i, (X, y) in enumerate(_problems.data_sets("hartmann6", num_points, count)):
             key = jax.random.key(i)
             states = {
-                name: bojax.loop.restore(a.init(key), bojax.data.Told(X, y, X[:0]), remember=False)
-                for name, a in algorithms.items()
+                name: bojax.loop.restore(a.init(key), bojax.data.Told(X, y, X[:0])) for name, a in algorithms.items()
             }
             asked = {name: algorithms[name].ask(key, state) for name, state in states.items()}
             params, observations = asked[names[0]][1].params, states[names[0]].observations
@@ -155,7 +154,7 @@ def thompson(report: Report, *, num_points: int, num_dims: int, q: int, rounds: 
         for i in range(rounds):
             X = np.random.default_rng(i).random((num_points, num_dims))
             y = -np.sum((X - 0.3) ** 2, axis=1) + np.sin(9.0 * X[:, 0]) * X[:, 1]
-            states.append(bojax.loop.restore(algorithm.init(keys[0]), bojax.data.Told(X, y, X[:0]), remember=False))
+            states.append(bojax.loop.restore(algorithm.init(keys[0]), bojax.data.Told(X, y, X[:0])))
     start = time.perf_counter()
     ask = ask_of(algorithm, states, keys)
     distinct = len(np.unique(ask(0), axis=0))

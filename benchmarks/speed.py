@@ -36,11 +36,11 @@ def warm(report: Report, *, num_points: int, rounds: int, botorch: bool) -> None
     with bojax.host_scope():
         keys = [jax.random.key(i) for i in range(rounds)]
         fresh, none = algorithm.init(keys[0]), np.zeros((0, 6))
-        cold = [bojax.loop.restore(fresh, bojax.data.Told(X, y, none), remember=False) for X, y in data]
+        cold = [bojax.loop.restore(fresh, bojax.data.Told(X, y, none)) for X, y in data]
         start = time.perf_counter()
         jax.block_until_ready(algorithm.ask(keys[0], cold[0]))
         first_call_s = time.perf_counter() - start
-        before = [bojax.loop.restore(fresh, bojax.data.Told(X[:-1], y[:-1], none), remember=False) for X, y in data]
+        before = [bojax.loop.restore(fresh, bojax.data.Told(X[:-1], y[:-1], none)) for X, y in data]
         params = [algorithm.ask(key, state)[1].params for key, state in zip(keys, before, strict=True)]
         warm_start = [state._replace(params=p) for state, p in zip(cold, params, strict=True)]
         fitted = [surrogate.fit(keys[i], cold[i].observations, params[i])[0] for i in range(rounds)]
@@ -193,7 +193,7 @@ def compilations(report: Report, *, trials: int) -> None:
     with bojax.host_scope():
         fresh = algorithm.init(jax.random.key(0))
         for i in range(trials):
-            state = bojax.loop.restore(fresh, bojax.data.Told(X, y, X[:0]), remember=False)
+            state = bojax.loop.restore(fresh, bojax.data.Told(X, y, X[:0]))
             x = np.asarray(algorithm.ask(jax.random.key(i), state)[0])
             X, y = np.concatenate([X, x]), np.concatenate([y, problem.values(x)])
             counts.append(algorithm.ask._cache_size())

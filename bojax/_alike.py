@@ -8,10 +8,10 @@ only if it is the same object.
 Functions of installed libraries read global names of their modules, which do not change; those are not followed.
 """
 
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import inspect
 import os
 import sys
 import sysconfig
@@ -97,6 +97,8 @@ class _Reader:
             return type(value), tuple(self.parts(item) for item in value)
         if isinstance(value, Mapping) and type(value) in (dict, types.MappingProxyType):
             return type(value), tuple((self.parts(key), self.parts(item)) for key, item in value.items())
+        if dataclasses.is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+            return type(value), tuple(self.parts(getattr(value, field.name)) for field in dataclasses.fields(value))
         if isinstance(value, frozenset):
             return type(value), frozenset(self.parts(item) for item in value)
         if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
@@ -195,12 +197,6 @@ class _StableReader(_Reader):
     def _inside(self, value: Any) -> Any:
         if isinstance(value, (list, set)):
             raise _Unstable  # it may be there to be filled while a program is traced, which will not happen
-        if isinstance(value, inspect.Signature):
-            return "signature"  # that of a compiled function, which is read beside it
-        if isinstance(value, jax.tree_util.PyTreeDef):
-            return "tree", str(value)
-        if type(value).__name__ == "PjitInfo" and hasattr(value, "fun_sourceinfo"):
-            value = value._replace(fun_sourceinfo=None)  # a file's path
         return super()._inside(value)
 
     def _function(self, function: types.FunctionType) -> Any:
@@ -221,8 +217,6 @@ class _StableReader(_Reader):
             return "builtin", value.__qualname__, value.__module__, _version(value.__module__)
         if isinstance(value, type):
             return value
-        if type(value).__name__ == "UnspecifiedValue" and type(value).__module__.startswith("jax."):
-            return "unspecified"
         raise _Unstable
 
     def _same(self, value: Any) -> Any:

@@ -138,11 +138,13 @@ class Kept:
         """Compile or load the program for arguments of these shapes in a thread.
 
         Without effect on any result. A failure has none either: the call that needs the program compiles it, and
-        raises what there is to raise.
+        raises what there is to raise. `BOJAX_COMPILE_AHEAD=off` in the environment switches it off.
 
         Args:
             *args: trees of arrays or of `jax.ShapeDtypeStruct`.
         """
+        if os.environ.get("BOJAX_COMPILE_AHEAD", "").lower() == "off":
+            return
         try:
             check_not_forked()
             jax.default_backend()  # so that a process that is forked from now on knows that JAX has threads

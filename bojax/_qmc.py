@@ -7,11 +7,13 @@ spread of the sequence (Owen 2003, "Variance with alternative scramblings of dig
 
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bojax._namespace import AnyArray, namespace
 from bojax._types import Array, Float, Key
 
 MAX_DIMS = 21201
@@ -86,16 +88,16 @@ def random_shift(key: Key, num_dims: int) -> Array:
     return jax.random.bits(key, (num_dims,), jnp.uint32)
 
 
-def to_unit(bits: Array, dtype) -> Array:
+def to_unit(bits: AnyArray, dtype) -> Any:
     """Random 32-bit integers as floats in the open unit interval."""
     if jnp.finfo(dtype).bits >= 64:
         return (bits.astype(dtype) + 0.5) * 2.0**-32
     return ((bits >> 9).astype(dtype) + 0.5) * 2.0**-23
 
 
-def shifted(integers: Array | np.ndarray, shift: Array, dtype) -> Float[Array, "n d"]:
+def shifted(integers: AnyArray, shift: AnyArray, dtype) -> Any:
     """Points in the open unit cube from integers [n, d] and a shift [d]."""
-    return to_unit(jnp.bitwise_xor(jnp.asarray(integers), shift[None, :]), dtype)
+    return to_unit(namespace(integers, shift).bitwise_xor(integers, shift[None, :]), dtype)
 
 
 def sobol(key: Key, num_points: int, num_dims: int, dtype=None) -> Float[Array, "n d"]:

@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Programs of other runs must not decide whether a test compiles; tests of the store have folders of their own.
 os.environ["BOJAX_CACHE"] = "off"
+os.environ["BOJAX_COMPILE_AHEAD"] = "off"
 
 # The workers of a run and the processes that tests start share what they compile, in a folder of this run alone.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -12,7 +12,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "bojax"
 
 LAYERS = {
-    **dict.fromkeys(("_types", "_errors", "_plain", "_numerics", "_linalg", "_bfgs", "_qmc", "_runtime"), 0),
+    **dict.fromkeys(
+        ("_types", "_errors", "_plain", "_numerics", "_linalg", "_bfgs", "_namespace", "_qmc", "_runtime", "_threefry"),
+        0,
+    ),
     **dict.fromkeys(("_alike", "_liveness", "_programs", "_program_store", "_progress", "_tracebacks"), 0),
     **dict.fromkeys(("space", "data", "objectives", "hypergrad"), 1),
     **dict.fromkeys(("surrogates", "acquisition", "optim", "storage"), 2),

@@ -50,6 +50,8 @@ class BatchAcquisition(NamedTuple):
         in_logs: True if `value` is the logarithm of a positive utility. Logarithms of weights can then be added to it.
         noisy: True if it is made for noisy objectives. Points may then be evaluated again, a finite space is never
             exhausted, and the default surrogate expects noise.
+        padded: True if it looks at points through the posterior only, so that columns may be padded. Studies of many
+            spaces then share a program.
     """
 
     begin: BeginFn
@@ -58,6 +60,7 @@ class BatchAcquisition(NamedTuple):
     joint: JointFn | None = None
     in_logs: bool = True
     noisy: bool = False
+    padded: bool = False
 
 
 class BelieverState(NamedTuple):

@@ -97,7 +97,7 @@ def batch_log_ei(*, num_samples: int = NUM_SAMPLES, joint: bool = True) -> Batch
     def begin(key, posterior, context, q):
         return _begin(key, posterior, context, q, num_samples, 0)
 
-    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement if joint else None)
+    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement if joint else None, padded=True)
 
 
 def batch_log_nei(
@@ -136,7 +136,8 @@ def batch_log_nei(
     def begin(key, posterior, context, q):
         return _begin(key, posterior, context, q, num_samples, num_baseline)
 
-    return BatchAcquisition(begin, _log_improvement, _add, _joint_log_improvement if joint else None, noisy=True)
+    joined = _joint_log_improvement if joint else None
+    return BatchAcquisition(begin, _log_improvement, _add, joined, noisy=True, padded=True)
 
 
 def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
@@ -181,7 +182,7 @@ def batch_log_pi(*, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:
         worst = jnp.where(jnp.any(open_samples), -jnp.inf, -1e3)
         return _log_mean_exp(jnp.where(open_samples, logs, logs + worst))
 
-    return BatchAcquisition(begin, value, _add)
+    return BatchAcquisition(begin, value, _add, padded=True)
 
 
 def batch_ucb(*, beta: Any = 4.0, num_samples: int = NUM_SAMPLES) -> BatchAcquisition:

@@ -99,7 +99,7 @@ def weighted(
         return logged(state, inner_joint(state.inner, X)) + jnp.mean(weights, axis=1)
 
     joint = None if acquisition.joint is None else functools.partial(joint_of, acquisition.joint)
-    return acquisition._replace(begin=begin, value=value, add=add, joint=joint, in_logs=True)
+    return acquisition._replace(begin=begin, value=value, add=add, joint=joint, in_logs=True, padded=False)
 
 
 def with_success(

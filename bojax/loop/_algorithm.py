@@ -24,8 +24,8 @@ from bojax import data
 from bojax._errors import BojaxError, Status
 from bojax._runtime import as_key, own_settings, under_own_settings
 from bojax._types import Array, Bool, Int
-from bojax.loop._contracts import AskFn, InitFn, PredictFn, TellFn
-from bojax.space import Space
+from bojax.loop._contracts import AskFn, BeginFn, InitFn, OnFn, PredictFn, TellFn
+from bojax.space import Lattice, Space
 
 StateT = TypeVar("StateT", bound=Any)
 
@@ -48,16 +48,22 @@ class Algorithm(NamedTuple):
         predict: `predict(key, state, X [k, d]) -> (mean [k], std [k])`, the surrogate's prediction of the noise-free
             objective, in the units of y; None for an algorithm without a surrogate.
         columns: names of the columns that the algorithm uses, those of `state.observations.columns`.
+        begin: `begin(shift [d], told, held=None) -> (X [q, d], valid [q]) or None`, on the host: the points of the
+            initial design, NumPy arrays; None once `ask` must choose. None for an algorithm whose `ask` does that, too.
+        on: `on(lattice) -> Algorithm`, the same algorithm for a `Lattice`, whose arrays may be traced. A study compiles
+            that once for all spaces of a size class. None for an algorithm that needs its space exactly.
     """
 
     init: InitFn
     ask: AskFn
     tell: TellFn
-    space: Space
+    space: Space | Lattice
     q: int = 1
     repeats: bool = False
     predict: PredictFn | None = None
     columns: tuple[str, ...] = ("noise_var",)
+    begin: BeginFn | None = None
+    on: OnFn | None = None
 
 
 class Info(NamedTuple):
@@ -125,7 +131,7 @@ def status_of(status: Any, state: Any, valid: Bool[Array, "q"]) -> Int[Array, ""
 
 
 @under_own_settings
-def tell_state(space: Space, state: StateT, X: Any, y: Any, **columns: Any) -> StateT:
+def tell_state(space: Space | Lattice, state: StateT, X: Any, y: Any, **columns: Any) -> StateT:
     """Store observations X [k, d] and y [k] in the buffers of any state; the `tell` of every algorithm here.
 
     Points are first rounded to the space, so the objective, the buffer and the surrogate see the same point.
@@ -167,34 +173,30 @@ def tell_state(space: Space, state: StateT, X: Any, y: Any, **columns: Any) -> S
             f"the state holds {int(count)} of at most {capacity} observations and cannot take {X.shape[0]} more. "
             f"Enlarge it first: state = bojax.loop.grow(state, {data.next_capacity(int(count) + X.shape[0])})."
         )
-    return _store(space, state, X, y, columns)
+    return _store(Lattice.of(space), state, X, y, columns)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _store(space, state, X, y, columns):
-    X = space.round(X)
+@jax.jit
+def _store(lattice, state, X, y, columns):
+    X = lattice.round(X)
     # Categories have no derivatives.
     blank = {name: data.COLUMNS[name].fill for name in columns if data.COLUMNS[name].per_dim}
-    categorical = jnp.asarray(space.is_categorical)[None, :]
+    categorical = jnp.asarray(lattice.is_categorical)[None, :]
     columns = columns | {name: jnp.where(categorical, fill, columns[name]) for name, fill in blank.items()}
-    state = state._replace(
+    return state._replace(
         observations=data.append(state.observations, X, y, **columns),
         pending=data.remove_pending(state.pending, X),
     )
-    return state._replace(failures=()) if hasattr(state, "failures") else state
 
 
-def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
+def restore(state: StateT, told: data.Told) -> StateT:
     """A fresh state filled with all data of a study, on the host and without compilation.
 
-    Capacities are powers of two, so n observations compile a program O(log n) times.
+    Capacities grow in steps (`bojax.data.next_capacity`), so n observations compile a program O(log n) times.
 
     Args:
         state: the result of `algorithm.init`.
         told: the observations and the pending points. Columns that the state does not store are ignored.
-        remember: keep room for the points of the next `ask`. False suits callers that restore before every `ask`: the
-            program then omits the code for pending points when nothing is pending, and for failures when nothing
-            failed, and the buffers are NumPy arrays, which compiled code accepts as they are.
 
     Returns:
         The state with its buffers replaced.
@@ -216,14 +218,10 @@ def restore(state: StateT, told: data.Told, *, remember: bool = True) -> StateT:
     slots = state.pending.X.shape[-2]
     if len(pending):
         slots = data.next_capacity(len(pending) + slots, 8)
-    elif not remember:
-        slots = 0
-    if not remember and hasattr(state, "failures"):
-        state = state._replace(failures=None if np.isfinite(y).all() else ())
     columns = {name: told.columns.get(name) for name in state.observations.columns}
-    buffer, waiting = (data.from_numpy, data.pending_from_numpy) if remember else (data.host_buffer, data.host_pending)
     return state._replace(
-        observations=buffer(X, y, data.next_capacity(len(y)), dtype, **columns), pending=waiting(pending, slots, dtype)
+        observations=data.from_numpy(X, y, data.next_capacity(len(y)), dtype, **columns),
+        pending=data.pending_from_numpy(pending, slots, dtype),
     )
 
 

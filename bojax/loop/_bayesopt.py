@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bojax._bfgs import minimize_lanes
 from bojax._types import Array, Bool, Float, Int
@@ -26,11 +25,11 @@ from bojax.acquisition import (
 )
 from bojax.loop._algorithm import Algorithm
 from bojax.loop._arguments import check_parts
-from bojax.loop._defaults import bound_surrogate, default_surrogate
+from bojax.loop._defaults import bound_surrogate, default_surrogate, inputs_of
 from bojax.loop._design import mark_seen, replace_seen, seen_points
 from bojax.loop._model_based import Asked, Proposal, Rule, model_based, without_failures
-from bojax.optim import CandidateOptimizer, Lattice, Seen, is_seen, multistart
-from bojax.space import Space
+from bojax.optim import CandidateOptimizer, Seen, is_seen, multistart
+from bojax.space import Lattice, Space
 from bojax.surrogates import Surrogate, fit_success, standardize, told_noise, unwrapped
 
 POLISH_EVALS = 30
@@ -56,7 +55,7 @@ class BayesoptInfo(NamedTuple):
 
 
 def bayesopt(
-    space: Space,
+    space: Space | Lattice,
     *,
     q: int = 1,
     capacity: int = 64,
@@ -69,7 +68,7 @@ def bayesopt(
     """Bayesian optimization of a space.
 
     Args:
-        space: the search space.
+        space: the search space; or a `Lattice`, whose arrays may be traced, if all parts take padded columns.
         q: number of points each `ask` returns, >= 1.
         capacity: room for this many observations, >= 1; `bojax.loop.grow` enlarges a state.
         num_initial: points of the quasi-random initial design, >= 1; by default d + 1, between 3 and 16, and 3 where
@@ -112,7 +111,10 @@ def bayesopt(
 
     frame = {"q": q, "capacity": capacity, "num_initial": num_initial, "max_pending": max_pending}
     rule = Rule(propose, describe, no_details=lambda dtype: no_details(q, dtype))
-    return model_based(space, rule, surrogate=parts.surrogate, repeats=parts.acquisition.noisy, **frame)
+    algorithm = model_based(space, rule, surrogate=parts.surrogate, repeats=parts.acquisition.noisy, **frame)
+    given = {"surrogate": surrogate, "acquisition": acquisition, "optimizer": optimizer}
+    takes_any = all(getattr(part, "padded", False) for part in parts)
+    return algorithm._replace(on=(lambda lattice: bayesopt(lattice, **frame, **given)) if takes_any else None)
 
 
 class Parts(NamedTuple):
@@ -137,7 +139,7 @@ class Fitted(NamedTuple):
 
 
 def parts_of(
-    space: Space,
+    space: Space | Lattice,
     surrogate: Surrogate | None,
     acquisition: AcquisitionFn | BatchAcquisition | None,
     optimizer: CandidateOptimizer | None,
@@ -161,7 +163,6 @@ def greedy(
     parts: Parts,
     *,
     params: Any = None,
-    trusted: Bool[Array, ""] | None = None,
     acquisition: BatchAcquisition | None = None,
 ) -> tuple[Proposal, Fitted]:
     """Fit, condition, and choose q points one after another.
@@ -171,7 +172,6 @@ def greedy(
         asked: the rule's input.
         parts: surrogate, acquisition and optimizer.
         params: where the fit starts; by default `asked.state.params`.
-        trusted: whether `params` are a fit of most of the same data; a surrogate that resumes goes on from them alone.
         acquisition: replaces that of `parts`.
 
     Returns:
@@ -187,15 +187,13 @@ def greedy(
     observations, pending = state.observations, state.pending
     seen_data = sees(without_failures(observations))
     start = state.params if params is None else params
-    extra = {"trusted": trusted} if surrogate.resumes and trusted is not None else {}
+    extra = {"trusted": state.trusted} if surrogate.resumes else {}
     params, fit = surrogate.fit(keys[q], seen_data, start, **extra)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, seen_data, num_slots + q - 1).standardized()
     best_f, center = incumbent(posterior, observations)
     context = Context(best_f, seen_data.X, seen_data.mask, pending.X, pending.mask, typical_noise(seen_data))
-    if state.failures is not None:
-        categories = tuple(i for i, categorical in enumerate(lattice.is_categorical) if categorical)
-        acquisition = with_success(acquisition, fit_success(observations, categorical_dims=categories))
+    acquisition = with_success(acquisition, fit_success(observations, inputs=inputs_of(lattice)))
     chosen = acquisition.begin(keys[q + 1], posterior, context, q)
     seen = seen_points(observations, pending, q)
     avoided = Seen(seen.X, jnp.zeros_like(seen.mask)) if repeats else seen
@@ -212,10 +210,10 @@ def greedy(
         X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], chosen, avoided))
     else:
         X, values, valid = _choose_greedily(choose, acquisition, keys[:q], chosen, avoided, repeats=repeats)
-        if acquisition.joint is not None and lattice.cardinality is None:
+        if acquisition.joint is not None and not lattice.is_finite:
             polished = _polish(lattice, acquisition, chosen, X)
             X = polished if repeats else keep_apart(lattice, polished, X, seen)
-    if lattice.cardinality is None and not repeats:
+    if not lattice.is_finite and not repeats:
         X, _ = replace_seen(lattice, X, seen, others)
     ok = fit.ok & jnp.isfinite(best_f)
     return Proposal(X, valid, ok, params, (values, fit.loss, fit.num_evals)), Fitted(params, posterior)
@@ -252,8 +250,6 @@ def keep_apart(lattice: Lattice, moved: Float[Array, "q d"], X: Float[Array, "q 
 def _polish(lattice, acquisition, chosen, X):
     """Move all points of a batch together along the gradient of their joint utility; discrete columns are fixed."""
     q, d = X.shape
-    fixed = np.zeros(d, bool)
-    fixed[list(lattice.discrete)] = True
 
     def value_and_grad(flat, active):
         del active
@@ -261,7 +257,7 @@ def _polish(lattice, acquisition, chosen, X):
         return -value, -pullback(jnp.ones_like(value))[0]
 
     start = X.reshape(1, q * d)
-    held = np.tile(fixed, q)[None, :]
+    held = jnp.tile(lattice.is_discrete, q)[None, :]
     lower, upper = jnp.where(held, start, 0.0), jnp.where(held, start, 1.0)
     float64 = jnp.finfo(X.dtype).bits >= 64
     gtol, ftol = (1e-5, 1e-6) if float64 else (1e-3, 1e-5)

@@ -6,13 +6,17 @@ in `bojax/loop/_algorithm.py`.
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
 from bojax._types import Array, Bool, Float, Int, Key
 
 if TYPE_CHECKING:
+    from bojax.data import Told
+    from bojax.loop._algorithm import Algorithm
     from bojax.loop._model_based import Asked, ModelState, Proposal
+    from bojax.space import Lattice
 
 
 @runtime_checkable
@@ -92,6 +96,42 @@ class PredictFn(Protocol):
 
         Returns:
             [k] means and [k] standard deviations, in the units of y.
+        """
+        ...
+
+
+@runtime_checkable
+class BeginFn(Protocol):
+    """How a study begins: its initial design, on the host."""
+
+    def __call__(
+        self, shift: np.ndarray, told: "Told", /, held: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The next points of the initial design.
+
+        Args:
+            shift: [d] random integers, uint32, the same in the whole study.
+            told: the data, and the pending points.
+            held: [d] fixed coordinates of all points, NaN where they are free; None if all are free.
+
+        Returns:
+            [q, d] points and [q] which of them are suggestions; None once the data are enough to choose by.
+        """
+        ...
+
+
+@runtime_checkable
+class OnFn(Protocol):
+    """The algorithm for columns that are data."""
+
+    def __call__(self, lattice: "Lattice", /) -> "Algorithm":
+        """The same algorithm, for other columns.
+
+        Args:
+            lattice: the columns, possibly padded and traced.
+
+        Returns:
+            An algorithm whose points have as many columns as the lattice.
         """
         ...
 

@@ -1,10 +1,11 @@
 """Defaults of algorithms: the size of the initial design, and the surrogate."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from bojax._namespace import namespace
 from bojax.loop._arguments import check_surrogate
-from bojax.optim import Lattice
-from bojax.space import Space
+from bojax.space import Lattice, Space
 from bojax.surrogates import (
     Inputs,
     Surrogate,
@@ -19,15 +20,17 @@ from bojax.surrogates import (
 
 NOISE = {"loc": -4.0, "std": 1.0}
 """Prior of the log noise variance where noise is expected, as in BoTorch (benchmarks/results/algorithms.md)."""
+INITIAL_RANGE = (3, 16)
+"""Bounds of the default size of the initial design."""
 NUM_INITIAL_GRADIENTS = 3
 """Size of the initial design with gradients, each of which is worth d values (benchmarks/results/algorithms.md)."""
 
 
-def default_num_initial(num_dims: int, columns: Sequence[str] = ()) -> int:
+def default_num_initial(num_dims: Any, columns: Sequence[str] = ()) -> Any:
     """Size of the initial design when none is given.
 
     Args:
-        num_dims: dimension of the cube.
+        num_dims: dimension of the cube; an integer, or an array [] of one.
         columns: the columns reported beside the values.
 
     Returns:
@@ -37,10 +40,15 @@ def default_num_initial(num_dims: int, columns: Sequence[str] = ()) -> int:
         >>> default_num_initial(6), default_num_initial(6, ["grad"])
         (7, 3)
     """
-    return NUM_INITIAL_GRADIENTS if "grad" in columns else min(max(3, num_dims + 1), 16)
+    if "grad" in columns:
+        return NUM_INITIAL_GRADIENTS
+    smallest, largest = INITIAL_RANGE
+    if isinstance(num_dims, int):
+        return min(max(smallest, num_dims + 1), largest)
+    return namespace(num_dims).clip(num_dims + 1, smallest, largest)
 
 
-def bound_surrogate(space: Space, surrogate: Surrogate, name: str = "surrogate") -> Surrogate:
+def bound_surrogate(space: Space | Lattice, surrogate: Surrogate, name: str = "surrogate") -> Surrogate:
     """The surrogate given as the argument `name`, informed of the categorical columns of the space.
 
     Raises:
@@ -48,8 +56,14 @@ def bound_surrogate(space: Space, surrogate: Surrogate, name: str = "surrogate")
         ValueError: the space has categories, and the surrogate or its kernel does not define how it treats them.
     """
     check_surrogate(surrogate, name)
-    lattice = Lattice.of(space)
-    return bound(surrogate, Inputs(lattice.num_values, lattice.is_categorical), name)
+    return bound(surrogate, inputs_of(Lattice.of(space)), name)
+
+
+def inputs_of(lattice: Lattice) -> Inputs:
+    """What surrogates know of the columns: exactly as tuples, or padded as arrays."""
+    if lattice.space is not None:
+        return Inputs(lattice.space.num_values, lattice.space.is_categorical)
+    return Inputs(lattice.num_values, lattice.is_categorical, lattice.live, lattice.has_discrete)
 
 
 def default_surrogate(*, noisy: bool = False) -> Surrogate:

@@ -1,20 +1,27 @@
-"""Space-filling suggestions: the initial design and the fallback of every algorithm."""
+"""Space-filling suggestions: the initial design and the fallback of every algorithm.
+
+Given NumPy arrays, `design` computes on the host, without compilation: a study's first points wait for no compiler.
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from bojax import data
+from bojax._namespace import AnyArray, namespace
 from bojax._qmc import shifted, sobol_integers
-from bojax._types import Array, Bool, Float, Int
+from bojax._types import Float, Int
 from bojax.data import next_capacity
-from bojax.optim import SAME, Lattice, Seen, is_seen, nearby_unseen
+from bojax.optim import SAME, Seen, is_seen, nearby_unseen
+from bojax.space import Lattice
 
 DESIGN_SIZE = 4096
 """Maximum number of points of the sequence in use. They are at least 1 / DESIGN_SIZE apart in every continuous
 dimension, far more than `optim._lattice.SAME`."""
 
 
-def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initial: int, dtype) -> Float[Array, "q d"]:
+def design_points(lattice: Lattice, shift: AnyArray, seen: Seen, q: int, num_initial: int, dtype) -> Any:
     """The first q points of a shifted Sobol sequence that are not among the seen ones, snapped to the lattice.
 
     Searching for missing points, rather than counting, fills the gaps left by lost evaluations.
@@ -28,21 +35,18 @@ def design_points(lattice: Lattice, shift: Array, seen: Seen, q: int, num_initia
         dtype: float type of the points.
     """
     # With q points more than can have been seen, at least q are unseen.
+    xp = namespace(shift, seen.X, lattice.num_values)
     size = min(DESIGN_SIZE, next_capacity(num_initial + q + seen.X.shape[0]))
     candidates = lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype))
-    near = jnp.max(jnp.abs(candidates[:, None, :] - seen.X[None, :, :]), axis=-1) < SAME
+    near = xp.max(xp.abs(candidates[:, None, :] - seen.X[None, :, :]), axis=-1) < SAME
     same = near & seen.mask[None, :]
     # Unseen points in order, then the others: a finite space may have fewer points than the design.
-    order = jnp.argsort(jnp.any(same, axis=1), stable=True)
+    order = xp.argsort(xp.any(same, axis=1), stable=True)
     return candidates[order[:q]]
 
 
-def design(
-    lattice: Lattice, shift: Array, seen: Seen, q: int, num_initial: int, dtype
-) -> tuple[Float[Array, "q d"], Bool[Array, "q"]]:
+def design(lattice: Lattice, shift: AnyArray, seen: Seen, q: int, num_initial: int, dtype) -> Any:
     """The next q distinct points of the design, and which of them are new; arguments as in `design_points`."""
-    if lattice.cardinality is None and lattice.held is None:
-        return design_points(lattice, shift, seen, q, num_initial, dtype), jnp.ones(q, bool)
     # Points of the sequence may coincide when coordinates are held or columns have few values.
     points = design_points(lattice, shift, seen, 4 * q + 16, num_initial, dtype)
     return replace_seen(lattice, points[:q], seen, points)
@@ -71,14 +75,16 @@ def seen_points(observations: data.Observations, pending: data.Pending, num_spar
     )
 
 
-def mark_seen(seen: Seen, row: Int[Array, ""], x: Float[Array, "d"]) -> Seen:
+def mark_seen(seen: Seen, row: Int[AnyArray, ""] | int, x: Float[AnyArray, "d"]) -> Seen:
     """Write one more point into a spare row."""
-    return Seen(X=seen.X.at[row].set(x), mask=seen.mask.at[row].set(True))
+    if namespace(seen.X, x) is jnp:
+        return Seen(X=seen.X.at[row].set(x), mask=seen.mask.at[row].set(True))
+    X, mask = seen.X.copy(), seen.mask.copy()
+    X[row], mask[row] = x, True
+    return Seen(X, mask)
 
 
-def replace_seen(
-    lattice: Lattice, X: Float[Array, "q d"], seen: Seen, others: Float[Array, "m d"]
-) -> tuple[Float[Array, "q d"], Bool[Array, "q"]]:
+def replace_seen(lattice: Lattice, X: Float[AnyArray, "q d"], seen: Seen, others: Float[AnyArray, "m d"]) -> Any:
     """Replace seen points and duplicates in X, so that no point is evaluated twice.
 
     Args:
@@ -94,7 +100,7 @@ def replace_seen(
     Example:
         >>> import jax.numpy as jnp
         >>> from bojax import Float, Space, data, loop
-        >>> from bojax.optim import Lattice
+        >>> from bojax.space import Lattice
         >>> lattice = Lattice.of(Space(x=Float(0.0, 1.0)))
         >>> told = data.append(data.empty(1, 2), jnp.array([[0.5]]), jnp.ones(1))
         >>> seen = loop.seen_points(told, data.empty_pending(1, 0), num_spare=1)
@@ -103,16 +109,23 @@ def replace_seen(
     """
     q = X.shape[0]
     first_spare = seen.X.shape[0] - q
+    xp = namespace(X, seen.X, others, lattice.num_values)
 
     def place(seen, item):
         i, x = item
-        if lattice.cardinality is None:
-            fresh = ~is_seen(lattice, others, seen.X, seen.mask)
-            other, any_left = others[jnp.argmax(fresh)], jnp.bool_(True)
-        else:
+        if lattice.is_finite:
             other, any_left = nearby_unseen(lattice, x, seen.X, seen.mask)
-        x = jnp.where(is_seen(lattice, x[None], seen.X, seen.mask)[0], other, x)
+        else:
+            fresh = ~is_seen(lattice, others, seen.X, seen.mask)
+            other, any_left = others[xp.argmax(fresh)], xp.bool_(True)
+        x = xp.where(is_seen(lattice, x[None], seen.X, seen.mask)[0], other, x)
         return mark_seen(seen, first_spare + i, x), (x, any_left)
 
-    _, (X, valid) = jax.lax.scan(place, seen, (jnp.arange(q, dtype=jnp.int32), X))
-    return X, valid
+    if xp is jnp:
+        _, (X, valid) = jax.lax.scan(place, seen, (jnp.arange(q, dtype=jnp.int32), X))
+        return X, valid
+    placed = []
+    for i in range(q):
+        seen, row = place(seen, (i, X[i]))
+        placed.append(row)
+    return xp.stack([x for x, _ in placed]), xp.stack([any_left for _, any_left in placed])

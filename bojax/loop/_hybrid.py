@@ -123,7 +123,7 @@ def hybrid(
         X, values, here = proposal.X, proposal.details[0], asked.lattice
         modeled = jnp.isfinite(values[0]) & model.params.believed
         seen = sees(without_failures(asked.state.observations))
-        x, gain = local_step(seen, moves if here.held is None else moves & jnp.isnan(here.held))
+        x, gain = local_step(seen, moves & jnp.isnan(here.held))
         x = here.snap(x)
         mean, var = model.posterior.mean_var(x[None])
         best, _ = incumbent(model.posterior, seen)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bojax import data
 from bojax._errors import Status
@@ -38,8 +39,8 @@ from bojax.loop._contracts import DescribeFn, DetailsFn, InDesignFn, PrepareFn, 
 from bojax.loop._defaults import default_num_initial
 from bojax.loop._design import design, seen_points
 from bojax.loop._predict import predictor
-from bojax.optim import Lattice
-from bojax.space import Space
+from bojax.optim import Seen
+from bojax.space import Lattice, Space
 from bojax.surrogates import Surrogate, is_constant
 
 
@@ -51,15 +52,14 @@ class ModelState(NamedTuple):
         pending: the pending points.
         params: hyperparameters from which the next fit starts; () for an algorithm that starts each fit from scratch.
         shift: [d] the random shift of the initial design.
-        failures: () if rows may have failed. None, which only `restore` writes, means that none did: an `ask` then
-            omits the model of success and compiles in about four fifths of the time.
+        trusted: whether `params` are a fit of nearly the same data, so that the next fit needs no other start.
     """
 
     observations: data.Observations
     pending: data.Pending
     params: Any
     shift: Int[Array, "d"]
-    failures: tuple | None = ()
+    trusted: Bool[Array, ""]
 
 
 class Asked(NamedTuple):
@@ -119,7 +119,7 @@ class Rule(NamedTuple):
 
 
 def model_based(
-    space: Space,
+    space: Space | Lattice,
     rule: Rule,
     *,
     surrogate: Surrogate,
@@ -134,7 +134,7 @@ def model_based(
     """An algorithm from a rule.
 
     Args:
-        space: the search space.
+        space: the search space, or a `Lattice`.
         rule: how points are proposed.
         surrogate: the model behind `predict`, bound to the space.
         failures: how it sees failed evaluations, one of the policies above; `without_failures` by default.
@@ -172,9 +172,11 @@ def model_based(
     """
     lattice = Lattice.of(space)
     columns = surrogate.columns if columns is None else columns
-    num_initial = default_num_initial(space.num_dims, columns) if num_initial is None else num_initial
+    room = default_num_initial(space.num_dims, columns) if num_initial is None else num_initial
     max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
-    check_counts(q=q, capacity=capacity, num_initial=num_initial)
+    check_counts(q=q, capacity=capacity, num_initial=room)
+    # Of padded columns those count that are no padding.
+    enough: Any = default_num_initial(lattice.num_live, columns) if num_initial is None else num_initial
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
     init_params = rule.init_params or (lambda dtype: surrogate.init(space.num_dims, dtype))
@@ -188,6 +190,7 @@ def model_based(
             pending=data.empty_pending(space.num_dims, max_pending, dtype),
             params=init_params(dtype),
             shift=random_shift(key, space.num_dims),
+            trusted=jnp.zeros((), bool),
         )
 
     @compiled_ask
@@ -196,10 +199,10 @@ def model_based(
         prepared = None if rule.prepare is None else rule.prepare(key, state)
         dtype = state.observations.X.dtype
         points = seen_points(state.observations, state.pending, q)
-        filling = design(here, state.shift, points, q, num_initial, dtype)
+        filling = design(here, state.shift, points, q, room, dtype)
         asked = Asked(here, state, prepared, filling)
         if rule.in_design is None:
-            young = state.observations.count + jnp.sum(state.pending.mask, dtype=jnp.int32) < num_initial
+            young = state.observations.count + jnp.sum(state.pending.mask, dtype=jnp.int32) < enough
         else:
             young = rule.in_design(state, prepared)
         says_nothing = is_constant(state.observations.y, state.observations.mask)
@@ -212,13 +215,25 @@ def model_based(
         valid = jnp.ones(q, bool) if repeats else valid
         info = rule.describe(asked, X, status, valid, details)
         info = info._replace(status=status_of(status, state, valid))
-        return X, state._replace(params=params, pending=data.add_pending(state.pending, X, valid)), info
+        pending = data.add_pending(state.pending, X, valid)
+        return X, state._replace(params=params, pending=pending, trusted=jnp.zeros((), bool)), info
 
     def tell(state, X, y, **columns):
-        return tell_state(space, state, X, y, **columns)
+        return tell_state(lattice, state, X, y, **columns)
+
+    def begin(shift, told, held=None):
+        young = len(told.y) + len(told.pending) < enough
+        if not young and not is_constant(told.y, np.isfinite(told.y)):
+            return None
+        spare = np.full((q, space.num_dims), 0.5)
+        X: Any = np.concatenate([told.X, told.pending, spare])
+        real: Any = np.arange(len(X)) < len(X) - q
+        X, valid = design(lattice.hold(held), shift, Seen(X, real), q, room, X.dtype)
+        return X, np.ones(q, bool) if repeats else valid
 
     predict = predictor(surrogate, without_failures if failures is None else failures)
-    return Algorithm(init, ask, tell, space, q, repeats=repeats, predict=predict, columns=columns)
+    parts = {"repeats": repeats, "predict": predict, "columns": columns}
+    return Algorithm(init, ask, tell, space, q, **parts, begin=begin if rule.in_design is None else None)
 
 
 def _proposed(rule, key, asked):

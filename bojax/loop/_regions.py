@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bojax import data
 from bojax._qmc import random_shift, shifted, sobol_integers, to_unit
@@ -144,14 +143,14 @@ def box(
 
     In discrete ordered columns it reaches at least the adjacent values; in categorical columns it spans the cube.
     """
-    ordered = ~np.asarray(lattice.is_categorical)
+    ordered = ~lattice.is_categorical
     log_scale = jnp.log(jnp.minimum(lengthscale, LONGEST))
-    mean = jnp.sum(jnp.where(ordered, log_scale, 0.0)) / max(1, ordered.sum())
+    mean = jnp.sum(jnp.where(ordered, log_scale, 0.0)) / jnp.maximum(1, jnp.sum(ordered))
     half = 0.5 * length * jnp.exp(log_scale - mean)
     lower, upper = center - half, center + half
-    if lattice.discrete:
+    if lattice.has_discrete:
         P = lattice.positions(center)
-        discrete = np.asarray(lattice.num_values) > 0
+        discrete = lattice.is_discrete
         lower = jnp.where(discrete, jnp.minimum(lower, lattice.coordinates(P - 1, center)), lower)
         upper = jnp.where(discrete, jnp.maximum(upper, lattice.coordinates(P + 1, center)), upper)
     lower, upper = jnp.where(ordered, lower, 0.0), jnp.where(ordered, upper, 1.0)
@@ -176,7 +175,7 @@ def candidates(
     keys = jax.random.split(key, 3)
     spread = shifted(sobol_integers(num_candidates, d), random_shift(keys[0], d), dtype)
     X = lower[None, :] + (upper - lower)[None, :] * spread
-    categorical = np.asarray(lattice.is_categorical)
+    categorical = lattice.is_categorical
     if d > NUM_MOVED or categorical.any():
         chance = min(NUM_MOVED / d, 1.0) * jnp.where(categorical, jnp.minimum(length, 1.0), 1.0)
         moves = to_unit(jax.random.bits(keys[1], (num_candidates, d), jnp.uint32), dtype) < chance[None, :]

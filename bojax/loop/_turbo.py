@@ -114,7 +114,7 @@ def turbo(
     """
     lattice = Lattice.of(space)
     d = space.num_dims
-    num_initial = default_num_initial(d) if num_initial is None else num_initial
+    num_initial = int(default_num_initial(d)) if num_initial is None else num_initial
     num_candidates = min(5000, max(2000, 200 * d)) if num_candidates is None else num_candidates
     success_tolerance, failure_tolerance, max_local = trust_region
     failure_tolerance = max(4, d) if failure_tolerance is None else failure_tolerance
@@ -157,7 +157,7 @@ def turbo(
         X, values = X.reshape(-1, d), jnp.moveaxis(values, 0, 1).reshape(q, -1)
         before = seen_points(asked.state.observations, asked.state.pending, q)
         old = jnp.any(jnp.all(X[:, None] == asked.prepared[0].center[None], -1), axis=1)
-        if lattice.cardinality is not None:
+        if lattice.is_finite:
             old |= is_seen(lattice, X, before.X, before.mask)
         rows = largest_of_each(jnp.where(old[None, :] | jnp.isnan(values), -jnp.inf, values))
         points, valid = replace_seen(asked.lattice, X[rows], before, asked.design[0])

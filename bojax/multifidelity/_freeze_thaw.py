@@ -226,7 +226,7 @@ def next_members(
         best = np.argmax(np.where(open_, np.asarray(finals)[:num_members], -np.inf))
         reserve = int(to_finish[best])
         leader = np.array([best] if reserve else [], int)
-    success = success_model(members, categorical_columns(space)) if curves.failed.any() else None
+    success = success_model(members, Inputs(space.num_values, space.is_categorical)) if curves.failed.any() else None
     steps = float(basket.rungs[0]), float(steps_left - reserve)
     choice = jax.device_get(choose(space, q, key, posterior, success, members, finals, jnp.asarray(cost), *steps))
     is_new = choice.index >= capacity
@@ -236,9 +236,9 @@ def next_members(
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def success_model(members: data.Observations, categorical_dims: tuple[int, ...]) -> SuccessModel:
+def success_model(members: data.Observations, inputs: Inputs) -> SuccessModel:
     """`fit_success`, compiled."""
-    return fit_success(members, categorical_dims=categorical_dims)
+    return fit_success(members, inputs=inputs)
 
 
 @jax.jit

@@ -2,7 +2,7 @@
 
 from bojax._bfgs import BfgsResult, minimize_lanes
 from bojax._qmc import sobol
-from bojax.optim._lattice import SAME, Lattice, is_seen, nearby_unseen
+from bojax.optim._lattice import SAME, is_seen, nearby_unseen
 from bojax.optim._multistart import (
     CandidateInfo,
     CandidateOptimizer,
@@ -12,6 +12,7 @@ from bojax.optim._multistart import (
     num_raw_bits,
     raw_points,
 )
+from bojax.space import Lattice
 
 __all__ = [
     "SAME",

@@ -16,17 +16,15 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from bojax._bfgs import minimize_lanes
 from bojax._qmc import shifted, sobol_integers, to_unit
 from bojax._types import Array, Bool, Float, Key
 from bojax.optim._chunked import check_mesh, chunked, sharded
-from bojax.optim._lattice import Lattice, all_points, is_seen, moves, nearby_unseen, neighbors
+from bojax.optim._lattice import all_points, is_seen, nearby_unseen, neighbors
+from bojax.space import Lattice
 
-ENUMERATE = 1024
-"""Finite spaces up to this size are enumerated, which costs no more than the raw samples and the search."""
 SWEEPS = 3
 """Rounds of snapping, greedy moves and polishing in mixed spaces."""
 MAX_HOPS = 8
@@ -63,7 +61,11 @@ class Seen(NamedTuple):
 
 @runtime_checkable
 class CandidateOptimizer(Protocol):
-    """Finds the point of the unit cube where a function is largest."""
+    """Finds the point of the unit cube where a function is largest.
+
+    One that treats a lattice as data, as the default does, has an attribute `padded` that is True; studies of many
+    spaces then share a program.
+    """
 
     def __call__(
         self, key: Key, lattice: Lattice, fn: BatchFn, seen: Seen, center: Float[Array, "d"]
@@ -132,19 +134,20 @@ def multistart(
             value = fn(X)
             return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
-        if lattice.cardinality is not None and lattice.cardinality <= ENUMERATE:
+        if lattice.kind.max_points:
             return _enumerate(lattice, sharded(safe, mesh), seen, center.dtype)
         # One draw for everything: each separate draw adds a third of a second of compilation.
         num_bits = num_raw_bits(raw_samples, lattice.num_dims)
-        bits = jax.random.bits(key, (num_bits + raw_samples,), jnp.uint32)
-        raw = raw_points(bits[:num_bits], lattice, raw_samples, center)
+        bits = jax.random.bits(key, (raw_samples + num_bits,), jnp.uint32)
+        raw = raw_points(bits[raw_samples:], lattice, raw_samples, center)
         values = sharded(safe, mesh)(raw)
-        starts = raw[choose_starts(bits[-raw_samples:], values, num_restarts)]
+        starts = raw[choose_starts(bits[:raw_samples], values, num_restarts)]
         scale = _scale(values)
         search = sharded(lambda starts: local_search(key, lattice, fn, starts, scale, max_evals), mesh)
         X, lane_values = search(starts)
         return _best_unseen(lattice, X, lane_values, seen, raw, jnp.max(values))
 
+    maximize.padded = True  # type: ignore[attr-defined]
     return maximize
 
 
@@ -156,13 +159,14 @@ def num_raw_bits(num_points: int, num_dims: int) -> int:
         num_dims: dimension of the cube.
 
     Returns:
-        `num_dims` for the shift, and 1 + `num_dims` for every local point.
+        1 for every local point, and 1 more than their number for every column.
 
     Example:
         >>> num_raw_bits(8, 1)
         5
     """
-    return num_dims + num_points // LOCAL_SHARE * (1 + num_dims)
+    num_local = num_points // LOCAL_SHARE
+    return num_local + num_dims * (1 + num_local)
 
 
 def raw_points(bits: Array, lattice: Lattice, num_points: int, center: Float[Array, "d"]) -> Float[Array, "n d"]:
@@ -179,18 +183,19 @@ def raw_points(bits: Array, lattice: Lattice, num_points: int, center: Float[Arr
         [num_points, d] points.
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import bojax, jax, jax.numpy as jnp
         >>> from bojax.optim import Lattice
-        >>> line = Lattice((0,), (False,), lambda X: jnp.zeros(X.shape, jnp.int32), lambda P, X: X)
+        >>> line = Lattice.of(bojax.Space(x=bojax.Float(0.0, 1.0)))
         >>> bits = jax.random.bits(jax.random.key(0), (num_raw_bits(8, 1),), jnp.uint32)
         >>> raw_points(bits, line, 8, jnp.array([0.5])).shape
         (8, 1)
     """
     num_local, d, dtype = num_points // LOCAL_SHARE, lattice.num_dims, center.dtype
-    spread = shifted(sobol_integers(num_points - num_local, d), bits[:d], dtype)
-    unit = to_unit(bits[d:], dtype)
-    radius = 10.0 ** (-3.0 + 2.5 * unit[:num_local])
-    direction = 2.0 * unit[num_local:].reshape(num_local, d) - 1.0
+    # Column by column, so that further columns change nothing in those before them.
+    by_column = bits[num_local:].reshape(d, 1 + num_local)
+    spread = shifted(sobol_integers(num_points - num_local, d), by_column[:, 0], dtype)
+    radius = 10.0 ** (-3.0 + 2.5 * to_unit(bits[:num_local], dtype))
+    direction = 2.0 * to_unit(by_column[:, 1:].T, dtype) - 1.0
     local = jnp.clip(center[None, :] + radius[:, None] * direction, 0.0, 1.0)
     return lattice.snap(jnp.concatenate([spread, local]))
 
@@ -238,17 +243,16 @@ def local_search(key, lattice, fn, starts, scale, max_evals):
         The end points [r, d] and their values [r].
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import bojax, jax, jax.numpy as jnp
         >>> from bojax.optim import Lattice
-        >>> line = Lattice((0,), (False,), lambda X: jnp.zeros(X.shape, jnp.int32), lambda P, X: X)
+        >>> line = Lattice.of(bojax.Space(x=bojax.Float(0.0, 1.0)))
         >>> X, values = local_search(
         ...     jax.random.key(0), line, lambda X: -((X[:, 0] - 0.25) ** 2), jnp.array([[0.9]]), jnp.float32(1.0), 50
         ... )
         >>> round(float(X[0, 0]), 2)
         0.25
     """
-    discrete = np.zeros(lattice.num_dims, bool)
-    discrete[list(lattice.discrete)] = True
+    discrete = jnp.asarray(lattice.is_discrete)
 
     def value_and_grad(X, active):
         del active
@@ -263,21 +267,20 @@ def local_search(key, lattice, fn, starts, scale, max_evals):
         result = minimize_lanes(value_and_grad, X, lower, upper, max_evals=max_evals, gtol=gtol, ftol=ftol)
         return result.x, -result.f * scale
 
-    if not discrete.any():
+    if not lattice.has_discrete:
         return polish(starts, jnp.zeros(lattice.num_dims, bool))
 
-    categorical = np.asarray(lattice.is_categorical)
-    steps = moves(lattice)
+    categorical = jnp.asarray(lattice.is_categorical)
 
     def sweep(i, carry):
         X, _ = carry
         X, _ = polish(X, jnp.where(i == 0, categorical, discrete))
-        return _hop(jax.random.fold_in(key, i), lattice, steps, fn, lattice.snap(X))
+        return _hop(jax.random.fold_in(key, i), lattice, fn, lattice.snap(X))
 
     return jax.lax.fori_loop(0, SWEEPS, sweep, (starts, jnp.full(starts.shape[0], -jnp.inf, starts.dtype)))
 
 
-def _hop(key, lattice, steps, fn, X):
+def _hop(key, lattice, fn, X):
     """Greedy moves of every lane to its best neighbor, until no lane improves."""
 
     def improving(carry):
@@ -286,7 +289,7 @@ def _hop(key, lattice, steps, fn, X):
 
     def hop(carry):
         hops, X, values, _ = carry
-        around = neighbors(jax.random.fold_in(key, hops), lattice, steps, X)
+        around = neighbors(jax.random.fold_in(key, hops), lattice, X)
         found = fn(around.reshape(-1, X.shape[-1])).reshape(around.shape[:2])
         found = jnp.where(jnp.isnan(found), -jnp.inf, found)
         best = jnp.argmax(found, axis=1)
@@ -304,7 +307,7 @@ def _best_unseen(lattice, X, values, seen, raw, raw_value):
     values = jnp.where(jnp.isnan(values), -jnp.inf, values)
     old = is_seen(lattice, X, seen.X, seen.mask)
     best_new = jnp.argmax(jnp.where(old, -jnp.inf, jnp.maximum(values, jnp.finfo(X.dtype).min)))
-    if lattice.cardinality is None:
+    if not lattice.is_finite:
         other, any_left = jax.lax.cond(jnp.all(old), lambda: farthest(raw, seen), lambda: X[best_new]), jnp.bool_(True)
     else:
         other, any_left = nearby_unseen(lattice, X[jnp.argmax(values)], seen.X, seen.mask)
@@ -320,8 +323,8 @@ def farthest(X: Float[Array, "k d"], seen: Seen) -> Float[Array, "d"]:
 
 
 def _enumerate(lattice, fn, seen, dtype):
-    X = all_points(lattice, dtype)
-    values = fn(X)
-    old = is_seen(lattice, X, seen.X, seen.mask)
+    X, real = all_points(lattice, dtype)
+    values = jnp.where(real, fn(X), -jnp.inf)
+    old = is_seen(lattice, X, seen.X, seen.mask) | ~real
     best = jnp.argmax(jnp.where(old, -jnp.inf, jnp.where(values == -jnp.inf, jnp.finfo(dtype).min, values)))
     return X[best], CandidateInfo(values[best], ~jnp.all(old), jnp.max(values))

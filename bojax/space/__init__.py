@@ -2,13 +2,18 @@
 
 from bojax.space._choices import check_choices, check_choices_on_host, warn_of_unread, watched_arrays
 from bojax.space._coerce import to_space
+from bojax.space._lattice import LONG_STEP, MAX_MOVES, Kind, Lattice
 from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter
 from bojax.space._space import Space
 
 __all__ = [
+    "LONG_STEP",
+    "MAX_MOVES",
     "Categorical",
     "Float",
     "Int",
+    "Kind",
+    "Lattice",
     "Ordinal",
     "Parameter",
     "Space",

@@ -110,7 +110,8 @@ def gp(
         return gp(*bound_model(model, inputs), num_restarts=num_restarts, max_evals=max_evals)
 
     posterior = jax.jit(posterior, static_argnums=2)
-    return Surrogate(init=init, fit=jax.jit(fit), posterior=posterior, bind=bind, resumes=True)
+    padded = model.kernel.padded and model.mean.bind is None
+    return Surrogate(init, jax.jit(fit), posterior, bind, padded=padded, resumes=True)
 
 
 def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -> GPModel:

@@ -20,7 +20,7 @@ import bojax
 from bojax import hypergrad, multifidelity
 from bojax._alike import Alike
 from bojax._errors import StudyError
-from bojax.study.asking import _suggest
+from bojax.study.asking import _job
 from tests.helpers import run_python, small_bayesopt
 
 SPACE = bojax.Space(x=bojax.Float(0.0, 1.0), c=bojax.Categorical(["u", "v"]))
@@ -258,7 +258,7 @@ def _study(factory):
 
 
 def program(factory, space, q):
-    return _suggest._compiled_ask(_suggest._made(factory, space, q))
+    return _job.job_of(factory, space, q).ask
 
 
 def test_an_algorithm_that_is_written_anew_compiles_nothing(compiled):
@@ -285,9 +285,9 @@ def test_an_algorithm_whose_settings_changed_is_another_one():
 
 
 def test_programs_are_not_kept_for_ever():
-    for capacity in range(1, _suggest.NUM_PROGRAMS + 10):
+    for capacity in range(1, _job.NUM_PROGRAMS + 10):
         program(functools.partial(_with_capacity, capacity), SPACE, 1)
-    assert _suggest._compiled_ask.cache_info().currsize == _suggest.NUM_PROGRAMS
+    assert _job._programs.cache_info().currsize == _job.NUM_PROGRAMS
 
 
 def _with_capacity(capacity, space, q):

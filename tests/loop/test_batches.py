@@ -77,7 +77,7 @@ def test_programs_grow_with_the_logarithm_of_the_observations(x64, q):
     rng = np.random.default_rng(0)
     X = rng.random((36, 2))
     for n in range(3, 36, 6):
-        state = loop.restore(init, bojax.data.Told(X[:n], value_of(X[:n]), X[:0]), remember=False)
+        state = loop.restore(init, bojax.data.Told(X[:n], value_of(X[:n]), X[:0]))
         asked, _, info = algorithm.ask(jax.random.key(n), state)
         assert asked.shape == (q, 2) and np.isfinite(asked).all()
     assert algorithm.ask._cache_size() == len({data.next_capacity(n) for n in range(3, 36, 6)}) == 3

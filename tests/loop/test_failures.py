@@ -35,7 +35,7 @@ def test_a_failing_region_is_left_and_its_boundary_found():
 
 
 def restored(state, X, y):
-    return loop.restore(state, bojax.data.Told(X, y, NONE), remember=False)
+    return loop.restore(state, bojax.data.Told(X, y, NONE))
 
 
 @pytest.fixture(scope="module")
@@ -47,32 +47,11 @@ X = np.random.default_rng(0).random((9, 2))
 Y = -((X - 0.3) ** 2).sum(axis=1)
 
 
-def test_the_program_without_failures_suggests_the_same(x64, algorithm):
-    """`restore` leaves the model of success out where nothing failed; that must not be seen in the suggestions."""
-    init = algorithm.init(jax.random.key(0))
-    without = restored(init, X, Y)
-    assert without.failures is None
-    with_model = without._replace(failures=())
-    a, _, info = algorithm.ask(jax.random.key(1), without)
-    b, _, other = algorithm.ask(jax.random.key(1), with_model)
-    np.testing.assert_allclose(a, b, atol=1e-6)
-    np.testing.assert_allclose(info.acquisition, other.acquisition, rtol=1e-6)
-
-
-def test_a_told_failure_is_noticed_whatever_the_state_said(x64, algorithm):
-    init = algorithm.init(jax.random.key(0))
-    assert restored(init, X, np.where(np.arange(9) == 2, np.nan, Y)).failures == ()
-    assert loop.restore(init, bojax.data.Told(X, Y, NONE)).failures == (), "more may be told to this state"
-    state = loop.grow(restored(init, X[:8], Y[:8]), 16)
-    told = algorithm.tell(state, X[8:], np.array([np.nan]))
-    assert told.failures == ()
-
-
 def test_the_surrogate_does_not_see_failures(x64, algorithm):
     """Failures far from everything change the weight of the acquisition, not the fit."""
     init = algorithm.init(jax.random.key(0))
     more_X, more_y = np.concatenate([X, [[0.99, 0.98]]]), np.append(Y, np.nan)
-    plain = algorithm.ask(jax.random.key(1), restored(init, X, Y)._replace(failures=()))
+    plain = algorithm.ask(jax.random.key(1), restored(init, X, Y))
     failed = algorithm.ask(jax.random.key(1), restored(init, more_X, more_y))
     np.testing.assert_allclose(plain[2].fit_loss, failed[2].fit_loss, rtol=1e-8)
     for a, b in zip(jax.tree.leaves(plain[1].params), jax.tree.leaves(failed[1].params), strict=True):

@@ -115,9 +115,7 @@ def test_a_restored_study_asks_the_same(x64, floats):
     n = int(state.observations.count)
     seen = jax.tree.map(np.asarray, state.observations)
     fresh = loop.restore(floats.init(jax.random.key(0)), bojax.data.Told(seen.X[:n], seen.y[:n], np.zeros((0, 6))))
-    small = loop.restore(
-        floats.init(jax.random.key(0)), bojax.data.Told(seen.X[:n], seen.y[:n], np.zeros((0, 6))), remember=False
-    )
+    small = loop.restore(floats.init(jax.random.key(0)), bojax.data.Told(seen.X[:n], seen.y[:n], np.zeros((0, 6))))
     X, _, info = floats.ask(jax.random.key(5), state)
     for other in (fresh, small):
         Y, _, other_info = floats.ask(jax.random.key(5), other)

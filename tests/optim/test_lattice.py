@@ -8,18 +8,21 @@ import scipy.stats
 import bojax
 from bojax.optim import _lattice as lattice_module
 from bojax.optim import sobol
+from bojax.space import MAX_MOVES
 from tests.helpers import SPACES, make_lattice
 
 
 def test_what_a_lattice_knows():
     lattice = make_lattice(SPACES["mixed"]())
-    assert lattice.num_dims == 4 and lattice.discrete == (1, 2, 3) and lattice.cardinality is None
-    assert make_lattice(SPACES["finite"]()).cardinality == 18
+    assert lattice.num_dims == 4 and lattice.is_discrete.tolist() == [False, True, True, True]
+    assert lattice.has_discrete and not lattice.is_finite and lattice.kind.max_points == 0
+    assert make_lattice(SPACES["finite"]()).kind.max_points == 18
 
 
 def test_all_points_are_different_and_representable():
     space = SPACES["finite"]()
-    points = lattice_module.all_points(make_lattice(space), jnp.float32)
+    points, real = lattice_module.all_points(make_lattice(space), jnp.float32)
+    assert real.all()
     np.testing.assert_array_equal(space.round(points), points)
     assert len(np.unique(points, axis=0)) == 18
 
@@ -27,9 +30,8 @@ def test_all_points_are_different_and_representable():
 def test_neighbors_change_one_column_by_one_move():
     space = SPACES["mixed"]()
     lattice = make_lattice(space)
-    steps = lattice_module.moves(lattice)
     X = space.sample(jax.random.key(0), 5)
-    around = lattice_module.neighbors(jax.random.key(1), lattice, steps, X)
+    around = lattice_module.neighbors(jax.random.key(1), lattice, X)
     np.testing.assert_array_equal(around[:, 0], X)
     np.testing.assert_array_equal(space.round(around), around)
     np.testing.assert_array_equal(around[:, :, 0], jnp.broadcast_to(X[:, None, 0], around.shape[:2]))
@@ -47,8 +49,8 @@ def test_very_many_neighbors_are_thinned():
     space = bojax.Space({f"c{i}": bojax.Categorical(list(range(20))) for i in range(10)})
     lattice = make_lattice(space)
     X = space.sample(jax.random.key(0), 2)
-    around = lattice_module.neighbors(jax.random.key(1), lattice, lattice_module.moves(lattice), X)
-    assert around.shape[1] == lattice_module.MAX_MOVES
+    around = lattice_module.neighbors(jax.random.key(1), lattice, X)
+    assert around.shape[1] == MAX_MOVES
     np.testing.assert_array_equal(around[:, 0], X)
 
 

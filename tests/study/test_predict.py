@@ -34,7 +34,7 @@ def test_predictions_are_those_of_the_surrogate_in_the_units_of_the_objective(di
     algorithm = bojax.bayesopt(SPACE)
     with host_scope():
         key = seed_key(0)
-        state = restore(algorithm.init(key), Told(X, y, X[:0]), remember=False)
+        state = restore(algorithm.init(key), Told(X, y, X[:0]))
         mean, std = map(np.asarray, algorithm.predict(key, state, np.array([SPACE.from_params(row) for row in rows])))
     predicted = study.predict(rows)
     np.testing.assert_allclose(predicted[0], sign * mean, rtol=1e-6)

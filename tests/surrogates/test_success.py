@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import norm
 
 from bojax import data, surrogates
-from bojax.surrogates import fit_success
+from bojax.surrogates import Inputs, fit_success
 from bojax.surrogates.parts._kernels import matern52
 
-FIT = jax.jit(fit_success, static_argnames="categorical_dims")
+FIT = jax.jit(fit_success, static_argnames="inputs")
 SCORE = jax.jit(lambda model, X: model.log_probability(X))
 
 
@@ -111,7 +111,7 @@ def test_stays_finite_where_almost_everything_fails(dtype):
 def test_categories_are_compared_by_equality(x64):
     centres = (np.arange(3) + 0.5) / 3
     X = np.stack([np.random.default_rng(0).random(30), centres[np.arange(30) % 3]], axis=1)
-    model = FIT(told(X, np.arange(30) % 3 != 1), categorical_dims=(1,))
+    model = FIT(told(X, np.arange(30) % 3 != 1), inputs=Inputs((0, 3), (False, True)))
     low, middle, high = np.exp(np.asarray(SCORE(model, jnp.asarray(np.stack([np.full(3, 0.5), centres], axis=1)))))
     assert middle < 0.2 and low > 0.8 and high > 0.8
 

@@ -2,21 +2,18 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from bojax._alike import Alike
 from bojax._errors import Status
-from bojax._runtime import PRNG_IMPL, host_scope, seed_key
-from bojax.data import Told, unread_column
-from bojax.loop import restore
+from bojax._runtime import host_scope
+from bojax._threefry import random_bits
+from bojax.data import Told, next_capacity, unread_column
 from bojax.space import Space
-
-AlgorithmFactory = Callable[[Space, int], Any]
-"""From a space and a batch size q to a `bojax.loop.Algorithm` that asks for q points."""
+from bojax.study.asking._anchors import Anchors, Params, anchor
+from bojax.study.asking._job import MIN_CAPACITY, AlgorithmFactory, Job, capacity_for, job_of, seed_words
 
 
 def suggest(
@@ -32,7 +29,8 @@ def suggest(
     """Up to q suggestions, fewer only if a finite space is exhausted, and their status.
 
     The initial design depends only on the seed, so it continues where it stopped. The randomness of a suggestion
-    depends on seed and ordinal.
+    depends on seed and ordinal. The design is computed on the host; meanwhile the first program is compiled, and each
+    larger one before it is needed.
 
     Args:
         algorithm: a function from (space, q) to the algorithm.
@@ -47,31 +45,91 @@ def suggest(
     Raises:
         ValueError: the algorithm returns points of another shape.
     """
-    with host_scope():
-        made = _made(algorithm, space, q)
-        state = restore(_start(made, seed), told, remember=False)
-        # Without `held` the argument is omitted, so that the ordinary program does not depend on it.
-        extra = {}
-        if held is not None and takes_held(algorithm, space, q):
-            extra["held"] = held.astype(state.observations.X.dtype)
-        words = np.array([0, seed], np.uint32)
-        rows, valid, status = map(np.asarray, _compiled_ask(made)(words, np.uint32(ordinal), state, **extra))
-    status = Status(int(status))
-    if rows.shape != (q, space.num_dims):
-        raise ValueError(
-            f"the algorithm gave points of shape {rows.shape}, but ({q}, {space.num_dims}) was asked for. "
-            "`algorithm` must be a function of (space, q)."
-        )
+    job = job_of(algorithm, space, q)
+    accounted = held if takes_held(algorithm, space, q) else None
+    begin = getattr(job.algorithm, "begin", None)
+    if begin is not None and len(told.y) < q + MIN_CAPACITY // 2:
+        # First of all, so that it is compiled while the design is computed and evaluated.
+        _compile_ahead(_Request(job, seed, ordinal, accounted, capacity_for(len(told.y) + q)), told)
+    design = None if begin is None else begin(random_bits(seed_words(seed), space.num_dims), told, accounted)
+    if design is None:
+        rows, valid, status = _asked(job, seed, ordinal, told, accounted)
+        if rows.shape[0] != q or (job.lattice is None and rows.shape != (q, space.num_dims)):
+            raise ValueError(
+                f"the algorithm gave points of shape {rows.shape}, but ({q}, {space.num_dims}) was asked for. "
+                "`algorithm` must be a function of (space, q)."
+            )
+        rows = rows[:, : space.num_dims]
+    else:
+        rows, valid = design
+        status = Status.INITIAL if valid.all() else Status.EXHAUSTED
     if held is not None:
         rows = np.where(np.isnan(held), rows, held)
     return [space.to_params(row) for row in rows[valid]], status
 
 
-@functools.lru_cache(maxsize=64)
+def _asked(job: Job, seed: int, ordinal: int, told: Told, held: np.ndarray | None) -> tuple[Any, Any, Status]:
+    """The results of the program of `ask`."""
+    count = len(told.y)
+    capacity = capacity_for(count)
+    request = _Request(job, seed, ordinal, held, capacity)
+    with host_scope():
+        rows, valid, status, *_ = map(np.asarray, job.ask(*_arguments(request, told, _start(request, told))))
+    if 3 * count >= 2 * capacity:
+        _compile_ahead(request._replace(capacity=capacity_for(capacity + 1)), told)
+    return rows, valid, Status(int(status))
+
+
+class _Request(NamedTuple):
+    """What is asked of which program, but for the data."""
+
+    job: Job
+    seed: int
+    ordinal: int
+    held: np.ndarray | None
+    capacity: int
+
+
+def _arguments(request: _Request, told: Told, start: Params | None) -> tuple[Any, ...]:
+    """The arguments of the program of `ask`; `start` are the hyperparameters from which the fit goes on."""
+    job, held = request.job, request.held
+    words, data = (seed_words(request.seed), np.uint32(request.ordinal)), job.rows(told, request.capacity)
+    if job.params is None:
+        return (*words, *data, *job.held(held))
+    return (*words, *job.held(held), *data, job.params if start is None else start, np.bool_(start is not None))
+
+
+def _start(request: _Request, told: Told) -> Params | None:
+    """The hyperparameters of the anchor; None where there is none."""
+    job, at = request.job, anchor(len(told.y))
+    if job.params is None or at == 0:
+        return None
+    before = Told(told.X[:at], told.y[:at], told.X[:0], {name: c[:at] for name, c in told.columns.items()})
+    scratch = request._replace(ordinal=0, held=None)
+
+    def fit(told):
+        return tuple(map(np.asarray, job.ask(*_arguments(scratch, told, None))))[3:]
+
+    return _ANCHORS.get((job.ask, request.seed, job.space_digest), before, fit)
+
+
+_ANCHORS = Anchors()
+
+
+def _compile_ahead(request: _Request, told: Told) -> None:
+    """Let the program of a capacity be compiled while the objective is evaluated."""
+    fewer = told._replace(X=told.X[:0], y=told.y[:0], columns={name: c[:0] for name, c in told.columns.items()})
+    with host_scope():
+        request.job.ask.ahead(*_arguments(request, fewer, None))
+
+
 def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
     """Whether the algorithm accounts for held parameters."""
-    with host_scope():
-        ask = _made(algorithm, space, q).value.ask
+    return _takes_held(job_of(algorithm, space, q).algorithm.ask)
+
+
+@functools.lru_cache(maxsize=64)
+def _takes_held(ask: Any) -> bool:
     try:
         return "held" in inspect.signature(ask).parameters
     except ValueError:  # not every callable has a signature
@@ -80,7 +138,7 @@ def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
 
 def may_repeat(algorithm: AlgorithmFactory, space: Space) -> bool:
     """Whether the algorithm may suggest a point again, so that a finite space is never exhausted."""
-    return bool(getattr(_made(algorithm, space, 1).value, "repeats", False))
+    return bool(getattr(job_of(algorithm, space, 1).algorithm, "repeats", False))
 
 
 def bayesopt(space: Space, q: int) -> Any:
@@ -100,7 +158,7 @@ def gradient_bayesopt(space: Space, q: int) -> Any:
 def unread(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -> list[str]:
     """Which of these columns the algorithm does not use; none if it does not declare its columns."""
     told = list(told)
-    kept = getattr(_made(algorithm, space, 1).value, "columns", None) if told else None
+    kept = getattr(job_of(algorithm, space, 1).algorithm, "columns", None) if told else None
     return [] if kept is None else [name for name in told if name not in kept]
 
 
@@ -112,43 +170,21 @@ def check_read(algorithm: AlgorithmFactory, space: Space, told: Iterable[str]) -
         )
 
 
-NUM_PROGRAMS = 16
-"""Number of cached programs; the compiled ones of one algorithm and q take about 50 MB."""
+def predicted(
+    algorithm: AlgorithmFactory, space: Space, seed: int, told: Told, X: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [k] and standard deviation [k] of what is maximized at points [k, d], by the algorithm's surrogate.
 
-
-@functools.lru_cache(maxsize=4 * NUM_PROGRAMS)
-def _made(algorithm: AlgorithmFactory, space: Space, q: int) -> Alike:
-    """The algorithm for q points. Factories that are recreated for each call return equivalent algorithms."""
-    return Alike(algorithm(space, q))
-
-
-def predict_program(algorithm: AlgorithmFactory, space: Space) -> tuple[Callable, Callable]:
-    """The compiled `init` and `predict`; those of the default algorithm if this one has no surrogate."""
-    made = _made(algorithm, space, 1)
-    return _compiled_predict(_made(bayesopt, space, 1) if getattr(made.value, "predict", None) is None else made)
-
-
-@functools.lru_cache(maxsize=NUM_PROGRAMS)
-def _compiled_predict(made: Alike) -> tuple[Callable, Callable]:
-    return jax.jit(made.value.init), jax.jit(made.value.predict)
-
-
-@functools.lru_cache(maxsize=NUM_PROGRAMS)
-def _compiled_ask(made: Alike) -> Callable:
-    """One program from the words of a seed's key, an ordinal and a state to points, their validity, and the status.
-
-    Other results of `ask` are omitted from the program.
+    For an algorithm without a surrogate it is that of the default algorithm.
     """
-
-    def chosen(words, ordinal, state, **held):
-        key = jax.random.fold_in(jax.random.wrap_key_data(words, impl=PRNG_IMPL), ordinal)
-        rows, _, info = made.value.ask(key, state, **held)
-        return rows, info.valid, info.status
-
-    return jax.jit(chosen)
-
-
-@functools.lru_cache(maxsize=NUM_PROGRAMS)
-def _start(made: Alike, seed: int) -> Any:
-    """The initial state of an algorithm."""
-    return jax.jit(made.value.init)(seed_key(seed))
+    job = job_of(algorithm, space, 1)
+    job = job_of(bayesopt, space, 1) if job.predict is None else job
+    predict: Any = job.predict
+    padded = np.full((next_capacity(len(X)), X.shape[1]), 0.5)  # few sizes, so few programs are compiled
+    padded[: len(X)] = X
+    with host_scope():
+        observations, pending = job.rows(told, capacity_for(len(told.y)))
+        lattice = () if job.lattice is None else (job.lattice,)
+        points = job.points(padded, observations.X.dtype)
+        mean, std = predict(seed_words(seed), *lattice, observations, pending, points)
+        return np.asarray(mean)[: len(X)], np.asarray(std)[: len(X)]

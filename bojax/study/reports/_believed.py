@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bojax._errors import StudyError
-from bojax._runtime import host_scope, seed_key
-from bojax.data import Told, next_capacity
-from bojax.loop import restore
+from bojax.data import Told
 from bojax.study._core import Core
 from bojax.study._travel import check_process
-from bojax.study.asking._suggest import predict_program
+from bojax.study.asking._suggest import predicted
 from bojax.study.records._trial import Trial
 from bojax.study.running._arguments import check_count
 
@@ -188,14 +186,7 @@ def _without(told: Told, row: int) -> Told:
 
 def _predict(core: Core, told: Told, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [k] and standard deviation [k] of what is maximized, at points [k, d]."""
-    padded = np.full((next_capacity(len(X)), X.shape[1]), 0.5)  # few sizes, so few programs are compiled
-    padded[: len(X)] = X
-    with host_scope():
-        init, predict = predict_program(core.algorithm, core.space)
-        key = seed_key(core.seed)
-        state = restore(init(key), told, remember=False)
-        mean, std = predict(key, state, padded.astype(state.observations.X.dtype))
-        return np.asarray(mean)[: len(X)], np.asarray(std)[: len(X)]
+    return predicted(core.algorithm, core.space, core.seed, told, X)
 
 
 def _check_finite(core: Core, mean: np.ndarray) -> None:

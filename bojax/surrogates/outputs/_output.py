@@ -293,7 +293,8 @@ def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> S
         return with_output_transform(bound(surrogate, inputs, "surrogate"), transform)
 
     posterior = jax.jit(posterior, static_argnums=2)
-    return Surrogate(surrogate.init, jax.jit(fit), posterior, bind, surrogate.columns, sees, inner, surrogate.resumes)
+    parts = (surrogate.columns, sees, inner, surrogate.padded, surrogate.resumes)
+    return Surrogate(surrogate.init, jax.jit(fit), posterior, bind, *parts)
 
 
 def unwrapped(surrogate: Surrogate) -> tuple[Surrogate, Callable[[Observations], Observations]]:

@@ -1,9 +1,11 @@
 """Standardization of the observed values, safe for any magnitude."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
+from bojax._namespace import AnyArray, namespace
 from bojax._types import Array, Bool, Float
 
 CONSTANT = 1e-12
@@ -60,11 +62,11 @@ def standardize(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> tuple[Float[Arr
     return residual / scale, Scale(loc=loc * unit, scale=scale * unit)
 
 
-def is_constant(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Bool[Array, ""]:
+def is_constant(y: Float[AnyArray, "n"], mask: Bool[AnyArray, "n"]) -> Any:
     """Tell whether all values in the mask are equal up to rounding; fewer than two always are.
 
     Args:
-        y: [n] values.
+        y: [n] values; NumPy arrays are looked at on the host.
         mask: [n] which values count.
 
     Returns:
@@ -75,10 +77,11 @@ def is_constant(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Bool[Array, ""]
         >>> bool(is_constant(jnp.array([2.0, 2.0, 9.0]), jnp.array([True, True, False])))
         True
     """
-    largest = jnp.max(jnp.where(mask, y, -jnp.inf), initial=-jnp.inf)
-    smallest = jnp.min(jnp.where(mask, y, jnp.inf), initial=jnp.inf)
-    tolerance = jnp.maximum(CONSTANT, 4.0 * jnp.finfo(y.dtype).eps)
-    size = jnp.maximum(jnp.abs(largest), jnp.abs(smallest))
+    xp = namespace(y, mask)
+    largest = xp.max(xp.where(mask, y, -np.inf), initial=-np.inf)
+    smallest = xp.min(xp.where(mask, y, np.inf), initial=np.inf)
+    tolerance = xp.maximum(CONSTANT, 4.0 * jnp.finfo(y.dtype).eps)
+    size = xp.maximum(xp.abs(largest), xp.abs(smallest))
     return ~(0.5 * largest - 0.5 * smallest > 0.5 * tolerance * size)
 
 

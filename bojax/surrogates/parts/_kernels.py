@@ -30,6 +30,7 @@ import numpy as np
 from bojax._linalg import matmul
 from bojax._numerics import holds
 from bojax._types import Array, Float
+from bojax.surrogates._inputs import Inputs
 from bojax.surrogates.parts._contracts import (
     AtPointsFn,
     BindFn,
@@ -67,6 +68,7 @@ class Kernel(NamedTuple):
             derivatives, or None if not available.
         bind: `bind(inputs) -> Kernel`, the kernel for given categorical columns (`Inputs`). None refuses spaces with
             categories; `lambda inputs: kernel` accepts them unchanged.
+        padded: whether `bind` accepts padded columns, given as arrays. Other kernels are compiled for each space.
     """
 
     init: InitFn
@@ -78,6 +80,7 @@ class Kernel(NamedTuple):
     features: Features | None = None
     derivatives: DerivativesFn | None = None
     bind: BindFn["Kernel"] | None = None
+    padded: bool = False
 
 
 class KernelParams(NamedTuple):
@@ -242,45 +245,51 @@ def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Ar
     return r2 + jax.lax.stop_gradient(jnp.maximum(r2, 0.0) - r2)
 
 
-def lengthscale_mode(num_dims: int, prior: KernelPrior = DEFAULT_PRIOR) -> Any:
+def lengthscale_mode(num_dims: Any, prior: KernelPrior = DEFAULT_PRIOR) -> Any:
     """Mode of the prior of each lengthscale, as a logarithm."""
     return _log_lengthscale_loc(num_dims, prior) - prior.lengthscale_std**2
 
 
 def log_lengthscale_prior(
-    log_lengthscale: Float[Array, "d"], num_dims: int, prior: KernelPrior = DEFAULT_PRIOR
+    log_lengthscale: Float[Array, "d"], num_dims: Any, prior: KernelPrior = DEFAULT_PRIOR, live: Any = True
 ) -> Float[Array, ""]:
-    """Log density of the lengthscales themselves, not of their logarithms, hence the last term."""
-    z = (log_lengthscale - _log_lengthscale_loc(max(1, num_dims), prior)) / prior.lengthscale_std
-    return -jnp.sum(0.5 * z**2 + log_lengthscale)
+    """Log density of the lengthscales themselves, not of their logarithms, hence the last term; of `live` columns."""
+    z = (log_lengthscale - _log_lengthscale_loc(num_dims, prior)) / prior.lengthscale_std
+    return -jnp.sum(jnp.where(live, 0.5 * z**2 + log_lengthscale, 0.0))
 
 
 def _log_lengthscale_loc(num_dims, prior):
-    return prior.lengthscale_loc + 0.5 * math.log(num_dims)
+    if isinstance(num_dims, int):
+        return prior.lengthscale_loc + 0.5 * math.log(max(1, num_dims))
+    return prior.lengthscale_loc + 0.5 * jnp.log(num_dims.astype(jnp.result_type(float)))
 
 
 def _stationary(
-    name: str, profile: tuple[Callable, ...], given_dims: tuple[int, ...] | None, prior: KernelPrior, *, degrees: int
+    name: str,
+    profile: tuple[Callable, ...],
+    given_dims: tuple[int, ...] | None,
+    prior: KernelPrior,
+    *,
+    degrees: int,
+    inputs: Inputs | None = None,
 ) -> Kernel:
     for setting in ("lengthscale_std", "outputscale_std"):
         if not holds(getattr(prior, setting) > 0):
             raise ValueError(f"`prior.{setting}` must be positive, got {getattr(prior, setting)}.")
-    of_r2, categorical_dims = profile[0], tuple(sorted(given_dims or ()))
+    is_padded = inputs is not None and inputs.live is not None
+    if given_dims is None and inputs is not None and not is_padded:
+        categorical_dims = inputs.categorical_dims
+    else:
+        categorical_dims = tuple(sorted(given_dims or ()))
+    matrix = _padded_matrix(profile[0], inputs) if is_padded else _exact_matrix(profile[0], categorical_dims)  # type: ignore[arg-type]
+    live = inputs.live if is_padded else True  # type: ignore[union-attr]
+
+    def dims_of(num_dims):
+        return inputs.num_live if is_padded else num_dims  # type: ignore[union-attr]
 
     def init(num_dims, dtype):
-        return KernelParams(jnp.full(num_dims, lengthscale_mode(num_dims, prior), dtype), jnp.zeros((), dtype))
-
-    def matrix(params, X, Z):
-        inverse = jnp.exp(-params.log_lengthscale)
-        numeric = np.setdiff1d(np.arange(X.shape[-1]), categorical_dims)
-        K = jnp.ones((X.shape[0], Z.shape[0]), X.dtype)
-        if numeric.size:
-            scale = inverse[None, numeric]
-            K = of_r2(squared_distance((X[:, numeric] - 0.5) * scale, (Z[:, numeric] - 0.5) * scale))
-        if categorical_dims:
-            dims = np.asarray(categorical_dims)
-            K = K * categorical_factor(inverse[dims], X, Z, dims)
-        return jnp.exp(params.log_outputscale) * K
+        mode = lengthscale_mode(dims_of(num_dims), prior)
+        return KernelParams(jnp.full(num_dims, mode, dtype), jnp.zeros((), dtype))
 
     def diagonal(params, X):
         return jnp.broadcast_to(jnp.exp(params.log_outputscale), X.shape[:1])
@@ -288,7 +297,7 @@ def _stationary(
     def log_prior(params):
         z_scale = params.log_outputscale / prior.outputscale_std
         log_l = params.log_lengthscale
-        return log_lengthscale_prior(log_l, log_l.shape[-1], prior) - 0.5 * z_scale**2
+        return log_lengthscale_prior(log_l, dims_of(log_l.shape[-1]), prior, live) - 0.5 * z_scale**2
 
     def bounds(params):
         low, high = (
@@ -311,11 +320,43 @@ def _stationary(
     def bind(inputs):
         if given_dims is not None:
             return kernel
-        return _stationary(name, profile, inputs.categorical_dims, prior, degrees=degrees)
+        return _stationary(name, profile, None, prior, degrees=degrees, inputs=inputs)
 
-    features = stationary_features(degrees, categorical_dims)
-    kernel = Kernel(init, matrix, diagonal, log_prior, bounds, to_gpjax, features, derivatives, bind)
+    parts = (to_gpjax, stationary_features(degrees, categorical_dims), derivatives)
+    parts = (None, None, None) if is_padded else parts
+    kernel = Kernel(init, matrix, diagonal, log_prior, bounds, *parts, bind, padded=given_dims is None)
     return kernel
+
+
+def _exact_matrix(of_r2, categorical_dims):
+    def matrix(params, X, Z):
+        inverse = jnp.exp(-params.log_lengthscale)
+        numeric = np.setdiff1d(np.arange(X.shape[-1]), categorical_dims)
+        K = jnp.ones((X.shape[0], Z.shape[0]), X.dtype)
+        if numeric.size:
+            scale = inverse[None, numeric]
+            K = of_r2(squared_distance((X[:, numeric] - 0.5) * scale, (Z[:, numeric] - 0.5) * scale))
+        if categorical_dims:
+            dims = np.asarray(categorical_dims)
+            K = K * categorical_factor(inverse[dims], X, Z, dims)
+        return jnp.exp(params.log_outputscale) * K
+
+    return matrix
+
+
+def _padded_matrix(of_r2, inputs):
+    """As `_exact_matrix`, with weights in place of the choice of columns: a column without weight changes nothing."""
+
+    def matrix(params, X, Z):
+        inverse = jnp.exp(-params.log_lengthscale)
+        scale = jnp.where(inputs.live & ~inputs.is_categorical, inverse, 0.0)[None, :]
+        K = of_r2(squared_distance((X - 0.5) * scale, (Z - 0.5) * scale))
+        if inputs.has_categories:
+            weights = jnp.where(inputs.is_categorical, inverse, 0.0)
+            K = K * categorical_factor(weights, X, Z, np.arange(X.shape[-1]))
+        return jnp.exp(params.log_outputscale) * K
+
+    return matrix
 
 
 def categorical_factor(

@@ -1,0 +1,237 @@
+"""The columns of the unit cube as data: what compiled code needs to know of a space.
+
+    Space --Lattice.of--> its exact columns, NumPy constants of a program
+    Space --Lattice.padded--> columns padded to a size class, arguments of a program
+
+A program that takes a padded lattice as an argument serves every space of its class. Static are only the number of
+columns (4, 8, 16, ...), whether any is discrete, whether the space is finite and small, and the number of moves to
+neighbors, each rounded up. A padding column is one that is held: every point has 0.5 there.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bojax._namespace import AnyArray, namespace
+from bojax._types import Bool, Float, Int
+from bojax.space import _encoding as encoding
+from bojax.space._parameters import Float as FloatParameter
+from bojax.space._space import Space
+
+ENUMERATE = 1024
+"""Finite spaces up to this size are enumerated, which costs no more than a search."""
+MAX_MOVES = 128
+"""Largest number of neighbors that are evaluated in one step; of more, a random subset is used."""
+LONG_STEP = 8
+"""Ordered columns with more than twice this number of values also move by an eighth of their range."""
+MIN_DIMS, MIN_MOVES, FEW_POINTS = 4, 16, 128
+"""The smallest size classes of columns, of moves, and of the points of a finite space."""
+
+
+class Kind(NamedTuple):
+    """What of a lattice is static in compiled code.
+
+    Attributes:
+        has_discrete: whether columns may be discrete.
+        is_finite: whether all columns are.
+        max_points: room for the points of a finite space that is enumerated; 0 if it is not.
+        max_moves: room for the moves of a point to its neighbors, the point itself included.
+    """
+
+    has_discrete: bool
+    is_finite: bool
+    max_points: int
+    max_moves: int
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Lattice:
+    """The representable points of a space, and the columns of the unit cube. A pytree.
+
+    `positions` are indices of values; two discrete values are equal exactly if their positions are. Functions of points
+    return NumPy arrays for NumPy arrays.
+
+    Example:
+        >>> import bojax, numpy as np
+        >>> lattice = Lattice.of(bojax.Space(n=bojax.Int(1, 4)))
+        >>> lattice.snap(np.array([[0.3]])).tolist()
+        [[0.375]]
+
+    Attributes:
+        num_values: [d] number of values of each column, int32; 0 for a continuous one.
+        is_categorical: [d] which columns have no order.
+        live: [d] which columns belong to the space; the others are padding.
+        held: [d] fixed coordinates of every point, NaN where a column is free.
+        columns: the constants of the encoding; None for exact columns, whose constants follow from `space`.
+        space: the space of exact columns (static); None for padded ones.
+        kind: what is static of them.
+    """
+
+    num_values: Int[AnyArray, "d"]
+    is_categorical: Bool[AnyArray, "d"]
+    live: Bool[AnyArray, "d"]
+    held: Float[AnyArray, "d"]
+    columns: encoding.Columns | None
+    space: Space | None = dataclasses.field(metadata={"static": True})
+    kind: Kind = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, space: Any) -> "Lattice":
+        """The exact columns of a space, as constants.
+
+        Args:
+            space: a `bojax.Space`; a `Lattice` is returned as it is.
+
+        Returns:
+            The lattice of its representable points.
+
+        Raises:
+            TypeError: when `space` is neither.
+
+        Example:
+            >>> import bojax
+            >>> lattice = Lattice.of(bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 4)))
+            >>> lattice.num_values.tolist()
+            [0, 4]
+        """
+        if isinstance(space, Lattice):
+            return space
+        if not isinstance(space, Space):
+            raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
+        return cls(*_described(space, space.num_dims), columns=None, space=space, kind=_kind(space))
+
+    @classmethod
+    def padded(cls, space: Space) -> "Lattice":
+        """The columns of a space, padded to a size class, as arguments of a program.
+
+        Args:
+            space: the space.
+
+        Returns:
+            A lattice of 4, 8, 16, ... columns.
+
+        Example:
+            >>> import bojax
+            >>> lattice = Lattice.padded(bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 4)))
+            >>> lattice.num_dims, lattice.live.tolist()
+            (4, [True, True, False, False])
+        """
+        kind = _kind(space)
+        num_dims = max(MIN_DIMS, _power(space.num_dims))
+        padding = (FloatParameter(0.0, 1.0),) * (num_dims - space.num_dims)
+        columns = encoding.make_columns((*space.parameters, *padding), np.dtype(np.float64))
+        none = np.full(num_dims, -1, np.int32)  # tables differ in size; positions are the same without them
+        rough = Kind(
+            kind.has_discrete,
+            kind.is_finite,
+            max_points=0 if kind.max_points == 0 else FEW_POINTS if kind.max_points <= FEW_POINTS else ENUMERATE,
+            max_moves=min(MAX_MOVES, max(MIN_MOVES, _power(kind.max_moves))) if kind.has_discrete else 1,
+        )
+        return cls(
+            *_described(space, num_dims),
+            columns=columns._replace(start=none, values_at=none, table=np.zeros(1)),
+            space=None,
+            kind=rough,
+        )
+
+    @property
+    def num_dims(self) -> int:
+        """Number of columns d, padding included."""
+        return self.num_values.shape[-1]
+
+    @property
+    def num_live(self) -> Any:
+        """Number of columns that are not padding."""
+        return namespace(self.live).sum(self.live, dtype=np.int32)
+
+    @property
+    def has_discrete(self) -> bool:
+        """Whether columns may be discrete; False means that none is."""
+        return self.kind.has_discrete
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all columns are discrete."""
+        return self.kind.is_finite
+
+    @property
+    def is_discrete(self) -> Any:
+        """[d] which columns are discrete."""
+        return self.num_values > 0
+
+    @property
+    def num_moves(self) -> Any:
+        """[d] moves to neighbors along each column: to every other category, or up and down, near and far."""
+        return _num_moves(self.num_values, self.is_categorical)
+
+    def positions(self, X: Float[AnyArray, "*b d"]) -> Any:
+        """The position of the value in each discrete column, and 0 in continuous ones."""
+        return encoding.positions(self._columns(X), X, namespace(X, self.num_values))
+
+    def coordinates(self, P: Int[AnyArray, "*b d"], X: Float[AnyArray, "*b d"]) -> Any:
+        """The points X with the discrete columns replaced by those of positions P, and held columns as held."""
+        xp = namespace(P, X, self.num_values)
+        P, X = xp.broadcast_arrays(P, X)
+        return self.pin(encoding.coordinates(self._columns(X), P, X, xp) if self.has_discrete else X)
+
+    def snap(self, X: Float[AnyArray, "*b d"]) -> Any:
+        """The nearest points of the lattice; continuous columns are kept unless held."""
+        return self.coordinates(self.positions(X), X) if self.has_discrete else self.pin(X)
+
+    def round(self, X: Float[AnyArray, "*b d"]) -> Any:
+        """The points as an objective sees them: in the cube, and snapped where the dtype resolves the cells."""
+        return self.pin(encoding.round_to_cells(self._columns(X), X, namespace(X, self.num_values)))
+
+    def pin(self, X: Float[AnyArray, "*b d"]) -> Any:
+        """The points with the held coordinates."""
+        if isinstance(self.held, np.ndarray) and np.isnan(self.held).all():
+            return X
+        xp = namespace(X, self.held)
+        held = xp.asarray(self.held, X.dtype).reshape((1,) * (X.ndim - 1) + (-1,))
+        return xp.where(xp.isnan(held), X, held)
+
+    def hold(self, held: Float[AnyArray, "d"] | None) -> "Lattice":
+        """The lattice with these coordinates held; NaN leaves a column free, None leaves all as they are."""
+        if held is None:
+            return self
+        xp = namespace(held, self.held)
+        return dataclasses.replace(self, held=xp.where(xp.isnan(held), self.held, held))
+
+    def _columns(self, X: Any) -> encoding.Columns:
+        if self.columns is not None:
+            return self.columns
+        return encoding.make_columns(self.space.parameters, np.dtype(X.dtype))  # type: ignore[union-attr]
+
+
+def _num_moves(num_values, is_categorical):
+    xp = namespace(num_values, is_categorical)
+    ordered = xp.where(num_values > 2 * LONG_STEP, 4, 2)
+    return xp.where(num_values > 1, xp.where(is_categorical, num_values - 1, ordered), 0)
+
+
+def _described(space: Space, num_dims: int) -> tuple[np.ndarray, ...]:
+    """The first four fields: values, order, which columns are live, and what padding holds."""
+    padding = num_dims - space.num_dims
+    live = np.arange(num_dims) < space.num_dims
+    num_values = np.array((*space.num_values, *(0,) * padding), np.int32)
+    is_categorical = np.array((*space.is_categorical, *(False,) * padding))
+    return num_values, is_categorical, live, np.where(live, np.nan, 0.5)
+
+
+def _kind(space: Space) -> Kind:
+    cardinality = math.inf if space.cardinality is None else space.cardinality
+    moves = 1 + int(_num_moves(np.array(space.num_values, np.int64), np.array(space.is_categorical)).sum())
+    return Kind(
+        has_discrete=any(space.num_values),
+        is_finite=space.cardinality is not None,
+        max_points=int(cardinality) if cardinality <= ENUMERATE else 0,
+        max_moves=min(moves, MAX_MOVES),
+    )
+
+
+def _power(count: int) -> int:
+    return 1 << max(count - 1, 0).bit_length()

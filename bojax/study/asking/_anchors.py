@@ -1,0 +1,68 @@
+"""Fits from scratch at fixed numbers of trials, from which the fits between them go on.
+
+    told[:128] --fit from scratch--> hyperparameters --fit that goes on from them alone--> those of 129, ..., 160 trials
+
+A fit from scratch takes about 30 evaluations of the likelihood, one that goes on from a fit of most of the data 3 to 8.
+The anchor is a function of the told data alone, and so is every suggestion: a resumed study makes the same as an
+uninterrupted one.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bojax import data
+from bojax.data import Told
+
+FIRST = 128
+"""The smallest anchor. With fewer trials fits from scratch take milliseconds."""
+MAX_KEPT = 64
+"""Anchors kept in a process; each is a few numbers."""
+
+Params = tuple[np.ndarray, ...]
+
+
+def anchor(count: int) -> int:
+    """The number of trials whose fit is the start of that of `count` trials; 0 for none.
+
+    Anchors are the capacities from 128 on: the program for `count` trials makes the fit of its anchor, too.
+    """
+    at = 0
+    while max(at, FIRST) < count and (after := data.next_capacity(max(at + 1, FIRST))) < count:
+        at = after
+    return at
+
+
+class Anchors:
+    """The fits at anchors that this process has made."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Any, Params] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, what: Any, told: Told, fit: Callable[[Told], Params]) -> Params:
+        """The hyperparameters fitted to these data, made by `fit` unless they are known.
+
+        Args:
+            what: the surrogate and the seed, something that can be hashed.
+            told: the data up to the anchor, without pending points.
+            fit: makes them.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (told.X, told.y, *(told.columns[name] for name in sorted(told.columns))):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        key = what, len(told.y), digest.digest()
+        with self._lock:
+            params = self._kept.get(key)
+        if params is None:
+            params = fit(told)
+        with self._lock:
+            self._kept[key] = params
+            self._kept.move_to_end(key)
+            while len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        return params
