@@ -35,6 +35,9 @@ from bojax.surrogates import Surrogate, fit_success, standardize, told_noise, un
 POLISH_EVALS = 30
 """Evaluations of the joint polish (benchmarks/results/algorithms.md)."""
 
+MAX_COMPARED = 1024
+"""Observations that may be the incumbent: with all of them, time and memory would grow with their number squared."""
+
 
 class BayesoptInfo(NamedTuple):
     """Diagnostics of an `ask`.
@@ -277,7 +280,12 @@ def typical_noise(observations):
 def incumbent(posterior, observations):
     """The largest posterior mean among the observed points, and its location.
 
-    The mean is used because the largest noisy observation is usually a lucky one.
+    The mean is used because the largest noisy observation is usually a lucky one. Only the best observations are
+    compared where there are more than `MAX_COMPARED`.
     """
-    means = jnp.where(observations.mask, posterior.mean(observations.X), -jnp.inf)
-    return jnp.max(means), observations.X[jnp.argmax(means)]
+    X, mask = observations.X, observations.mask
+    if X.shape[0] > MAX_COMPARED:
+        _, best = jax.lax.top_k(jnp.where(mask, observations.y, -jnp.inf), MAX_COMPARED)
+        X, mask = X[best], mask[best]
+    means = jnp.where(mask, posterior.mean(X), -jnp.inf)
+    return jnp.max(means), X[jnp.argmax(means)]

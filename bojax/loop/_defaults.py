@@ -16,6 +16,7 @@ from bojax.surrogates import (
     learned_noise,
     log_tail,
     with_output_transform,
+    with_row_limit,
 )
 
 NOISE = {"loc": -4.0, "std": 1.0}
@@ -70,7 +71,9 @@ def default_surrogate(*, noisy: bool = False) -> Surrogate:
     """The default surrogate.
 
     A Gaussian process with a Matern-5/2 kernel, which compares categories by equality. It sees only the ranks of values
-    worse than the median (`half_rank`), which suits objectives that are very bad in places.
+    worse than the median (`half_rank`), which suits objectives that are very bad in places. Beyond 1,024 observations
+    (512 for the hyperparameters) it sees that number of them, the best ones and others spread over the cube
+    (`with_row_limit`), so the cost of an `ask` stops growing with their number cubed.
 
     Args:
         noisy: whether to expect a noise variance of about e^-4 of the values' variance, rather than almost none.
@@ -84,7 +87,8 @@ def default_surrogate(*, noisy: bool = False) -> Surrogate:
         >>> bojax.bayesopt(bojax.Space(x=bojax.Float(0.0, 1.0)), surrogate=surrogate).columns
         ('noise_var',)
     """
-    return with_output_transform(gp(noise=learned_noise(**NOISE) if noisy else None), half_rank)
+    model = with_row_limit(gp(noise=learned_noise(**NOISE) if noisy else None))
+    return with_output_transform(model, half_rank)
 
 
 def default_gradient_surrogate(*, noisy: bool = False) -> Surrogate:

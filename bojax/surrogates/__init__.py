@@ -8,6 +8,7 @@ from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._gradient_gp import GradientGPParams, gradient_gp
 from bojax.surrogates._inputs import Inputs, bound
 from bojax.surrogates._map_ensemble import map_ensemble
+from bojax.surrogates._row_limit import with_row_limit
 from bojax.surrogates._sparse_gp import sparse_gp
 from bojax.surrogates._success import SuccessModel, fit_success
 from bojax.surrogates.outputs._half_rank import half_rank
@@ -89,5 +90,6 @@ __all__ = [
     "unwrapped",
     "warped",
     "with_output_transform",
+    "with_row_limit",
     "zero_mean",
 ]

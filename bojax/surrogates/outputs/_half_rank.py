@@ -16,6 +16,9 @@ import jax.numpy as jnp
 from bojax._types import Array, Bool, Float
 from bojax.surrogates.outputs._standardize import better_part
 
+MAX_COMPARED = 1024
+"""Up to this number values are compared in pairs, which compiles faster; beyond they are sorted."""
+
 
 def half_rank(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]:
     """Replace the worse half of the values by normal quantiles of their ranks.
@@ -43,8 +46,7 @@ def half_rank(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]
     held = jax.lax.stop_gradient(jnp.where(mask, y, 0.0))
     part = better_part(held, mask)
     count = jnp.maximum(jnp.sum(mask), 1).astype(y.dtype)
-    below = jnp.sum((held[None, :] < held[:, None]) & mask[None, :], axis=1)
-    equal = jnp.sum((held[None, :] == held[:, None]) & mask[None, :], axis=1)
+    below, equal = _ranks(held, mask)
     rank = (below + 0.5 * equal).astype(y.dtype) / count * 0.5 / part.share
     normal = jnp.minimum(jax.scipy.special.ndtri(jnp.clip(rank, 1e-6, 0.5)), 0.0)
     worse = mask & (held < part.loc)
@@ -53,3 +55,13 @@ def half_rank(y: Float[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, "n"]
     half = 0.5 * part.loc - 0.5 * held
     slope = jnp.where(worse, (0.5 * part.loc - 0.5 * warped) / jnp.where(worse, half, 1.0), 1.0)
     return warped + (jnp.where(mask, y, 0.0) - held) * slope
+
+
+def _ranks(y, mask):
+    """How many values in the mask are below each value, and how many are equal to it."""
+    if y.shape[0] <= MAX_COMPARED:
+        below = jnp.sum((y[None, :] < y[:, None]) & mask[None, :], axis=1)
+        return below, jnp.sum((y[None, :] == y[:, None]) & mask[None, :], axis=1)
+    ordered = jnp.sort(jnp.where(mask, y, jnp.inf))
+    below = jnp.searchsorted(ordered, y, side="left")
+    return below, jnp.searchsorted(ordered, y, side="right") - below
