@@ -71,9 +71,9 @@ def default_surrogate(*, noisy: bool = False) -> Surrogate:
     """The default surrogate.
 
     A Gaussian process with a Matern-5/2 kernel, which compares categories by equality. It sees only the ranks of values
-    worse than the median (`half_rank`), which suits objectives that are very bad in places. Beyond 1,024 observations
-    (512 for the hyperparameters) it sees that number of them, the best ones and others spread over the cube
-    (`with_row_limit`), so the cost of an `ask` stops growing with their number cubed.
+    worse than the median (`half_rank`), which suits objectives that are very bad in places. Beyond 768 observations it
+    sees that number of them, the best ones and others spread over the cube (`with_row_limit`), so the cost of an `ask`
+    stops growing with their number cubed.
 
     Args:
         noisy: whether to expect a noise variance of about e^-4 of the values' variance, rather than almost none.
