@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import os
 import sys
 import sysconfig
@@ -197,6 +198,12 @@ class _StableReader(_Reader):
     def _inside(self, value: Any) -> Any:
         if isinstance(value, (list, set)):
             raise _Unstable  # it may be there to be filled while a program is traced, which will not happen
+        if isinstance(value, inspect.Signature):
+            return "signature"  # that of a compiled function, which is read beside it
+        if isinstance(value, jax.tree_util.PyTreeDef):
+            return "tree", str(value)
+        if type(value).__name__ == "PjitInfo" and hasattr(value, "fun_sourceinfo"):
+            value = value._replace(fun_sourceinfo=None)  # a file's path
         return super()._inside(value)
 
     def _function(self, function: types.FunctionType) -> Any:
@@ -217,6 +224,8 @@ class _StableReader(_Reader):
             return "builtin", value.__qualname__, value.__module__, _version(value.__module__)
         if isinstance(value, type):
             return value
+        if type(value).__name__ == "UnspecifiedValue" and type(value).__module__.startswith("jax."):
+            return "unspecified"
         raise _Unstable
 
     def _same(self, value: Any) -> Any:

@@ -255,7 +255,8 @@ def nested(x): return [y for y in (1.0, -0.0, "a", b"b", {{1, 2}}) if y in {{"a"
 class Mine: pass
 mine, seen = Mine(), []
 texts = [stable_text(value) for value in (
-    factory, reads, nested, functools.partial(factory, n=4), (1.0, "x", None, frozenset("abc")),
+    factory, reads, nested, functools.partial(factory, n=4), jax.jit(reads), jax.jit(reads, static_argnums=0),
+    bojax.surrogates.gp(), bojax.surrogates.gp(num_restarts=1), optax.adam(0.1), (1.0, "x", None, frozenset("abc")),
     {{"a": np.arange(3)}}, lambda space, q: factory(space, q, n=5), jnp.ones(2), bojax.bayesopt, jax.random.split,
 )]
 assert None not in texts and len(set(texts)) == len(texts), texts
