@@ -1,6 +1,7 @@
 """Whole studies as one compiled program, one or many."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,9 @@ from bojax._runtime import UserSettings, as_key, as_user, host_scope, own_settin
 from bojax._types import Array, Float, Key, Shaped
 from bojax.data import empty_pending, resize
 from bojax.loop._algorithm import Algorithm
-from bojax.space import check_choices
+from bojax.space import Lattice, Space, check_choices
 
-Objective = Callable[[dict[str, Array]], Any]
+Objective = Callable[..., Any]
 PARALLEL = ("auto", "vmap", "map", "shard")
 
 
@@ -80,11 +81,13 @@ def run_many(
         keys: [b] random keys, as `jax.random.split` returns them.
         algorithm: the algorithm, such as `bayesopt(space)`; with `settings`, a function from the settings of one study
             to its algorithm.
-        f: the objective, as for `run`.
+        f: the objective, as for `run`. With `settings` it may take those of its study as a second argument. An
+            algorithm for a `Lattice`, which has no names, gives it points [q, d] (or [d]) of the cube.
         num_steps: rounds of each study, >= 1.
         settings: numeric settings of the studies, a pytree of arrays whose first axis has length b. All studies share
             one program. Numbers such as the constants of priors, noise variances and `beta` may differ between them;
-            settings that change the program (`q`, `num_initial`, the kernel) may not.
+            settings that change the program (`q`, `num_initial`, the kernel) may not. Spaces may differ as well:
+            `bojax.space.Lattice.stack(spaces)`, with the algorithm `bojax.bayesopt`.
         parallel: "vmap" runs all studies in step, which suits accelerators; "map" runs one after another in one
             program, which is 1.7 times faster on one CPU device; "shard" divides them among JAX's devices; "auto"
             shards if there are several devices, otherwise vmaps on accelerators and maps on CPU.
@@ -179,7 +182,10 @@ def _run_many_compiled(what: Alike, num_steps: int, user: UserSettings, parallel
 def _many(keys, settings, algorithm, f, num_steps, user, parallel):
     def study(row):
         key, setting = row
-        return _study(key, None, algorithm if setting is None else algorithm(setting), f, num_steps, user)
+        if setting is None:
+            return _study(key, None, algorithm, f, num_steps, user)
+        objective = functools.partial(_with_setting, f, setting) if _takes_setting(f) else f
+        return _study(key, None, algorithm(setting), objective, num_steps, user)
 
     rows = keys, settings
     if parallel == "vmap":
@@ -196,6 +202,20 @@ def _many(keys, settings, algorithm, f, num_steps, user, parallel):
     spec = PartitionSpec("studies")
     finals = jax.shard_map(inner, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)(padded)
     return jax.tree.map(lambda leaf: leaf[:num_studies], finals)
+
+
+def _with_setting(f, setting, params):
+    return f(params, setting)
+
+
+def _takes_setting(f: Callable) -> bool:
+    """Whether an objective has a second positional argument without a default."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):  # not every callable has a signature
+        return False
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return len([p for p in parameters if p.kind in places and p.default is p.empty]) == 2
 
 
 def _study(key, state, algorithm, f, num_steps, user):
@@ -233,10 +253,10 @@ def _evaluator(space, f, q, dtype, user) -> Callable[[Float[Array, "q d"]], Floa
     """`f` as a function of X in the caller's precision, vmapped if it takes scalars."""
 
     def decode(X):
-        params = space.decode(X)
+        params = X if isinstance(space, Lattice) else space.decode(X)
         if user.enable_x64:
             return params
-        return {k: v.astype(jnp.float32) if v.dtype == jnp.float64 else v for k, v in params.items()}
+        return jax.tree.map(lambda v: v.astype(jnp.float32) if v.dtype == jnp.float64 else v, params)
 
     def shape_of(function, num_points):
         shape = (num_points, space.num_dims) if num_points else (space.num_dims,)
@@ -245,8 +265,9 @@ def _evaluator(space, f, q, dtype, user) -> Callable[[Float[Array, "q d"]], Floa
             return jax.eval_shape(function, params)
 
     point = jax.eval_shape(decode, jax.ShapeDtypeStruct((space.num_dims,), dtype))
-    with as_user(user):
-        check_choices(space, f, point)
+    if isinstance(space, Space):
+        with as_user(user):
+            check_choices(space, f, point)
     function = f
     if not _gives(shape_of, f, q, (q,)):
         if not _gives(shape_of, f, 0, ()):

@@ -10,6 +10,7 @@ neighbors, each rounded up. A padding column is one that is held: every point ha
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -105,11 +106,12 @@ class Lattice:
         return cls(*_described(space, space.num_dims), columns=None, space=space, kind=_kind(space))
 
     @classmethod
-    def padded(cls, space: Space) -> "Lattice":
+    def padded(cls, space: Space, num_dims: int | None = None) -> "Lattice":
         """The columns of a space, padded to a size class, as arguments of a program.
 
         Args:
             space: the space.
+            num_dims: number of columns, at least those of the space; by default the smallest class that has room.
 
         Returns:
             A lattice of 4, 8, 16, ... columns.
@@ -121,7 +123,7 @@ class Lattice:
             (4, [True, True, False, False])
         """
         kind = _kind(space)
-        num_dims = max(MIN_DIMS, _power(space.num_dims))
+        num_dims = max(MIN_DIMS, _power(space.num_dims)) if num_dims is None else num_dims
         padding = (FloatParameter(0.0, 1.0),) * (num_dims - space.num_dims)
         columns = encoding.make_columns((*space.parameters, *padding), np.dtype(np.float64))
         none = np.full(num_dims, -1, np.int32)  # tables differ in size; positions are the same without them
@@ -137,6 +139,39 @@ class Lattice:
             space=None,
             kind=rough,
         )
+
+    @classmethod
+    def stack(cls, spaces: Sequence[Space]) -> "Lattice":
+        """The columns of several spaces, padded alike and stacked, for studies of all of them in one program.
+
+        Args:
+            spaces: b spaces; all finite or none, and if finite all small (at most 1,024 points) or none.
+
+        Returns:
+            A lattice whose arrays have a first axis of length b. `bojax.run_many` takes it as `settings`.
+
+        Raises:
+            ValueError: no space is given, or they differ in whether they are finite and small.
+
+        Example:
+            >>> import bojax
+            >>> spaces = [bojax.Space(x=bojax.Float(0.0, 1.0)), bojax.Space(n=bojax.Int(1, 4), x=bojax.Float(0.0, 1.0))]
+            >>> Lattice.stack(spaces).num_values.shape
+            (2, 4)
+        """
+        if not spaces:
+            raise ValueError("`spaces` must hold at least one space, got none.")
+        lattices = [cls.padded(space) for space in spaces]
+        kinds = [lattice.kind for lattice in lattices]
+        if len({(kind.is_finite, kind.max_points > 0) for kind in kinds}) > 1:
+            raise ValueError(
+                "`spaces` must be of one class: all finite or none, and all with at most "
+                f"{ENUMERATE} points or none, got {[space.cardinality for space in spaces]} points (None is infinite)."
+            )
+        num_dims = max(lattice.num_dims for lattice in lattices)
+        kind = Kind(*(max(values) for values in zip(*kinds, strict=True)))
+        alike = [dataclasses.replace(cls.padded(space, num_dims), kind=kind) for space in spaces]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *alike)
 
     @property
     def num_dims(self) -> int:

@@ -149,7 +149,7 @@ def gradient_gp(
         return _condition(settings, params, _chosen_rows(settings, params.believed, observations), num_spare)
 
     def bind(inputs):
-        sizes = {"num_restarts": num_restarts, "max_evals": max_evals, "max_rows": max_rows}
+        sizes: Any = {"num_restarts": num_restarts, "max_evals": max_evals, "max_rows": max_rows}
         bound_parts = bound_model(model, inputs)
         return gradient_gp(*bound_parts, grad_noise, fallback_transform=fallback_transform, **sizes)
 

@@ -1,5 +1,7 @@
 """The space as data: padded columns change nothing, and one program serves every space of a class."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from bojax._threefry import random_bits
 from bojax.data import Told
 from bojax.loop import restore
 from bojax.loop._defaults import inputs_of
-from bojax.optim import Seen, is_seen, nearby_unseen, num_raw_bits, raw_points
+from bojax.optim import is_seen, nearby_unseen, num_raw_bits, raw_points
 from bojax.optim._lattice import all_points, neighbors
 from bojax.space import Lattice
 from bojax.surrogates import fit_success, gp, matern52
@@ -142,7 +144,7 @@ def test_predictions_of_padded_columns(x64, space):
 
 
 def test_the_design_on_the_host_is_that_of_ask(x64, space):
-    algorithm = small_bayesopt(space, q=2, num_initial=8)
+    algorithm: Any = small_bayesopt(space, q=2, num_initial=8)
     X, key = sampled(space, 3), jax.random.key(7)
     told = Told(np.asarray(X), np.array([1.0, np.nan, 3.0]), np.asarray(sampled(space, 1, 2)))
     state = restore(algorithm.init(key), told)
@@ -160,7 +162,7 @@ def test_the_design_on_the_host_is_that_of_ask(x64, space):
 
 
 def test_a_padded_ask_gives_the_points_of_the_exact_one(x64, space):
-    algorithm = small_bayesopt(space, num_initial=3)
+    algorithm: Any = small_bayesopt(space, num_initial=3)
     X = sampled(space, 8)
     y = np.asarray(-((X - 0.3) ** 2).sum(axis=1))
     state = restore(algorithm.init(jax.random.key(0)), Told(np.asarray(X), y, np.asarray(X[:0])))
@@ -189,14 +191,14 @@ def test_only_algorithms_whose_parts_take_padding_are_shared(space):
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
 def test_random_integers_on_the_host_are_those_of_jax(seed):
-    words = np.array([0, seed], np.uint32)
+    words: Any = np.array([0, seed], np.uint32)
     bits = jax.random.bits(jax.random.wrap_key_data(words, impl="threefry2x32"), (9,), jnp.uint32)
     np.testing.assert_array_equal(random_bits(words, 9), bits)
 
 
 def test_seen_points_on_the_host_fill_gaps(x64):
     space = SPACES["continuous"]
-    algorithm = loop.bayesopt(space)
+    algorithm: Any = loop.bayesopt(space)
     shift = random_bits(np.array([0, 3], np.uint32), 6)
     nothing = np.zeros((0, 6))
     first, _ = algorithm.begin(shift, Told(nothing, np.zeros(0), nothing))
@@ -204,4 +206,27 @@ def test_seen_points_on_the_host_fill_gaps(x64):
     again, _ = algorithm.begin(shift, Told(second, np.ones(1), nothing))
     np.testing.assert_array_equal(again, first)
     assert not is_seen(Lattice.of(space), second, first, np.ones(1, bool))[0]
-    assert Seen(first, np.ones(1, bool)).X.shape == (1, 6)
+    assert first.shape == (1, 6)
+
+
+def test_studies_of_different_spaces_run_in_one_program():
+    spaces = [SPACES["continuous"], bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 8))]
+    lattices = Lattice.stack(spaces)
+    targets = np.array([0.3, 0.7])
+    keys = jax.random.split(jax.random.key(0), 2)
+
+    def algorithm(setting):
+        return small_bayesopt(setting["lattice"], num_initial=3)
+
+    def f(x, setting):
+        return -jnp.sum((x - setting["target"]) ** 2)
+
+    settings = {"lattice": lattices, "target": targets}
+    finals = bojax.run_many(keys, algorithm, f, 10, settings=settings)
+    X, y = finals.observations.X, finals.observations.y
+    assert X.shape == (2, 10, 8) and np.isfinite(y).all()
+    assert (X[1, :, 2:] == 0.5).all(), "padding stands still"
+    np.testing.assert_allclose(spaces[1].round(X[1, :, :2]), X[1, :, :2], atol=1e-6)
+    assert y[0].max() > y[0, :3].max() and y[1].max() > y[1, :3].max()
+    with pytest.raises(ValueError, match="one class"):
+        Lattice.stack([SPACES["finite"], SPACES["mixed"]])
