@@ -251,7 +251,7 @@ def fit_gp(
     *,
     num_restarts: int,
     max_evals: int,
-    trusted: bool | Bool[Array, ""] = False,
+    trusted: Any = False,
 ):
     """The hyperparameters of largest posterior density, and the `FitInfo`; see `gp` and `Surrogate.resumes`."""
     flat, unravel = ravel_pytree(params)

@@ -68,6 +68,7 @@ def with_row_limit(surrogate: Surrogate, *, rows: int = ROWS) -> Surrogate:
         posterior=jax.jit(posterior, static_argnums=2),
         bind=bind,
         columns=surrogate.columns,
+        padded=surrogate.padded,
         resumes=surrogate.resumes,
     )
 
