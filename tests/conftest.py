@@ -10,8 +10,8 @@ import tempfile
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The workers of a run and the processes that tests start share what they compile, in folders of this run alone. Programs
-# of other runs must not decide whether a test compiles.
+# The workers of a run and the processes that tests start share what they compile, in folders of this run alone:
+# programs of other runs must not decide whether a test compiles.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _folder = tempfile.mkdtemp(prefix="bojax-tests-")
     atexit.register(shutil.rmtree, _folder, ignore_errors=True)
