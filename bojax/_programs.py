@@ -143,14 +143,10 @@ class Kept:
         Args:
             *args: trees of arrays or of `jax.ShapeDtypeStruct`.
         """
-        if os.environ.get("BOJAX_COMPILE_AHEAD", "").lower() == "off":
+        if not _may_work_ahead():
             return
-        try:
-            check_not_forked()
-            jax.default_backend()  # so that a process that is forked from now on knows that JAX has threads
+        with contextlib.suppress(Exception):
             _workers.add(self, _signature(args)[0])
-        except Exception:
-            return
 
     def _program(self, signature: _Signature) -> store.Program:
         while True:
@@ -266,6 +262,45 @@ def _strong(result: Any) -> Any:
     return result if _is_extended(result.dtype) else jnp.asarray(result, dtype=result.dtype)
 
 
+def _may_work_ahead() -> bool:
+    """Whether threads may be used; from now on a process that is forked knows that JAX has some."""
+    if os.environ.get("BOJAX_COMPILE_AHEAD", "").lower() == "off":
+        return False
+    try:
+        check_not_forked()
+        jax.default_backend()
+    except Exception:
+        return False
+    return True
+
+
+def in_background(run: Callable[[], None], forget: Callable[[], None]) -> None:
+    """Do something in the threads that compile ahead: what the next call would else have to wait for.
+
+    Args:
+        run: does it; its exceptions are dropped.
+        forget: is called in its place if it will not be done.
+    """
+    if not _may_work_ahead():
+        forget()
+        return
+    task = _Task(run, forget)
+    try:
+        accepted = _workers.put(task)
+    except Exception:
+        return
+    if not accepted:
+        forget()
+
+
+class _Task(NamedTuple):
+    """Something else than a program."""
+
+    run: Callable[[], Any]
+    forget: Callable[[], None]
+    can_stop: bool = False
+
+
 class _Stop(BaseException):
     """Ends a thread at the interpreter's exit."""
 
@@ -275,8 +310,8 @@ class _Workers:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal's handler may ask as well
-        self.queue: list[_Job] = []  # the newest is last and is compiled first
-        self.threads: dict[threading.Thread, _Job | None] = {}
+        self.queue: list[_Job | _Task] = []  # the newest is last and is compiled first
+        self.threads: dict[threading.Thread, _Job | _Task | None] = {}
         self.used: OrderedDict[_Entry, None] = OrderedDict()
         self.closing = False
 
@@ -296,6 +331,13 @@ class _Workers:
             if self.closing or signature in kept._programs or signature in kept._jobs:
                 return
             job = kept._jobs[signature] = _Job(kept, signature)
+            self.put(job)
+
+    def put(self, job: "_Job | _Task") -> bool:
+        """Put a job into the queue, and start a thread for it if there are few; whether it was taken."""
+        with self.lock:
+            if self.closing:
+                return False
             self.queue.append(job)
             if len(self.queue) > MAX_PROGRAMS:
                 self._withdraw(self.queue[0])
@@ -308,8 +350,9 @@ class _Workers:
                     del self.threads[thread]
                     self._withdraw(job)
                     raise
+            return True
 
-    def _withdraw(self, job: _Job) -> None:
+    def _withdraw(self, job: "_Job | _Task") -> None:
         self.queue.remove(job)
         job.forget()
 

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from bojax._bfgs import each_lane, minimize_lanes
 from bojax._linalg import first_jitter, matmul, stable_factor
-from bojax._types import Array, Bool, Float
+from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
 from bojax.surrogates._inputs import Inputs, bound

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bojax import data
+from bojax._programs import in_background
 from bojax.data import Told
 
 FIRST = 128
@@ -24,6 +25,7 @@ MAX_KEPT = 64
 """Anchors kept in a process; each is a few numbers."""
 
 Params = tuple[np.ndarray, ...]
+Fit = Callable[[Told], Params]
 
 
 def anchor(count: int) -> int:
@@ -38,13 +40,14 @@ def anchor(count: int) -> int:
 
 
 class Anchors:
-    """The fits at anchors that this process has made."""
+    """The fits at anchors that this process has made, or is making in a thread."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Any, Params] = OrderedDict()
+        self._making: dict[Any, threading.Event] = {}
         self._lock = threading.Lock()
 
-    def get(self, what: Any, told: Told, fit: Callable[[Told], Params]) -> Params:
+    def get(self, what: Any, told: Told, fit: Fit) -> Params:
         """The hyperparameters fitted to these data, made by `fit` unless they are known.
 
         Args:
@@ -52,17 +55,48 @@ class Anchors:
             told: the data up to the anchor, without pending points.
             fit: makes them.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        for array in (told.X, told.y, *(told.columns[name] for name in sorted(told.columns))):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        key = what, len(told.y), digest.digest()
+        key = what, _digest(told)
+        with self._lock:
+            making = self._making.get(key)
+        if making is not None:
+            making.wait()
         with self._lock:
             params = self._kept.get(key)
-        if params is None:
-            params = fit(told)
+        return self._made(key, told, fit) if params is None else params
+
+    def ahead(self, what: Any, told: Told, fit: Fit) -> None:
+        """Make them in a thread, for `get`."""
+        key, done = (what, _digest(told)), threading.Event()
+
+        def forget():
+            with self._lock:
+                self._making.pop(key, None)
+            done.set()
+
+        def run():
+            try:
+                self._made(key, told, fit)
+            finally:
+                forget()
+
+        with self._lock:
+            if key in self._kept or key in self._making:
+                return
+            self._making[key] = done
+        in_background(run, forget)
+
+    def _made(self, key, told, fit):
+        params = fit(told)
         with self._lock:
             self._kept[key] = params
             self._kept.move_to_end(key)
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
         return params
+
+
+def _digest(told: Told) -> bytes:
+    digest = hashlib.blake2b(str(len(told.y)).encode(), digest_size=16)
+    for array in (told.X, told.y, *(told.columns[name] for name in sorted(told.columns))):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()

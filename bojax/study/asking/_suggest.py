@@ -12,7 +12,7 @@ from bojax._runtime import host_scope
 from bojax._threefry import random_bits
 from bojax.data import Told, next_capacity, unread_column
 from bojax.space import Space
-from bojax.study.asking._anchors import Anchors, Params, anchor
+from bojax.study.asking._anchors import Anchors, Fit, Params, anchor
 from bojax.study.asking._job import MIN_CAPACITY, AlgorithmFactory, Job, capacity_for, job_of, seed_words
 
 
@@ -75,8 +75,11 @@ def _asked(job: Job, seed: int, ordinal: int, told: Told, held: np.ndarray | Non
     request = _Request(job, seed, ordinal, held, capacity)
     with host_scope():
         rows, valid, status, *_ = map(np.asarray, job.ask(*_arguments(request, told, _start(request, told))))
+    larger = request._replace(capacity=capacity_for(capacity + 1))
     if 3 * count >= 2 * capacity:
-        _compile_ahead(request._replace(capacity=capacity_for(capacity + 1)), told)
+        _compile_ahead(larger, told)
+    if job.params is not None and anchor(capacity + 1) == count:
+        _ANCHORS.ahead(*_anchored(larger, told, count))
     return rows, valid, Status(int(status))
 
 
@@ -101,16 +104,21 @@ def _arguments(request: _Request, told: Told, start: Params | None) -> tuple[Any
 
 def _start(request: _Request, told: Told) -> Params | None:
     """The hyperparameters of the anchor; None where there is none."""
-    job, at = request.job, anchor(len(told.y))
-    if job.params is None or at == 0:
-        return None
+    at = anchor(len(told.y))
+    return None if request.job.params is None or at == 0 else _ANCHORS.get(*_anchored(request, told, at))
+
+
+def _anchored(request: _Request, told: Told, at: int) -> tuple[Any, Told, Fit]:
+    """The fit from scratch to the first `at` trials: what it is of, its data, and how it is made."""
+    job = request.job
     before = Told(told.X[:at], told.y[:at], told.X[:0], {name: c[:at] for name, c in told.columns.items()})
     scratch = request._replace(ordinal=0, held=None)
 
     def fit(told):
-        return tuple(map(np.asarray, job.ask(*_arguments(scratch, told, None))))[3:]
+        with host_scope():
+            return tuple(map(np.asarray, job.ask(*_arguments(scratch, told, None))))[3:]
 
-    return _ANCHORS.get((job.ask, request.seed, job.space_digest), before, fit)
+    return (job.ask, request.seed, job.space_digest), before, fit
 
 
 _ANCHORS = Anchors()
