@@ -173,11 +173,16 @@ def tell_state(space: Space | Lattice, state: StateT, X: Any, y: Any, **columns:
             f"the state holds {int(count)} of at most {capacity} observations and cannot take {X.shape[0]} more. "
             f"Enlarge it first: state = bojax.loop.grow(state, {data.next_capacity(int(count) + X.shape[0])})."
         )
-    return _store(Lattice.of(space), state, X, y, columns)
+    exact = space.space if isinstance(space, Lattice) else space
+    return _stored(space, state, X, y, columns) if exact is None else _store(exact, state, X, y, columns)
 
 
-@jax.jit
-def _store(lattice, state, X, y, columns):
+@functools.partial(jax.jit, static_argnums=0)
+def _store(space, state, X, y, columns):
+    return _stored(Lattice.of(space), state, X, y, columns)
+
+
+def _stored(lattice, state, X, y, columns):
     X = lattice.round(X)
     # Categories have no derivatives.
     blank = {name: data.COLUMNS[name].fill for name in columns if data.COLUMNS[name].per_dim}
