@@ -28,7 +28,7 @@ from bojax.loop._arguments import check_parts
 from bojax.loop._defaults import bound_surrogate, default_surrogate, inputs_of
 from bojax.loop._design import mark_seen, replace_seen, seen_points
 from bojax.loop._model_based import Asked, Proposal, Rule, model_based, without_failures
-from bojax.optim import CandidateOptimizer, Seen, is_seen, multistart
+from bojax.optim import CandidateOptimizer, Seen, first_pool, is_seen, multistart, next_candidate
 from bojax.space import Lattice, Space
 from bojax.surrogates import Surrogate, fit_success, standardize, told_noise, unwrapped
 
@@ -201,18 +201,27 @@ def greedy(
     seen = seen_points(observations, pending, q)
     avoided = Seen(seen.X, jnp.zeros_like(seen.mask)) if repeats else seen
 
-    def choose(key, chosen, seen):
-        def value(X):
-            return acquisition.value(chosen, lattice.pin(X))
+    center = lattice.pin(center)
+    turns = getattr(parts.optimizer, "settings", None) if q > 1 and not lattice.is_finite else None
 
-        x, candidate = parts.optimizer(key, lattice, value, seen, lattice.pin(center))
+    def value_of(chosen):
+        return lambda X: acquisition.value(chosen, lattice.pin(X))
+
+    def choose(key, chosen, seen, pool):
+        if turns is None:
+            x, candidate = parts.optimizer(key, lattice, value_of(chosen), seen, center)
+        else:
+            x, candidate, pool = next_candidate(turns, key, lattice, value_of(chosen), seen, center, pool)
         usable = jnp.isfinite(candidate.raw_value)  # an acquisition that is NaN everywhere counts as -inf
-        return jnp.where(usable, lattice.snap(x), jnp.nan), candidate.value, candidate.valid
+        return (jnp.where(usable, lattice.snap(x), jnp.nan), candidate.value, candidate.valid), pool
 
     if q == 1:
-        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], chosen, avoided))
+        X, values, valid = jax.tree.map(lambda leaf: leaf[None], choose(keys[0], chosen, avoided, None)[0])
     else:
-        X, values, valid = _choose_greedily(choose, acquisition, keys[:q], chosen, avoided, repeats=repeats)
+        pool_key = jax.random.fold_in(key, q + 2)
+        pool = None if turns is None else first_pool(turns, pool_key, lattice, value_of(chosen), center)
+        start = chosen, avoided, pool
+        X, values, valid = _choose_greedily(choose, acquisition, keys[:q], start, repeats=repeats)
         if acquisition.joint is not None and not lattice.is_finite:
             polished = _polish(lattice, acquisition, chosen, X)
             X = polished if repeats else keep_apart(lattice, polished, X, seen)
@@ -222,19 +231,19 @@ def greedy(
     return Proposal(X, valid, ok, params, (values, fit.loss, fit.num_evals)), Fitted(params, posterior)
 
 
-def _choose_greedily(choose, acquisition, keys, chosen, seen, *, repeats):
-    """Choose points one after another, each given those before it."""
+def _choose_greedily(choose, acquisition, keys, start, *, repeats):
+    """Choose points one after another, each given those before it; `start` is the choice, seen points, and the pool."""
     q = keys.shape[0]
-    first_spare = seen.X.shape[0] - q
+    first_spare = start[1].X.shape[0] - q
 
     def step(carry, item):
-        chosen, seen = carry
+        chosen, seen, pool = carry
         i, key = item
-        x, value, valid = choose(key, chosen, seen)
+        (x, value, valid), pool = choose(key, chosen, seen, pool)
         after = seen if repeats else mark_seen(seen, first_spare + i, x)
-        return (acquisition.add(chosen, x), after), (x, value, valid)
+        return (acquisition.add(chosen, x), after, pool), (x, value, valid)
 
-    return jax.lax.scan(step, (chosen, seen), (jnp.arange(q, dtype=jnp.int32), keys))[1]
+    return jax.lax.scan(step, start, (jnp.arange(q, dtype=jnp.int32), keys))[1]
 
 
 def keep_apart(lattice: Lattice, moved: Float[Array, "q d"], X: Float[Array, "q d"], seen: Seen) -> Float[Array, "q d"]:

@@ -59,6 +59,16 @@ class Seen(NamedTuple):
     mask: Bool[Array, "n"]
 
 
+class MultistartSettings(NamedTuple):
+    """The checked arguments of `multistart`; a batch is searched with them in turns (`_in_turn`)."""
+
+    num_restarts: int
+    raw_samples: int
+    max_evals: int
+    max_rows: int
+    mesh: Mesh | None
+
+
 @runtime_checkable
 class CandidateOptimizer(Protocol):
     """Finds the point of the unit cube where a function is largest.
@@ -142,11 +152,13 @@ def multistart(
         raw = raw_points(bits[raw_samples:], lattice, raw_samples, center)
         values = sharded(safe, mesh)(raw)
         starts = raw[choose_starts(bits[:raw_samples], values, num_restarts)]
-        scale = _scale(values)
+        scale = scale_of(values)
         search = sharded(lambda starts: local_search(key, lattice, fn, starts, scale, max_evals), mesh)
         X, lane_values = search(starts)
-        return _best_unseen(lattice, X, lane_values, seen, raw, jnp.max(values))
+        return best_unseen(lattice, X, lane_values, seen, raw, jnp.max(values))
 
+    settings = MultistartSettings(num_restarts, raw_samples, max_evals, max_rows, mesh)
+    maximize.settings = settings  # type: ignore[attr-defined]
     maximize.padded = True  # type: ignore[attr-defined]
     return maximize
 
@@ -218,7 +230,7 @@ def choose_starts(bits: Array, values: Float[Array, "n"], num_starts: int):
     return jax.lax.top_k(jnp.where(best, jnp.inf, score), num_starts)[1]
 
 
-def _scale(values):
+def scale_of(values):
     """The divisor of the function: its spread if below one, so that tolerances suit tiny functions."""
     finite = jnp.isfinite(values)
     best = jnp.max(jnp.where(finite, values, -jnp.inf))
@@ -302,7 +314,7 @@ def _hop(key, lattice, fn, X):
     return X, values
 
 
-def _best_unseen(lattice, X, values, seen, raw, raw_value):
+def best_unseen(lattice, X, values, seen, raw, raw_value):
     """The best unseen lane; else an unseen point, near the best lane in a finite space, far from all seen otherwise."""
     values = jnp.where(jnp.isnan(values), -jnp.inf, values)
     old = is_seen(lattice, X, seen.X, seen.mask)
