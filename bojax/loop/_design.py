@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bojax import data
 from bojax._namespace import AnyArray, namespace
@@ -19,9 +20,15 @@ from bojax.space import Lattice
 DESIGN_SIZE = 4096
 """Maximum number of points of the sequence in use. They are at least 1 / DESIGN_SIZE apart in every continuous
 dimension, far more than `optim._lattice.SAME`."""
+FALLBACK_SIZE = 512
+"""Points of the sequence among which a fallback looks for unseen ones."""
+BLOCK = 256
+"""Points compared with the seen ones at a time on the host."""
 
 
-def design_points(lattice: Lattice, shift: AnyArray, seen: Seen, q: int, num_initial: int, dtype) -> Any:
+def design_points(
+    lattice: Lattice, shift: AnyArray, seen: Seen, q: int, num_initial: int, dtype, complete: Any = True
+) -> Any:
     """The first q points of a shifted Sobol sequence that are not among the seen ones, snapped to the lattice.
 
     Searching for missing points, rather than counting, fills the gaps left by lost evaluations.
@@ -33,22 +40,49 @@ def design_points(lattice: Lattice, shift: AnyArray, seen: Seen, q: int, num_ini
         q: number of points.
         num_initial: size of the design; the search for gaps extends slightly beyond it.
         dtype: float type of the points.
+        complete: whether to search until q unseen points are found, [] bool. A fallback among thousands of seen points
+            needs no complete search.
     """
     # With q points more than can have been seen, at least q are unseen.
-    xp = namespace(shift, seen.X, lattice.num_values)
     size = min(DESIGN_SIZE, next_capacity(num_initial + q + seen.X.shape[0]))
-    candidates = lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype))
+    if namespace(shift, seen.X, lattice.num_values) is np:
+        return _first_unseen_on_host(lattice, shift, seen, q, size, dtype)
+
+    def among(count):
+        candidates = lattice.snap(shifted(sobol_integers(count, lattice.num_dims), shift, dtype))
+        # Unseen points in order, then the others: a finite space may have fewer points than the design.
+        return candidates[jnp.argsort(_coincides(candidates, seen), stable=True)[:q]]
+
+    few = FALLBACK_SIZE + q
+    return among(size) if size <= few else jax.lax.cond(complete, lambda: among(size), lambda: among(few))
+
+
+def _coincides(candidates, seen):
+    """[k] whether each candidate is one of the seen points."""
+    xp = namespace(candidates, seen.X)
     near = xp.max(xp.abs(candidates[:, None, :] - seen.X[None, :, :]), axis=-1) < SAME
-    same = near & seen.mask[None, :]
-    # Unseen points in order, then the others: a finite space may have fewer points than the design.
-    order = xp.argsort(xp.any(same, axis=1), stable=True)
-    return candidates[order[:q]]
+    return xp.any(near & seen.mask[None, :], axis=1)
 
 
-def design(lattice: Lattice, shift: AnyArray, seen: Seen, q: int, num_initial: int, dtype) -> Any:
+def _first_unseen_on_host(lattice, shift, seen, q, size, dtype):
+    """As `design_points`, block by block, which takes little memory."""
+    candidates = lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype))
+    unseen: list[int] = []
+    for first in range(0, size, BLOCK):
+        block = candidates[first : first + BLOCK]
+        unseen += (first + np.flatnonzero(~_coincides(block, seen))).tolist()
+        if len(unseen) >= q:
+            return candidates[unseen[:q]]
+    others = np.setdiff1d(np.arange(size), unseen)
+    return candidates[np.concatenate([np.asarray(unseen, int), others])[:q]]
+
+
+def design(
+    lattice: Lattice, shift: AnyArray, seen: Seen, q: int, num_initial: int, dtype, *, complete: Any = True
+) -> Any:
     """The next q distinct points of the design, and which of them are new; arguments as in `design_points`."""
     # Points of the sequence may coincide when coordinates are held or columns have few values.
-    points = design_points(lattice, shift, seen, 4 * q + 16, num_initial, dtype)
+    points = design_points(lattice, shift, seen, 4 * q + 16, num_initial, dtype, complete)
     return replace_seen(lattice, points[:q], seen, points)
 
 

@@ -199,13 +199,13 @@ def model_based(
         prepared = None if rule.prepare is None else rule.prepare(key, state)
         dtype = state.observations.X.dtype
         points = seen_points(state.observations, state.pending, q)
-        filling = design(here, state.shift, points, q, room, dtype)
-        asked = Asked(here, state, prepared, filling)
         if rule.in_design is None:
             young = state.observations.count + jnp.sum(state.pending.mask, dtype=jnp.int32) < enough
         else:
             young = rule.in_design(state, prepared)
         says_nothing = is_constant(state.observations.y, state.observations.mask)
+        filling = design(here, state.shift, points, q, room, dtype, complete=young | says_nothing)
+        asked = Asked(here, state, prepared, filling)
 
         def initial():
             return *filling, jnp.int32(Status.INITIAL), state.params, rule.no_details(dtype)

@@ -61,7 +61,8 @@ class Job(NamedTuple):
         """The data as buffers. Their sizes determine the program: NumPy arrays, which it takes as they are."""
         dtype = jax.dtypes.canonicalize_dtype(np.float64)
         columns = {name: self._padded(name, told.columns.get(name)) for name in _columns_of(self.algorithm)}
-        room = data.next_capacity(len(told.pending), MIN_PENDING) if len(told.pending) else 0
+        waiting = len(told.pending) + getattr(self.algorithm, "q", 1)  # the new points become pending as well
+        room = data.next_capacity(waiting, MIN_PENDING) if len(told.pending) else 0
         observations = data.host_buffer(self.points(told.X, dtype), told.y, capacity, dtype, **columns)
         return observations, data.host_pending(self.points(told.pending, dtype), room, dtype)
 
