@@ -50,6 +50,9 @@ STRETCH = 8.0
 SHARPEN = 6.0
 """Factors of a single dimension's lengthscale, and of the variance, tried after the grid."""
 MAX_SWEEPS = 20
+MAX_ROWS = 512
+"""Most rows: the latest failures, at most half of them if successes fill the rest, and the latest successes. The cost
+grows with their cube."""
 ENOUGH = 1e-2
 """Sweeps end when no factor changes by more, relative to one plus its size: probabilities are accurate to 0.001."""
 DAMPING = 0.9
@@ -136,15 +139,17 @@ def fit_success(observations: Observations, *, inputs: Inputs | None = None) -> 
         True
     """
     observations = jax.lax.stop_gradient(observations)
-    dtype, (n, num_dims) = observations.X.dtype, observations.X.shape
     finite_X = jnp.all(jnp.isfinite(observations.X), axis=-1)
     X = jnp.where(finite_X[:, None], observations.X, 0.5)
-    real = observations.told & finite_X
-    sign = jnp.where(observations.mask, 1.0, -1.0).astype(dtype) * real
+    sign = jnp.where(observations.mask, 1.0, -1.0).astype(X.dtype) * (observations.told & finite_X)
+    if X.shape[0] > MAX_ROWS:
+        rows = _latest(sign)
+        X, sign = X[rows], sign[rows]
+    dtype, (n, num_dims) = X.dtype, X.shape
     kernel = matern52() if inputs is None else bound(matern52(), inputs, "kernel")
 
-    num_real = jnp.sum(real).astype(dtype)
-    num_success = jnp.sum(real & observations.mask).astype(dtype)
+    num_real = jnp.sum(sign != 0.0).astype(dtype)
+    num_success = jnp.sum(sign > 0.0).astype(dtype)
     share = (num_success + PRIOR_ROWS * PRIOR_SUCCESS) / (num_real + PRIOR_ROWS)
     prior_score = jax.scipy.special.ndtri(share)
 
@@ -182,6 +187,20 @@ def fit_success(observations: Observations, *, inputs: Inputs | None = None) -> 
         log_evidence=best.log_evidence,
         kernel=kernel,
     )
+
+
+def _latest(sign):
+    """Indices [MAX_ROWS] of the latest failures, at most half, and of the latest successes."""
+    failed, succeeded = sign < 0.0, sign > 0.0
+
+    def number_from_the_end(kind):
+        return jnp.cumsum(kind[::-1])[::-1]
+
+    num_failed = jnp.minimum(jnp.sum(failed), jnp.maximum(MAX_ROWS // 2, MAX_ROWS - jnp.sum(succeeded)))
+    kept = (failed & (number_from_the_end(failed) <= num_failed)) | (
+        succeeded & (number_from_the_end(succeeded) <= MAX_ROWS - num_failed)
+    )
+    return jnp.argsort(~kept, stable=True)[:MAX_ROWS]
 
 
 def _moves(num_dims, inputs, dtype):

@@ -6,6 +6,7 @@ from scipy.stats import norm
 
 from bojax import data, surrogates
 from bojax.surrogates import Inputs, fit_success
+from bojax.surrogates import _success as success_module
 from bojax.surrogates.parts._kernels import matern52
 
 FIT = jax.jit(fit_success, static_argnames="inputs")
@@ -129,3 +130,16 @@ def test_a_batch_of_models_equals_one_after_another(x64):
 
 def test_is_public():
     assert surrogates.SuccessModel.__doc__ and surrogates.fit_success is fit_success
+
+
+def test_thousands_of_rows_are_reduced_to_the_latest_of_both_kinds():
+    rng = np.random.default_rng(0)
+    sign = np.where(rng.random(2000) < 0.2, -1.0, 1.0) * (np.arange(2000) < 1500)
+    rows = np.asarray(success_module._latest(jnp.asarray(sign)))
+    kept = sign[rows]
+    assert len(set(rows)) == success_module.MAX_ROWS and (kept != 0.0).all()
+    failed, half = np.flatnonzero(sign < 0), success_module.MAX_ROWS // 2
+    np.testing.assert_array_equal(np.sort(rows[kept < 0]), failed[-half:])
+    few = np.where(np.arange(2000) < 10, -1.0, np.where(np.arange(2000) < 100, 1.0, 0.0))
+    rows = np.asarray(success_module._latest(jnp.asarray(few)))
+    assert set(range(100)) <= set(rows), "all are kept where there is room"
