@@ -1,6 +1,7 @@
 """The fit: as good as SciPy's, the same with masks, safe on awkward data."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -155,7 +156,7 @@ def test_a_fit_goes_on_from_a_trusted_one(x64, wrapped):
     rng = np.random.default_rng(5)
     X = rng.random((64, D))
     y = np.sin(4.0 * X).sum(axis=1) + 0.05 * rng.standard_normal(64)
-    surrogate = surrogates.gp()
+    surrogate: Any = surrogates.gp()
     if wrapped:
         surrogate = surrogates.with_output_transform(surrogate, lambda y, mask: 2.0 * y)
     assert surrogate.resumes
