@@ -30,7 +30,7 @@ from bojax.loop._design import mark_seen, replace_seen, seen_points
 from bojax.loop._model_based import Asked, Proposal, Rule, model_based, without_failures
 from bojax.optim import CandidateOptimizer, Seen, first_pool, is_seen, multistart, next_candidate
 from bojax.space import Lattice, Space
-from bojax.surrogates import Surrogate, fit_success, standardize, told_noise, unwrapped
+from bojax.surrogates import Surrogate, fit_success, standardize, takes_padding, told_noise, unwrapped
 
 POLISH_EVALS = 30
 """Evaluations of the joint polish (benchmarks/results/algorithms.md)."""
@@ -116,7 +116,8 @@ def bayesopt(
     rule = Rule(propose, describe, no_details=lambda dtype: no_details(q, dtype))
     algorithm = model_based(space, rule, surrogate=parts.surrogate, repeats=parts.acquisition.noisy, **frame)
     given = {"surrogate": surrogate, "acquisition": acquisition, "optimizer": optimizer}
-    takes_any = all(getattr(part, "padded", False) for part in parts)
+    others = (parts.acquisition, parts.optimizer)
+    takes_any = takes_padding(parts.surrogate) and all(getattr(part, "padded", False) for part in others)
     return algorithm._replace(on=(lambda lattice: bayesopt(lattice, **frame, **given)) if takes_any else None)
 
 
@@ -190,7 +191,7 @@ def greedy(
     observations, pending = state.observations, state.pending
     seen_data = sees(without_failures(observations))
     start = state.params if params is None else params
-    extra = {"trusted": state.trusted} if surrogate.resumes else {}
+    extra = {"trusted": state.trusted} if surrogate.resumes and takes_padding(surrogate) else {}
     params, fit = surrogate.fit(keys[q], seen_data, start, **extra)
     num_slots = pending.X.shape[0]
     posterior = surrogate.posterior(params, seen_data, num_slots + q - 1).standardized()

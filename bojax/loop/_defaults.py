@@ -8,6 +8,7 @@ from bojax.loop._arguments import check_surrogate
 from bojax.space import Lattice, Space
 from bojax.surrogates import (
     Inputs,
+    PaddedInputs,
     Surrogate,
     bound,
     gp,
@@ -60,11 +61,11 @@ def bound_surrogate(space: Space | Lattice, surrogate: Surrogate, name: str = "s
     return bound(surrogate, inputs_of(Lattice.of(space)), name)
 
 
-def inputs_of(lattice: Lattice) -> Inputs:
+def inputs_of(lattice: Lattice) -> Inputs | PaddedInputs:
     """What surrogates know of the columns: exactly as tuples, or padded as arrays."""
     if lattice.space is not None:
         return Inputs(lattice.space.num_values, lattice.space.is_categorical)
-    return Inputs(lattice.num_values, lattice.is_categorical, lattice.live, lattice.has_discrete)
+    return PaddedInputs(lattice.is_categorical, lattice.live, lattice.has_discrete)
 
 
 def default_surrogate(*, noisy: bool = False) -> Surrogate:

@@ -6,7 +6,7 @@ from bojax.surrogates._fully_bayesian import fully_bayesian_gp, saas
 from bojax.surrogates._gp import GPParams, gp
 from bojax.surrogates._gpjax import from_gpjax, to_gpjax
 from bojax.surrogates._gradient_gp import GradientGPParams, gradient_gp
-from bojax.surrogates._inputs import Inputs, bound
+from bojax.surrogates._inputs import Inputs, PaddedInputs, accept_padding, bound, takes_padding
 from bojax.surrogates._map_ensemble import map_ensemble
 from bojax.surrogates._row_limit import with_row_limit
 from bojax.surrogates._sparse_gp import sparse_gp
@@ -51,11 +51,13 @@ __all__ = [
     "MixturePosterior",
     "Noise",
     "OutputTransform",
+    "PaddedInputs",
     "Posterior",
     "SamplePaths",
     "Scale",
     "SuccessModel",
     "Surrogate",
+    "accept_padding",
     "bilog",
     "bound",
     "by_equality",
@@ -84,6 +86,7 @@ __all__ = [
     "sample_paths",
     "sparse_gp",
     "standardize",
+    "takes_padding",
     "to_gpjax",
     "told_noise",
     "transformed",

@@ -131,8 +131,6 @@ class Surrogate(NamedTuple):
         sees: `sees(observations) -> Observations`, the values, and columns in their units, after the output transforms
             of the surrogate; None if it has none.
         model: the surrogate of what `sees` returns; None if `sees` is.
-        padded: whether `bind` accepts padded columns, given as arrays (`Inputs.live`). A study then shares programs
-            among spaces; otherwise they are compiled for each space.
         resumes: whether `fit` takes a keyword argument `trusted`, a [] bool that may be traced. If it is true, `params`
             are a fit of most of the same data: the fit goes on from them alone, without other starts, and ends once
             hardly anything is left to gain. A `Study` uses it to spend few evaluations between full fits.
@@ -145,5 +143,4 @@ class Surrogate(NamedTuple):
     columns: tuple[str, ...] = ("noise_var",)
     sees: SeesFn | None = None
     model: "Surrogate | None" = None
-    padded: bool = False
     resumes: bool = False

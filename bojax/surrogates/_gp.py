@@ -16,7 +16,7 @@ from bojax._linalg import first_jitter, matmul, stable_factor
 from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
-from bojax.surrogates._inputs import Inputs, bound
+from bojax.surrogates._inputs import Inputs, accept_padding, bound, takes_padding
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
 from bojax.surrogates.outputs._standardize import Scale, standardize
 from bojax.surrogates.parts._kernels import Kernel, matern52
@@ -110,8 +110,9 @@ def gp(
         return gp(*bound_model(model, inputs), num_restarts=num_restarts, max_evals=max_evals)
 
     posterior = jax.jit(posterior, static_argnums=2)
-    padded = model.kernel.padded and model.mean.bind is None
-    return Surrogate(init, jax.jit(fit), posterior, bind, padded=padded, resumes=True)
+    surrogate = Surrogate(init, jax.jit(fit), posterior, bind, resumes=True)
+    any_columns = takes_padding(model.kernel) and model.mean.bind is None
+    return accept_padding(surrogate) if any_columns else surrogate
 
 
 def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -> GPModel:

@@ -3,8 +3,9 @@
 A surrogate or a kernel gets points of the unit cube, in which categories look like numbers. Before an algorithm uses
 one on a space with categories, it *binds* it: `part.bind(inputs)` gives the part for these columns.
 
-Columns are known exactly, as tuples of Python numbers; or they are *padded*: a program that serves many spaces gets
-them as arrays. Only parts that say so (`padded`) are bound to padded columns.
+Columns are known exactly (`Inputs`); or they are padded: a program that serves many spaces gets them as arrays
+(`PaddedInputs`). Only parts that accept padding are bound to those, as their factories made them. A part of which a
+function was replaced is compiled for every space.
 """
 
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax.numpy as jnp
 
 from bojax._namespace import AnyArray
-from bojax._types import Bool, Int
+from bojax._types import Array, Bool, Int
 
 PartT = TypeVar("PartT", bound=Any)
 
@@ -24,33 +25,77 @@ class Inputs(NamedTuple):
         num_values: [d] number of values of each column, 0 if it is continuous. Category i of k is at the center
             (i + 0.5) / k of one of k equal cells.
         is_categorical: [d] which columns hold categories, which have no order.
-        live: [d] which columns are no padding, for padded columns; None if all columns are known exactly.
-        has_categories: whether padded columns may hold categories.
     """
 
-    num_values: tuple[int, ...] | Int[AnyArray, "d"]
-    is_categorical: tuple[bool, ...] | Bool[AnyArray, "d"]
-    live: Bool[AnyArray, "d"] | None = None
-    has_categories: bool = True
+    num_values: tuple[int, ...]
+    is_categorical: tuple[bool, ...]
 
     @property
     def categorical_dims(self) -> tuple[int, ...]:
-        """The columns that hold categories, if they are known exactly.
-
-        Raises:
-            ValueError: the columns are padded.
-        """
-        if self.live is not None:
-            raise ValueError("`inputs` must be exact for `categorical_dims`, got padded columns: use `is_categorical`.")
+        """The columns that hold categories."""
         return tuple(i for i, is_categorical in enumerate(self.is_categorical) if is_categorical)
 
+
+class PaddedInputs(NamedTuple):
+    """Padded columns of the unit cube.
+
+    Attributes:
+        is_categorical: [d] which columns hold categories, which have no order.
+        live: [d] which columns are no padding.
+        has_categories: whether any column may hold categories.
+    """
+
+    is_categorical: Bool[AnyArray, "d"]
+    live: Bool[AnyArray, "d"]
+    has_categories: bool
+
     @property
-    def num_live(self) -> Any:
-        """The number of columns that are no padding; an array [] if the columns are padded."""
-        return len(self.is_categorical) if self.live is None else jnp.sum(self.live, dtype=jnp.int32)  # type: ignore[arg-type]
+    def num_live(self) -> Int[Array, ""]:
+        """The number of columns that are no padding."""
+        return jnp.sum(self.live, dtype=jnp.int32)  # type: ignore[arg-type]
 
 
-def bound(part: PartT, inputs: Inputs, name: str) -> PartT:
+def accept_padding(part: PartT) -> PartT:
+    """Let a surrogate or kernel be bound to padded columns, as long as nothing of it is replaced.
+
+    A study then shares programs among spaces; otherwise they are compiled for each space.
+
+    Args:
+        part: a `Surrogate` or a `Kernel` whose `bind` accepts `PaddedInputs`: a padding column changes no result.
+
+    Returns:
+        The part.
+
+    Example:
+        >>> from bojax.surrogates import matern52
+        >>> kernel = matern52()  # accepts padding already
+        >>> takes_padding(accept_padding(kernel))
+        True
+    """
+    part.bind.accepts_padding_for = part
+    return part
+
+
+def takes_padding(part: Any) -> bool:
+    """Whether a surrogate or kernel may be bound to padded columns.
+
+    Args:
+        part: a `Surrogate` or a `Kernel`.
+
+    Returns:
+        True if it is as its factory made it, and the factory accepts padding.
+
+    Example:
+        >>> from bojax.surrogates import matern52
+        >>> kernel = matern52()
+        >>> takes_padding(kernel), takes_padding(kernel._replace(bounds=lambda params: (params, params)))
+        (True, False)
+    """
+    bind = getattr(part, "bind", None)
+    return bind is not None and getattr(bind, "accepts_padding_for", None) == part
+
+
+def bound(part: PartT, inputs: Inputs | PaddedInputs, name: str) -> PartT:
     """Bind a surrogate or kernel to the categorical columns of a space.
 
     Args:
@@ -62,7 +107,7 @@ def bound(part: PartT, inputs: Inputs, name: str) -> PartT:
         `part.bind(inputs)`; `part` itself if there are no categories and the columns are exact.
 
     Raises:
-        ValueError: there are categories or padding, and `part.bind` is None.
+        ValueError: there are categories, and `part.bind` is None; or there is padding, which the part does not accept.
 
     Example:
         >>> from bojax.surrogates import Inputs, matern52
@@ -73,8 +118,10 @@ def bound(part: PartT, inputs: Inputs, name: str) -> PartT:
         False
     """
     bind = getattr(part, "bind", None)
-    if inputs.live is not None and bind is not None:
-        return bind(inputs)
+    if isinstance(inputs, PaddedInputs):
+        if not takes_padding(part):
+            raise ValueError(f"`{name}` must accept padded columns, got one that needs its space. Give it a `Space`.")
+        return bind(inputs)  # type: ignore[misc]
     if not inputs.categorical_dims:
         return part
     if bind is None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from bojax._types import Array, Int
 from bojax.data import Observations
 from bojax.surrogates._base import Surrogate
-from bojax.surrogates._inputs import bound
+from bojax.surrogates._inputs import accept_padding, bound, takes_padding
 
 ROWS = 768
 """Most rows (benchmarks/results/surrogates.md)."""
@@ -62,15 +62,15 @@ def with_row_limit(surrogate: Surrogate, *, rows: int = ROWS) -> Surrogate:
     def bind(inputs):
         return with_row_limit(bound(surrogate, inputs, "surrogate"), rows=rows)
 
-    return Surrogate(
+    limited_surrogate = Surrogate(
         init=surrogate.init,
         fit=jax.jit(fit),
         posterior=jax.jit(posterior, static_argnums=2),
         bind=bind,
         columns=surrogate.columns,
-        padded=surrogate.padded,
         resumes=surrogate.resumes,
     )
+    return accept_padding(limited_surrogate) if takes_padding(surrogate) else limited_surrogate
 
 
 def limited(observations: Observations, rows: int) -> Observations:

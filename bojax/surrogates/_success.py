@@ -26,7 +26,7 @@ damped parallel updates of all rows. A probability of success as the weight of a
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ from bojax import _numerics
 from bojax._linalg import factor, matmul
 from bojax._types import Array, Bool, Float
 from bojax.data import Observations
-from bojax.surrogates._inputs import Inputs, bound
+from bojax.surrogates._inputs import Inputs, PaddedInputs, bound
 from bojax.surrogates.parts._kernels import Kernel, KernelParams, matern52
 
 PRIOR_SUCCESS = 0.9
@@ -117,7 +117,7 @@ class _Fit(NamedTuple):
     log_evidence: Float[Array, ""]
 
 
-def fit_success(observations: Observations, *, inputs: Inputs | None = None) -> SuccessModel:
+def fit_success(observations: Observations, *, inputs: Inputs | PaddedInputs | None = None) -> SuccessModel:
     """Fit a model of the probability of success: rows with a finite value succeeded, the other evaluated rows failed.
 
     It takes about 3 ms with 64 rows and 16 ms with 128 on one CPU core (4 dimensions), and almost no time if no row
@@ -210,9 +210,10 @@ def _moves(num_dims, inputs, dtype):
     lengthscale = np.concatenate([[[s] * num_dims for s, _ in grid], stretches, np.zeros((1, num_dims))])
     variance = np.array([v for _, v in grid] + [0.0] * num_dims + [math.log(SHARPEN)])
     from_best = jnp.arange(len(variance)) >= len(grid)
-    root = 0.5 * jnp.log(jnp.asarray(num_dims if inputs is None else inputs.num_live, dtype))
+    padded = inputs if isinstance(inputs, PaddedInputs) else None
+    root = 0.5 * jnp.log(jnp.asarray(num_dims if padded is None else padded.num_live, dtype))
     lengthscale = jnp.asarray(lengthscale, dtype) + jnp.where(from_best, 0.0, root)[:, None]
-    live = jnp.ones(num_dims, bool) if inputs is None or inputs.live is None else inputs.live
+    live: Any = jnp.ones(num_dims, bool) if padded is None else padded.live
     allowed = jnp.ones(len(variance), bool).at[len(grid) : len(grid) + num_dims].set(live)
     return from_best, allowed, KernelParams(lengthscale, jnp.asarray(variance, dtype))
 

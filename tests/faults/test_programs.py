@@ -534,6 +534,7 @@ assert wait(fork(afterwards))[0] == 3
     assert all(len(file.name) == 40 for file in folder.iterdir()), "stale files are removed"
 
 
+@pytest.mark.slow  # it needs cores of its own: the signal must come while a trace of a second is under way
 def test_an_interrupt_ends_the_waiting_and_not_the_thread(folder):
     _, noted = run_forked(
         folder,

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from bojax._types import Array, Bool, Float
 from bojax.data import COLUMNS, Observations
 from bojax.surrogates._base import Surrogate
-from bojax.surrogates._inputs import bound
+from bojax.surrogates._inputs import accept_padding, bound, takes_padding
 from bojax.surrogates.outputs._standardize import better_part
 
 GAP = 1e-3
@@ -293,8 +293,9 @@ def with_output_transform(surrogate: Surrogate, transform: OutputTransform) -> S
         return with_output_transform(bound(surrogate, inputs, "surrogate"), transform)
 
     posterior = jax.jit(posterior, static_argnums=2)
-    parts = (surrogate.columns, sees, inner, surrogate.padded, surrogate.resumes)
-    return Surrogate(surrogate.init, jax.jit(fit), posterior, bind, *parts)
+    parts = (surrogate.columns, sees, inner, surrogate.resumes)
+    outer = Surrogate(surrogate.init, jax.jit(fit), posterior, bind, *parts)
+    return accept_padding(outer) if takes_padding(surrogate) else outer
 
 
 def unwrapped(surrogate: Surrogate) -> tuple[Surrogate, Callable[[Observations], Observations]]:

@@ -30,7 +30,7 @@ import numpy as np
 from bojax._linalg import matmul
 from bojax._numerics import holds
 from bojax._types import Array, Float
-from bojax.surrogates._inputs import Inputs
+from bojax.surrogates._inputs import Inputs, PaddedInputs, accept_padding
 from bojax.surrogates.parts._contracts import (
     AtPointsFn,
     BindFn,
@@ -68,7 +68,6 @@ class Kernel(NamedTuple):
             derivatives, or None if not available.
         bind: `bind(inputs) -> Kernel`, the kernel for given categorical columns (`Inputs`). None refuses spaces with
             categories; `lambda inputs: kernel` accepts them unchanged.
-        padded: whether `bind` accepts padded columns, given as arrays. Other kernels are compiled for each space.
     """
 
     init: InitFn
@@ -80,7 +79,6 @@ class Kernel(NamedTuple):
     features: Features | None = None
     derivatives: DerivativesFn | None = None
     bind: BindFn["Kernel"] | None = None
-    padded: bool = False
 
 
 class KernelParams(NamedTuple):
@@ -271,21 +269,18 @@ def _stationary(
     prior: KernelPrior,
     *,
     degrees: int,
-    inputs: Inputs | None = None,
+    inputs: Inputs | PaddedInputs | None = None,
 ) -> Kernel:
     for setting in ("lengthscale_std", "outputscale_std"):
         if not holds(getattr(prior, setting) > 0):
             raise ValueError(f"`prior.{setting}` must be positive, got {getattr(prior, setting)}.")
-    is_padded = inputs is not None and inputs.live is not None
-    if given_dims is None and inputs is not None and not is_padded:
-        categorical_dims = inputs.categorical_dims
-    else:
-        categorical_dims = tuple(sorted(given_dims or ()))
-    matrix = _padded_matrix(profile[0], inputs) if is_padded else _exact_matrix(profile[0], categorical_dims)  # type: ignore[arg-type]
-    live = inputs.live if is_padded else True  # type: ignore[union-attr]
+    padded = inputs if isinstance(inputs, PaddedInputs) else None
+    categorical_dims = inputs.categorical_dims if isinstance(inputs, Inputs) else tuple(sorted(given_dims or ()))
+    matrix = _exact_matrix(profile[0], categorical_dims) if padded is None else _padded_matrix(profile[0], padded)
+    live = True if padded is None else padded.live
 
     def dims_of(num_dims):
-        return inputs.num_live if is_padded else num_dims  # type: ignore[union-attr]
+        return num_dims if padded is None else padded.num_live
 
     def init(num_dims, dtype):
         mode = lengthscale_mode(dims_of(num_dims), prior)
@@ -323,9 +318,9 @@ def _stationary(
         return _stationary(name, profile, None, prior, degrees=degrees, inputs=inputs)
 
     parts = (to_gpjax, stationary_features(degrees, categorical_dims), derivatives)
-    parts = (None, None, None) if is_padded else parts
-    kernel = Kernel(init, matrix, diagonal, log_prior, bounds, *parts, bind, padded=given_dims is None)
-    return kernel
+    parts = parts if padded is None else (None, None, None)
+    kernel = Kernel(init, matrix, diagonal, log_prior, bounds, *parts, bind)
+    return accept_padding(kernel) if given_dims is None else kernel
 
 
 def _exact_matrix(of_r2, categorical_dims):
