@@ -37,6 +37,7 @@ def by_name(figures):
     return {figure["figure"]: figure["values"] for figure in figures}
 
 
+@pytest.mark.long
 def test_warm_suggestion_and_quality(tmp_path):
     printed, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", "warm", "quality")
     values = by_name(figures)
@@ -74,11 +75,13 @@ def test_a_fresh_process_and_the_longest_wait(tmp_path):
     assert len(values["longest wait"]["asks_s"]) == 12
 
 
+@pytest.mark.long
 def test_host(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.host", "--only", "memory", "sqlite")
     assert {"memory, 4 trials", "sqlite, 4 trials"} <= set(by_name(figures))
 
 
+@pytest.mark.long
 def test_compilations(tmp_path):
     _, figures = run(tmp_path, "-m", "benchmarks.speed", "--no-botorch", "--only", "compilations")
     assert by_name(figures)["compilations"]["at_trials"] == [[16, 1], [32, 18]]
@@ -95,6 +98,7 @@ def test_botorch_gets_the_same_function(tmp_path):
     assert all(own >= other - 1e-4 for own, other in zip(values["bojax"], values["botorch"], strict=True))
 
 
+@pytest.mark.long
 def test_studies(tmp_path):
     command = ["-m", "benchmarks.studies", "--no-botorch", "--only", "time", "--modes", "map", "shard"]
     printed, figures = run(tmp_path, *command)
@@ -104,6 +108,7 @@ def test_studies(tmp_path):
     assert "bojax, shard over" in printed
 
 
+@pytest.mark.long
 def test_gpu_script_runs_without_a_gpu(tmp_path):
     printed, figures = run(tmp_path, "benchmarks/gpu.py", "--only", "suggestion", JAX_PLATFORMS="cpu")
     assert "JAX sees no GPU" in printed

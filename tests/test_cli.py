@@ -97,6 +97,7 @@ def start(*args, **environ):
     )
 
 
+@pytest.mark.long
 def test_tune_prints_the_best_and_a_second_run_only_the_result(folder, capsys):
     assert cli.run(["tune", "mine:objective", "--trials", "6", *QUICK]) == 0
     first = capsys.readouterr()
@@ -123,6 +124,7 @@ def test_json_is_one_document(folder, capsys):
     assert Space.from_spec(shown["space"]) == Space(x=Float(-1.0, 1.0), n=Int(1, 9))
 
 
+@pytest.mark.long
 def test_direction_and_a_space_from_a_file(folder, capsys):
     (folder / "space.json").write_text(
         '{"x": {"type": "float", "low": 0, "high": 1}, "n": {"type": "int", "low": 5, "high": 6}}'
@@ -133,6 +135,7 @@ def test_direction_and_a_space_from_a_file(folder, capsys):
     assert document["direction"] == "maximize" and document["best"]["params"]["n"] >= 5
 
 
+@pytest.mark.long
 def test_training_functions_are_compiled_once_and_keep_their_metrics(folder, capsys):
     assert cli.run(["tune", "mine:trainer", "--trials", "5", "--batch-size", "4", "--json", *QUICK]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -150,6 +153,7 @@ def test_training_functions_are_compiled_once_and_keep_their_metrics(folder, cap
     assert "test_accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -192,12 +196,14 @@ def test_failed_trials_count_and_are_told_about(folder, capsys):
     assert captured.err.count("bojax: warning: trial") == document["num_failed"]
 
 
+@pytest.mark.long
 def test_a_used_up_space_is_a_short_study(folder, capsys):
     assert cli.run(["tune", "mine:small", "--trials", "8", "--json", *QUICK]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["num_trials"] == 3 and "stops early" in captured.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -244,6 +250,7 @@ def test_errors_are_one_line_on_stderr(folder, capsys, args, code, message):
     assert not (folder / "none.db").exists()
 
 
+@pytest.mark.long
 def test_errors_about_existing_studies(folder, capsys):
     assert cli.run(["tune", "mine:objective", "--trials", "1", "--study", "s", *QUICK]) == 0
     for args, message in [
@@ -281,6 +288,7 @@ def test_list(capsys):
         Space.from_spec(row["space"])
 
 
+@pytest.mark.long
 def test_help_imports_little():
     program = """
 import sys, bojax.cli
@@ -300,6 +308,7 @@ def wait_for_calls(folder, count):
     raise AssertionError("the objective was not called in time")
 
 
+@pytest.mark.long
 def test_a_killed_run_loses_no_told_trial_and_resumes(folder, capsys):
     args = ["tune", "mine:objective", "--trials", "9", "--batch-size", "4", *QUICK]
     process = start(*args, SLEEP="0.3")
@@ -322,6 +331,7 @@ def test_a_killed_run_loses_no_told_trial_and_resumes(folder, capsys):
     assert [t for t in trials if t.number <= told[-1].number] == told
 
 
+@pytest.mark.long
 def test_ctrl_c_says_how_to_resume(folder):
     process = start("tune", "mine:objective", "--trials", "50", *QUICK, SLEEP="0.2")
     try:

@@ -26,26 +26,31 @@ def cases(registry, fast):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_acquisition(name):
     testing.check_acquisition(ACQUISITIONS[name]())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "dtype"), cases(BATCH_ACQUISITIONS, dict.fromkeys(BATCH_ACQUISITIONS, DOUBLE)))
 def test_batch_acquisition(name, dtype):
     testing.check_batch_acquisition(BATCH_ACQUISITIONS[name](), dtypes=[dtype])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "dtype"), cases(SURROGATES, {"matern52": DOUBLE}))
 def test_surrogate(name, dtype):
     testing.check_surrogate(SURROGATES[name](), dtypes=[dtype])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "dtype"), cases(OPTIMIZERS, {"multistart": DOUBLE}))
 def test_optimizer(name, dtype):
     testing.check_optimizer(OPTIMIZERS[name], dtypes=[dtype])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "dtype"), cases(ALGORITHMS, FAST_ALGORITHMS))
 def test_algorithm(name, dtype):
     testing.check_algorithm(ALGORITHMS[name](), dtypes=[dtype])
@@ -63,6 +68,7 @@ def mixes_rows(posterior, X, best_f):
     return posterior.mean(X) - jnp.max(posterior.mean(X))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", [nan_at_zero, promotes, mixes_rows])
 def test_the_kit_sees_a_wrong_acquisition(wrong):
     with pytest.raises(AssertionError, match="wrong|nan|dtype|row"):
@@ -73,6 +79,7 @@ def broken(algorithm, **changes):
     return algorithm._replace(**changes)
 
 
+@pytest.mark.long
 def test_the_kit_sees_a_wrong_algorithm():
     good = bojax.random_search(SPACES["continuous"](), q=2)
 
@@ -124,6 +131,7 @@ def test_the_kit_sees_a_wrong_optimizer():
         testing.check_optimizer(center_only, spaces=["continuous"], dtypes=DOUBLE)
 
 
+@pytest.mark.long
 def test_the_kit_sees_a_wrong_surrogate():
     good = surrogates.gp(num_restarts=1, max_evals=10)
 
@@ -139,6 +147,7 @@ def test_the_kit_sees_a_wrong_surrogate():
             testing.check_surrogate(good._replace(**piece), dtypes=DOUBLE)
 
 
+@pytest.mark.long
 def test_the_mock_posterior_answers_as_prescribed():
     posterior = testing.MockPosterior(lambda X: 2.0 * X[:, 0], lambda X: 0.25 * jnp.ones_like(X[:, 0]))
     X = jnp.array([[0.1, 0.2], [0.5, 0.6], [0.1, 0.2]])

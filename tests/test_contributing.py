@@ -36,18 +36,21 @@ def test_the_acquisition_passes_the_kit():
     assert run("acquisition")["algorithm"].q == 1
 
 
+@pytest.mark.long
 def test_the_surrogate_passes_the_kit():
     from bojax import testing
 
     testing.check_surrogate(run("surrogate")["surrogate"], dtypes=["float64"])
 
 
+@pytest.mark.long
 def test_the_algorithm_passes_the_kit():
     from bojax import testing
 
     testing.check_algorithm(run("algorithm")["algorithm"], dtypes=["float64"])
 
 
+@pytest.mark.long
 def test_the_kernel_makes_a_surrogate():
     import jax
     import jax.numpy as jnp
@@ -64,6 +67,7 @@ def test_the_kernel_makes_a_surrogate():
     np.testing.assert_allclose(mean, np.sin(6.0 * X[:, 0]), atol=0.1)
 
 
+@pytest.mark.long
 def test_the_model_trains():
     names = run("model of the zoo")
     assert all(math.isfinite(value) for value in names["metrics"].values())

@@ -75,6 +75,7 @@ def lacks(thing):
 PUBLIC = public_names()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_are_documented(name):
     assert not lacks(PUBLIC[name]), f"the docstring of {name} lacks these (see CONTRIBUTING.md)"

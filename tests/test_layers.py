@@ -254,6 +254,7 @@ def test_linear_algebra_stays_in_one_module():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.long
 def test_importing_bojax_is_light_and_changes_nothing():
     code = f"""
 import sys, jax

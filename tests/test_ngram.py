@@ -60,6 +60,7 @@ def test_errors():
             bits_per_character(model, text)
 
 
+@pytest.mark.long
 def test_higher_orders_predict_the_text_better():
     train, validation, _ = text_parts()
     bits = [bits_per_character(fit(train, order, VOCABULARY), validation[:10000]) for order in range(1, 6)]

@@ -70,11 +70,13 @@ def on_two_threads(code, timeout):
     assert run_python(code, timeout=timeout, prefix=prefix).stdout.strip() == "done"
 
 
+@pytest.mark.long
 def test_independent_batches_of_factorisations():
     """With plain batched LAPACK calls in `_linalg` this one hung at every try."""
     on_two_threads(FACTORS, 240)
 
 
+@pytest.mark.long
 def test_200_batched_fits():
     on_two_threads(FITS.format(rounds=200), 240)
 
@@ -107,5 +109,6 @@ print("done")
 """
 
 
+@pytest.mark.long
 def test_batches_of_hypergradients():
     on_two_threads(HYPERGRADIENTS, 240)

@@ -67,6 +67,7 @@ def evaluate(name, z):
     return value, gradient
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_values_and_gradients(name, dtype):
@@ -86,6 +87,7 @@ def test_values_and_gradients(name, dtype):
             assert error <= bound, f"{what} of {name} at {point!r}: {got!r}, not {mp.nstr(want, 17)}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_monotone(name, dtype):
@@ -102,6 +104,7 @@ def test_monotone(name, dtype):
         assert (gradient[left] > 0).all(), "a flat tail leaves an optimizer nothing to climb"
 
 
+@pytest.mark.long
 def test_beyond_the_range_nothing_becomes_nan(x64):
     for name in FUNCTIONS:
         fn = jax.value_and_grad(getattr(_numerics, name))
@@ -110,6 +113,7 @@ def test_beyond_the_range_nothing_becomes_nan(x64):
             assert np.isfinite(value) and np.isfinite(gradient), (name, z)
 
 
+@pytest.mark.long
 def test_second_derivatives_of_the_helpers_are_finite(x64):
     z = jnp.linspace(-30.0, 10.0, 41)
     for name in ("log_h", "log_ndtr"):

@@ -34,6 +34,7 @@ def names(tmp_path_factory):
         return archive.namelist()
 
 
+@pytest.mark.long
 def test_the_only_top_level_name_is_bojax(names):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"bojax"}
 

@@ -12,6 +12,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) for line in block.splitlines()]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_python_blocks_run_in_order(tmp_path, monkeypatch, capsys):
     import jax

@@ -53,6 +53,7 @@ def square(monkeypatch):
     return case
 
 
+@pytest.mark.long
 def test_a_tiny_race_is_recorded_and_resumed(square, tmp_path, capsys):
     out = tmp_path / "race.jsonl"
     arguments = ["--budget", "6", "--q", "2", "--methods", "bojax", "random", "--out", str(out)]
@@ -75,6 +76,7 @@ def test_peers_keep_the_contract(square, method, q):
     assert len(run["trace"]) == 12 and run["trace"][-1] < 0.2
 
 
+@pytest.mark.long
 def test_made_problems_have_their_optimum():
     case = regret.ackley_mixed(11)
     X = np.asarray(case.space.round(np.random.default_rng(0).random((50, 20))))

@@ -46,6 +46,7 @@ def test_logarithms_are_logarithms():
         np.testing.assert_allclose(log(POSTERIOR, rows(), jnp.asarray(BEST)), want, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.long
 def test_logarithms_keep_a_slope_where_the_plain_ones_are_flat():
     far = jnp.asarray([[-1e3, 1.0]])
     for plain, log in ((acquisition.ei, acquisition.log_ei), (acquisition.pi, acquisition.log_pi)):
@@ -60,6 +61,7 @@ def test_upper_confidence_bound_and_mean():
     np.testing.assert_allclose(acquisition.posterior_mean(POSTERIOR, rows()), MEANS, rtol=1e-14)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ei", "log_ei", "pi", "log_pi", "posterior_mean", "ucb"])
 def test_a_higher_mean_is_better(name):
     X = jnp.stack([jnp.linspace(-5.0, 5.0, 21), jnp.full(21, 0.7)], axis=1)

@@ -37,6 +37,7 @@ def gain(samples, best):
 BATCH = np.array([[0.2, 0.8], [0.85, 0.3], [0.25, 0.75]])
 
 
+@pytest.mark.long
 def test_gains_in_turn_and_jointly_are_the_joint_improvement():
     with jax.enable_x64(True):
         posterior, context = setting(pending=[[0.9, 0.9]])
@@ -57,6 +58,7 @@ def test_gains_in_turn_and_jointly_are_the_joint_improvement():
         assert abs(gains[0] - first) < 5 * error + 0.01 * first
 
 
+@pytest.mark.long
 def test_one_point_without_pending_ones_is_log_ei():
     with jax.enable_x64(True):
         posterior, context = setting()
@@ -69,6 +71,7 @@ def test_one_point_without_pending_ones_is_log_ei():
                 assert np.allclose(got, want, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_noisy_improvement_integrates_over_the_incumbent():
     with jax.enable_x64(True):
         posterior, context = setting(noise_var=0.3)
@@ -83,6 +86,7 @@ def test_noisy_improvement_integrates_over_the_incumbent():
         assert abs(plain - want) > 10 * error + 0.02 * want  # the two differ where noise is large
 
 
+@pytest.mark.long
 def test_probability_of_improvement_counts_samples_that_have_not_improved():
     with jax.enable_x64(True):
         posterior, context = setting(pending=[[0.9, 0.9]])
@@ -94,6 +98,7 @@ def test_probability_of_improvement_counts_samples_that_have_not_improved():
         assert abs(got - hit.mean()) < 5 * hit.std() / 4e5**0.5 + 0.02 * hit.mean()
 
 
+@pytest.mark.long
 def test_upper_bound_and_simple_regret_of_a_batch():
     with jax.enable_x64(True):
         posterior, context = setting()
@@ -112,6 +117,7 @@ def test_upper_bound_and_simple_regret_of_a_batch():
             assert abs(single - scores[:, 0].mean()) < 5 * scores[:, 0].std() / 4096**0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["batch_log_ei", "batch_log_nei", pytest.param("batch_log_pi", marks=pytest.mark.slow), "batch_ucb"]
 )

@@ -31,6 +31,7 @@ def after(posterior, pending):
     return posterior if pending else None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_gibbon_is_that_of_botorch(number):
     case = CASES[number]
@@ -44,6 +45,7 @@ def test_gibbon_is_that_of_botorch(number):
         check(fn, case["x"], case["found"]["gibbon"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_joint_entropy_is_that_of_botorch(number):
     case = CASES[number]
@@ -57,6 +59,7 @@ def test_joint_entropy_is_that_of_botorch(number):
         check(fn, case["x"], case["found"]["jes"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_the_one_shot_gradient_is_that_of_botorch(number):
     case = CASES[number]
@@ -69,6 +72,7 @@ def test_the_one_shot_gradient_is_that_of_botorch(number):
         check(fn, case["X"] + case["fantasies"], case["found"]["kg"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_truncated_normal_pieces(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -99,6 +103,7 @@ def test_max_value_entropy_is_the_loss_of_entropy_by_truncation():
             assert np.isclose(got, stats.norm.entropy() - left, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_discrete_gradient_is_a_nested_estimate():
     with jax.enable_x64(True):
         posterior = posterior_of(hyperparameters(4))
@@ -135,6 +140,7 @@ def test_sampled_optima_have_the_law_of_the_maximum():
         assert -5 * error < lead < 0.5 * np.std(np.asarray(other.values)) + 5 * error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mes", "gibbon", "jes", "knowledge_gradient"])
 def test_a_chosen_point_is_worth_less_the_second_time(name):
     with jax.enable_x64(True):

@@ -28,6 +28,7 @@ def ours(name, case, posterior):
     return lambda X: function(posterior, X, case["best_f"], base_samples=base, X_pending=pending, **more)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_values_and_gradients_are_those_of_botorch(name, number):
@@ -41,6 +42,7 @@ def test_values_and_gradients_are_those_of_botorch(name, number):
         assert np.max(np.abs(gradient - np.asarray(want["gradient"]))) < 1e-6 * size
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_far_tails_stay_finite_and_keep_a_slope(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -56,6 +58,7 @@ def test_far_tails_stay_finite_and_keep_a_slope(dtype):
         assert gradient[0, 1] > 1e-6
 
 
+@pytest.mark.long
 def test_batches_by_vmap_are_single_batches():
     with jax.enable_x64(True):
         posterior = posterior_of(hyperparameters(7))
@@ -70,6 +73,7 @@ def test_batches_by_vmap_are_single_batches():
                 assert np.allclose(many[1][i], gradient, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equal_points_keep_finite_gradients(dtype):
     with jax.enable_x64(True):

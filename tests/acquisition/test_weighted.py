@@ -46,6 +46,7 @@ def success_model(failed):
     return fit_success(data.from_numpy(seen, y, 8, np.float32))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "acquisition",
     [
@@ -59,6 +60,7 @@ def test_keeps_the_contract(acquisition):
     testing.check_batch_acquisition(acquisition, dtypes=["float32"])
 
 
+@pytest.mark.long
 def test_logarithms_get_the_log_weight():
     np.testing.assert_allclose(values(weighted(log_ei, slanted)), values(LOG_EI) + slanted(X), rtol=1e-6)
     joint = weighted(batch_log_ei(num_samples=4), slanted)
@@ -80,6 +82,7 @@ def test_others_keep_their_order_where_the_weight_is_equal():
     assert np.argmax(values(weighted(ucb, lambda X: -1e3 * (X[:, 0] - X[3, 0]) ** 2))) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_log_softplus_over_its_range(dtype):
     with jax.enable_x64(dtype is np.float64):
@@ -111,6 +114,7 @@ def test_a_prior_fades_with_the_observations():
     np.testing.assert_allclose(values(acquisition, num_observed=0), values(acquisition, num_observed=1), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_prior_of_native_values():
     space = bojax.Space(rate=bojax.Float(1e-4, 1.0, log=True), kind=bojax.Categorical(["a", "b"]))
 
@@ -132,6 +136,7 @@ def test_costs_divide_and_cool():
     np.testing.assert_allclose(values(per_cost(log_ei, slanted, budget=0.5 * spent)), plain, rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plain", [LOG_EI, UCB], ids=["logs", "values"])
 def test_nothing_changes_while_nothing_failed(plain):
     good, bad = success_model(False), success_model(True)

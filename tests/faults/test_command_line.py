@@ -102,6 +102,7 @@ def command(*args):
 # Directions
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["mymod:accuracy", "mymod:trainer", "./mymod.py:accuracy"])
 def test_the_direction_of_a_module_is_read_like_its_space(folder, capsys, target):
     assert cli.run(["tune", target, "--trials", "4", "--json", *QUICK]) == 0
@@ -124,6 +125,7 @@ def test_the_objectives_own_direction_goes_first_and_contradictions_are_said(fol
 # JSON
 
 
+@pytest.mark.long
 def test_json_is_the_whole_of_stdout_whatever_the_objective_prints(folder):
     args = command("tune", "noisy:objective", "--trials", "2", "--json", *QUICK)
     done = subprocess.run(args, capture_output=True, text=True, timeout=TIMEOUT)
@@ -141,6 +143,7 @@ def test_json_has_no_numbers_that_json_does_not_know(folder, capsys):
     assert json_of(capsys)["trials"][0]["attrs"] == {"nan": None, "list": [None, 1], "good": True, "steps": 3}
 
 
+@pytest.mark.long
 def test_json_comes_with_an_error_too(folder, capsys):
     args = ["tune", "mymod:odd", "--trials", "3", "--json", "--space", "s.json", *QUICK]
     (folder / "s.json").write_text('{"x": {"type": "float", "low": 0.0, "high": 0.1}}')
@@ -292,6 +295,7 @@ def test_a_training_function_that_raises_says_where(folder, capsys):
 # Limits
 
 
+@pytest.mark.long
 def test_limits_are_options(folder, capsys):
     start = time.monotonic()
     assert cli.run(["tune", "mymod:slow", "--timeout", "1.5", "--json", *QUICK]) == 0
@@ -325,6 +329,7 @@ def test_options_that_are_wrong_or_have_no_effect_are_refused(folder, capsys, ar
 # Progress
 
 
+@pytest.mark.long
 def test_progress_off_a_terminal_is_a_line_now_and_then(folder):
     args = command("tune", "mymod:slow", "--trials", "14", *QUICK)
     done = subprocess.run(args, capture_output=True, text=True, timeout=TIMEOUT)
@@ -335,6 +340,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(folder):
     assert "of 14 trials" not in done.stdout
 
 
+@pytest.mark.long
 def test_an_interrupted_run_gives_its_document_and_the_code_130(folder):
     args = command("tune", "mymod:slow", "--json", "--trials", "500", *QUICK)
     # A test run in the background ignores interrupts, and its children would, too.

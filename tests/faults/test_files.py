@@ -311,6 +311,7 @@ def no_home(tmp_path, monkeypatch):
     jax.config.update("jax_compilation_cache_dir", before)
 
 
+@pytest.mark.long
 def test_a_home_that_cannot_be_written_costs_the_cache_only(no_home, monkeypatch, capsys):
     with pytest.warns(BojaxWarning, match="compiled programs are not kept on disk: .* Set XDG_CACHE_HOME"):
         assert bojax.enable_compilation_cache() is None

@@ -103,6 +103,7 @@ def test_all_doors_hold_parameters_alike():
     assert enqueued() == enqueued_by_optuna() == enqueued_for_optuna() == first
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "journal"])
 def test_a_batch_may_hold_different_parameters(kind, tmp_path):
     storages = {"memory": None, "sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"journal:///{tmp_path}/s.log"}
@@ -208,6 +209,7 @@ ALGORITHMS = {
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in list(ALGORITHMS)[2:]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["random search", "bayesopt", *SLOW])
 def test_the_free_parameters_are_chosen_given_the_held_ones(name):
     """(y - x)^2, smallest at y = x: with x held, the best of four y must be near. As if x were free, none is."""
@@ -229,6 +231,7 @@ def test_the_free_parameters_are_chosen_given_the_held_ones(name):
         assert max(found) < 0.12, found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("algorithm", [random_search, careless])
 @pytest.mark.filterwarnings("ignore:the `ask` of the algorithm")
 def test_what_is_left_of_a_finite_space_with_held_values(algorithm):
@@ -252,6 +255,7 @@ def test_what_is_left_of_a_finite_space_with_held_values(algorithm):
     assert all(t.state == "running" for t in study.trials)
 
 
+@pytest.mark.long
 def test_a_held_float_leaves_finitely_many_points():
     study = make(Space(x=Float(0.0, 1.0), b=Categorical(["u", "v", "w"])), algorithm=random_search)
     batch = study.ask(2, fixed={"x": 0.5}) + study.ask(5, fixed={"x": 0.5})

@@ -101,12 +101,14 @@ def _ran():
     return final.observations.X
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"enable_x64", "transfer_guard"}))
 def test_run_suggests_the_same_under_every_setting(name, ran):
     with setting(name):
         np.testing.assert_array_equal(_ran(), ran)
 
 
+@pytest.mark.long
 def test_run_many_draws_the_same_with_other_keys():
     drawn = bojax.random_search(SPACE)
     plain = bojax.run_many(jax.random.split(jax.random.key(1), 2), drawn, f, 3).observations.X
@@ -117,6 +119,7 @@ def test_run_many_draws_the_same_with_other_keys():
     np.testing.assert_array_equal(plain, old)
 
 
+@pytest.mark.long
 def test_run_traces_the_objective_under_the_settings_of_the_user():
     seen = []
 
@@ -142,6 +145,7 @@ def _pure():
     return np.asarray(X)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"enable_x64", "transfer_guard"}))
 def test_the_pure_functions_suggest_the_same_under_every_setting(name, pure):
     with setting(name):
@@ -175,6 +179,7 @@ def train(key, hparams):
     return (hparams["x"] - 0.3) ** 2
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the tuned metric does not depend on")
 @pytest.mark.parametrize("name", ["numpy_dtype_promotion", "debug_nans", "disable_jit", "default_prng_impl"])
 def test_tune_suggests_the_same(name):

@@ -126,6 +126,7 @@ def test_other_wrong_arguments_of_tune_and_optimize():
             LOOPS[loop](never, vectorized="yes")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loop", LOOPS)
 def test_one_callback_is_as_good_as_a_list_of_them(loop):
     seen = []

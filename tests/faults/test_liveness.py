@@ -90,6 +90,7 @@ def test_a_worker_that_died_while_asking_holds_nobody_up(zombie):
     assert [trial.number for trial in study.trials] == [0, 2]
 
 
+@pytest.mark.long
 @linux
 def test_points_that_a_dead_worker_did_not_begin_are_free_again(zombie):
     """Four points, three of them asked for by a worker that died in the first evaluation."""
@@ -105,6 +106,7 @@ def test_points_that_a_dead_worker_did_not_begin_are_free_again(zombie):
     assert states == ["fail"] + ["complete"] * 4
 
 
+@pytest.mark.long
 @linux
 def test_reading_a_study_shows_losses_and_writes_nothing(zombie, tmp_path):
     study = make(url(tmp_path))
@@ -249,6 +251,7 @@ def test_who_was_given_up_while_asking_chooses_anew(monkeypatch):
         slow.tell(trial, 1.0)
 
 
+@pytest.mark.long
 def test_a_worker_taken_for_dead_may_tell_and_begins_nothing_that_others_have(tmp_path):
     study, other = make(url(tmp_path)), make(url(tmp_path))
     study.enqueue({"x": 3, "y": 4})
@@ -328,6 +331,7 @@ assert codes == [0] * 4, codes
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["sqlite", "journal"])
 def test_what_is_queued_is_evaluated_once_by_several_processes(tmp_path, scheme):
     storage = f"{scheme}:///{tmp_path / 'study'}"
@@ -346,6 +350,7 @@ note({"x": 0, "y": 0})
 """
 
 
+@pytest.mark.long
 def test_signs_of_life_do_not_keep_a_process_from_ending(tmp_path):
     begin = time.monotonic()
     run_forked(EXIT, url(tmp_path), tmp_path / "log")

@@ -267,6 +267,7 @@ def test_losses_and_retries_are_carried_over_to_a_changed_space():
     assert core_of(wider).ledger.refresh().told().X.shape == (4, 2)
 
 
+@pytest.mark.long
 def test_the_best_believed_trial_is_none_that_a_retry_stands_for():
     study = make()
     with pytest.raises(KeyboardInterrupt):
@@ -346,6 +347,7 @@ assert codes == [-9, -9, 0], codes
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loop", ["work", "optuna_work"])
 def test_a_killed_configuration_is_not_suggested_for_ever(tmp_path, loop):
     storage = f"sqlite:///{tmp_path / 'study.db'}"
@@ -385,6 +387,7 @@ assert wait(fork(work, 5)) == 0
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["sqlite", "journal"])
 def test_what_was_queued_survives_a_killed_process(tmp_path, scheme):
     storage = f"{scheme}:///{tmp_path / 'study'}"

@@ -19,6 +19,7 @@ def transformed(transform, y, dtype):
         return np.asarray(transform(jnp.asarray(y, dtype), jnp.ones(len(y), bool)), float)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", SIZES)
 @pytest.mark.parametrize("num_bad", [1, 4, 20])
 def test_ranks_forget_the_size_of_bad_values(dtype, num_bad):
@@ -33,6 +34,7 @@ def test_ranks_forget_the_size_of_bad_values(dtype, num_bad):
         assert np.array_equal(np.argsort(z[:6]), np.argsort(GOOD)) and z[6:].max() < z[:6].min()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", SIZES)
 @pytest.mark.parametrize("name", ROBUST)
 @pytest.mark.parametrize("num_bad", [1, 20])
@@ -49,6 +51,7 @@ def test_differences_of_good_values_stay_visible(dtype, name, num_bad):
         assert np.ptp(seen[:6]) > 1e-2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", SIZES)
 def test_values_at_both_ends_of_the_floats(dtype):
     most = float(np.finfo(dtype).max)
@@ -66,6 +69,7 @@ def penalized(size):
     return f
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x64", [False, True])
 def test_a_study_does_not_see_the_size_of_a_penalty(x64):
     algorithm = bojax.bayesopt(SPACE, capacity=16)
@@ -82,6 +86,7 @@ def test_a_study_does_not_see_the_size_of_a_penalty(x64):
     np.testing.assert_allclose(runs[0], runs[1], atol=1e-6 if x64 else 1e-3)
 
 
+@pytest.mark.long
 def test_most_evaluations_may_be_penalties():
     def f(p):
         inside = (jnp.abs(p["x"] - 0.5) < 0.25) & (jnp.abs(p["y"] - 0.6) < 0.25)

@@ -92,6 +92,7 @@ def resident_growth(runs: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_the_resident_memory_of_a_study_does_not_grow_with_its_failures():
     growth = resident_growth(
         """{
@@ -109,6 +110,7 @@ def test_the_resident_memory_of_a_study_does_not_grow_with_its_failures():
     assert {name for name, mib in growth.items() if mib > 130} == set(), growth
 
 
+@pytest.mark.long
 def test_studies_in_threads_hold_nothing_either():
     growth = resident_growth('{"threads": grows(in_threads)}')
     assert growth["threads"] < 230, growth
@@ -147,6 +149,7 @@ def at_random(space, q):
     return bojax.random_search(space, q=q)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("vectorized", [False, True])
 def test_no_frame_of_an_earlier_evaluation_is_alive_when_the_next_starts(vectorized):
     study = bojax.Study(SPACE, seed=0, algorithm=at_random)

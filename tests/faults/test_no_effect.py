@@ -49,6 +49,7 @@ COMPARISONS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_training_function_that_compares_a_choice_with_a_text_is_refused(name):
     calls = []
@@ -100,6 +101,7 @@ METHODS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("part", ["init", "advance", "evaluate"])
 def test_a_trainable_that_compares_a_choice_with_a_text_is_refused(method, part):
@@ -141,6 +143,7 @@ def test_a_vectorized_objective_refuses_such_a_comparison():
     study.optimize(lambda p: np.where(p["act"] == 1, 1.0, 0.0) + p["rate"], 2, 2, vectorized=True, progress=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", ["cost", "prior"])
 def test_costs_and_priors_refuse_such_a_comparison(make):
     def fn(params):
@@ -262,6 +265,7 @@ SLOPES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SLOPES)
 def test_what_has_a_derivative_somewhere_is_no_error(name):
     result = hypergrad.hypergradient(*losses(SLOPES[name]))(HPARAMS, START, TRAIN, VALID)
@@ -300,6 +304,7 @@ KEEPERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KEEPERS)
 def test_the_pure_tell_refuses_columns_that_nobody_reads(name):
     make, kept = KEEPERS[name]
@@ -332,6 +337,7 @@ def test_a_study_whose_algorithm_reads_them_takes_them():
         study.tell(study.ask()[0], 1.0, grad={"x": 0.1})
 
 
+@pytest.mark.long
 def test_a_study_that_is_opened_with_an_algorithm_that_does_not_read_what_is_stored_says_so(tmp_path):
     storage = f"sqlite:///{tmp_path}/study.db"
     study = bojax.Study(FLOATS, storage=storage, algorithm=lambda space, q: bojax.loop.cost_aware(space, q=q))

@@ -46,6 +46,7 @@ def found(factory, space, f, num_trials, goal):
     return int(np.sum(np.nanmax(y, axis=1) >= goal))
 
 
+@pytest.mark.long
 def test_a_window_in_a_plateau_is_found_as_often_as_by_random_search():
     ours = found(bojax.bayesopt, CUBE, window, 30, 0.15)
     assert ours >= found(bojax.random_search, CUBE, window, 30, 0.15) and ours >= 10
@@ -68,6 +69,7 @@ def test_steps_plateaus_and_failures_are_searched_as_well_as_by_random_search(fa
     assert found(factory, SQUARE, f, num_trials, goal) >= found(bojax.random_search, SQUARE, f, num_trials, goal) - 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factory", [bojax.bayesopt, bojax.thompson, bojax.turbo])
 @pytest.mark.parametrize("values", [[0.1] * 12, [np.nan] * 11 + [0.5], [0.1, np.nan] * 6, [1e20] * 12])
 def test_equal_values_ask_for_points_of_the_design(factory, values):
@@ -85,6 +87,7 @@ def test_equal_values_ask_for_points_of_the_design(factory, values):
     assert not np.isin(points, [0.0, 1.0]).any()
 
 
+@pytest.mark.long
 def test_one_value_that_differs_brings_the_surrogate():
     algorithm = bojax.bayesopt(SQUARE, capacity=16)
     X = np.random.default_rng(0).random((12, 2))
@@ -94,6 +97,7 @@ def test_one_value_that_differs_brings_the_surrogate():
     assert algorithm.ask(jax.random.key(0), state)[2].status == Status.OK
 
 
+@pytest.mark.long
 def test_the_better_half_may_be_equal():
     """The surrogate still sees where values are worse."""
     y, mask = jnp.array([1.0, 1.0, 1.0, 1.0, 0.0, -5.0]), jnp.ones(6, bool)

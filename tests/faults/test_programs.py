@@ -126,6 +126,7 @@ def test_a_function_that_calls_python_is_not_stored(folder):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_program_that_is_taken_from_the_cache_of_jax_is_not_stored(folder):
     """XLA leaves parts out when it serializes such a program again."""
     code = """
@@ -202,6 +203,7 @@ def broken_files(content):
 ARGUMENTS = [["float64", False, 2, 2], ["float64", False]]
 
 
+@pytest.mark.long
 def test_broken_and_foreign_files_are_replaced(folder, compiled):
     call(Kept(factor, "f"))
     (file,) = folder.iterdir()
@@ -269,6 +271,7 @@ assert [stable_text(reads) == texts[1], stable_text(factory) == texts[0]] == [Fa
 """
 
 
+@pytest.mark.long
 def test_texts_are_the_same_in_every_process_and_none_where_a_part_may_change(tmp_path):
     source = (
         "import typing\nclass Point(typing.NamedTuple):\n    x: float\nclass Other: pass\ndef function(): return Other"
@@ -465,6 +468,7 @@ def run_forked(folder, code):
     return done, [json.loads(line) for line in log.read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_the_interpreter_exits_while_a_thread_traces_or_compiles(folder):
     done, _ = run_forked(
         folder,
@@ -489,6 +493,7 @@ assert code == 3, code
     assert len([file for file in folder.iterdir() if not file.suffix]) == 1  # what XLA had begun is not lost
 
 
+@pytest.mark.long
 def test_a_killed_process_leaves_nothing_that_matters(folder):
     _, noted = run_forked(
         folder,
@@ -534,6 +539,7 @@ assert wait(fork(afterwards))[0] == 3
     assert all(len(file.name) == 40 for file in folder.iterdir()), "stale files are removed"
 
 
+@pytest.mark.long
 @pytest.mark.slow  # it needs cores of its own: the signal must come while a trace of a second is under way
 def test_an_interrupt_ends_the_waiting_and_not_the_thread(folder):
     _, noted = run_forked(
@@ -570,6 +576,7 @@ for work in (interrupted, own_compilation):
         assert lines[1][1] == 1
 
 
+@pytest.mark.long
 def test_a_child_forked_while_a_thread_compiles_ends_and_says_what_is_wrong(folder):
     _, noted = run_forked(
         folder,
@@ -601,6 +608,7 @@ assert wait(fork(parent))[0] == 3
     np.testing.assert_array_equal(noted[2][0], np.linalg.cholesky(A))
 
 
+@pytest.mark.long
 def test_workers_that_start_at_once_compile_one_program_once(folder):
     _, noted = run_forked(
         folder,

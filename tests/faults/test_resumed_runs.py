@@ -82,6 +82,7 @@ def check(run, url, monkeypatch, stops, **settings):
     return whole
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["sqlite:///{}.db", "journal:///{}.log"])
 @pytest.mark.parametrize("name", list(RUNS))
 def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, name, scheme):
@@ -178,6 +179,7 @@ RUNS["hyperband"](storage={url!r})
 """
 
 
+@pytest.mark.long
 def test_a_run_whose_process_was_killed_goes_on(tmp_path):
     url = f"sqlite:///{tmp_path}/run.db"
     killed = subprocess.run([sys.executable, "-c", KILLED.format(url=url)], timeout=240, check=False)
@@ -186,6 +188,7 @@ def test_a_run_whose_process_was_killed_goes_on(tmp_path):
     assert_same(RUNS["hyperband"](storage=url), RUNS["hyperband"](storage=optuna.storages.InMemoryStorage()))
 
 
+@pytest.mark.long
 def test_a_finished_asha_goes_on_with_a_larger_budget(tmp_path):
     url, smaller = f"sqlite:///{tmp_path}/run.db", functools.partial(asha, TOY, population=3, min_steps=1)
     smaller(budget_steps=30, storage=url)
@@ -193,6 +196,7 @@ def test_a_finished_asha_goes_on_with_a_larger_budget(tmp_path):
     assert_same(smaller(budget_steps=60, storage=url), whole)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_checkpoint", [True, False])
 def test_population_based_training_that_was_ended_goes_on(tmp_path, monkeypatch, with_checkpoint):
     run = functools.partial(pbt, TOY, population=4, num_rounds=3, num_steps=9)

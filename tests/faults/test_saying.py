@@ -71,6 +71,7 @@ def told(study):
 # Known results.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", STORAGES)
 def test_known_results_are_added_without_asking(kind, tmp_path):
     storage = storage_of(kind, tmp_path)
@@ -132,6 +133,7 @@ def test_the_next_ask_knows_what_was_added():
 # Settings in line.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", STORAGES)
 def test_what_exists_is_skipped(kind, tmp_path):
     study = make(storage_of(kind, tmp_path))
@@ -163,6 +165,7 @@ def test_true_and_one_are_different_choices():
 # Corrections.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", STORAGES)
 def test_a_told_value_is_corrected(kind, tmp_path):
     storage = storage_of(kind, tmp_path)
@@ -241,6 +244,7 @@ def change(storage, space, how="carry", **kwargs):
     return make(storage, Space(dict(space)), **({"seed": None, "space_changed": how} | kwargs))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", STORAGES)
 @pytest.mark.parametrize("what", CHANGES)
 def test_results_are_carried_over_to_a_changed_space(kind, what, tmp_path):
@@ -310,6 +314,7 @@ def test_a_wider_space_gets_back_what_a_narrower_one_left_out():
     assert make(storage).trials == back.trials
 
 
+@pytest.mark.long
 def test_what_is_in_line_is_carried_once_and_what_workers_tell_late_is_fetched():
     storage = storage_of("memory", None)
     old = filled(storage)
@@ -333,6 +338,7 @@ def carry_in_another_process(storage, number, done):
     done.put((number, len(study.trials), study.best_value))
 
 
+@pytest.mark.long
 def test_workers_that_change_the_space_together_agree(tmp_path):
     storage = storage_of("sqlite", tmp_path)
     filled(storage)
@@ -396,6 +402,7 @@ def test_without_noise_the_best_believed_point_is_about_the_best_observed_one():
         assert abs(believed.mean - study.best_value) < 1e-2 and 0.0 <= believed.std < 1e-1
 
 
+@pytest.mark.long
 def test_a_lucky_value_is_not_believed():
     study = Study({"x": Float(0.0, 1.0)}, seed=0, algorithm=noisy_bayesopt)
     rng = np.random.default_rng(0)
@@ -422,6 +429,7 @@ ALGORITHMS = {
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in list(ALGORITHMS)[2:]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*list(ALGORITHMS)[:2], *SLOW])
 def test_the_prediction_is_in_units_of_the_value(name):
     study = Study({"x": Float(0.0, 1.0)}, seed=0, algorithm=ALGORITHMS[name])

@@ -32,6 +32,7 @@ def repeats(X):
     return int(np.sum(np.any(np.tril(near, -1), axis=1)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factory", FACTORIES)
 @pytest.mark.parametrize("q", [1, 4])
 def test_an_optimum_in_a_corner_is_evaluated_once(factory, q):
@@ -40,12 +41,14 @@ def test_an_optimum_in_a_corner_is_evaluated_once(factory, q):
     assert final.observations.y.max() > (1.999 if factory is bojax.bayesopt else 1.2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factory", [bojax.bayesopt, slow(bojax.thompson), slow(bojax.turbo)])
 def test_mixed_spaces_have_places_too(factory):
     final = bojax.run(jax.random.key(0), factory(MIXED, q=2), mixed_corner, 12)
     assert repeats(final.observations.X) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "chosen",
     [
@@ -61,11 +64,13 @@ def test_no_acquisition_repeats_itself(chosen):
     assert repeats(final.observations.X) == 0
 
 
+@pytest.mark.long
 def test_where_nothing_better_is_left_the_space_is_explored():
     X = bojax.run(jax.random.key(0), bojax.bayesopt(SQUARE), corner, 40).observations.X
     assert np.sum(np.min(1.0 - X, axis=1) > 0.2) >= 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factory", [bojax.bayesopt, slow(bojax.thompson), slow(bojax.turbo), bojax.random_search])
 def test_asks_without_a_tell_give_other_points(factory):
     study = bojax.Study(SQUARE, "maximize", seed=0, algorithm=FACTORY_OF[factory])
@@ -94,6 +99,7 @@ def test_a_noisy_finite_space_goes_on_and_finds_its_best_arm():
     assert arms.count("f") >= 7 and study.best_believed.params == {"arm": "f"}
 
 
+@pytest.mark.long
 def test_a_finite_space_without_noise_is_exhausted():
     algorithm = bojax.bayesopt(bojax.Space(n=bojax.Int(1, 3)))
     assert not algorithm.repeats and noisy(SQUARE, 1).repeats
@@ -110,6 +116,7 @@ def test_a_finite_space_without_noise_is_exhausted():
 HELD = [*FACTORIES, slow(loop.hybrid), slow(loop.cost_aware)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factory", HELD)
 def test_held_coordinates_are_kept_and_the_others_chosen_given_them(factory):
     algorithm = factory(SQUARE, q=2)
@@ -123,6 +130,7 @@ def test_held_coordinates_are_kept_and_the_others_chosen_given_them(factory):
         assert np.abs(asked[0, 1] - 0.1) < 0.1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factory", [bojax.bayesopt, bojax.random_search, bojax.thompson])
 def test_held_values_of_a_finite_space(factory):
     space = bojax.Space(c=bojax.Categorical(["u", "v", "w"]), n=bojax.Int(1, 4))

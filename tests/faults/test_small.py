@@ -34,6 +34,7 @@ def labels_of(axis):
     return sorted(((t.get_text(), t.get_window_extent(renderer)) for t in shown), key=lambda pair: pair[1].x0)
 
 
+@pytest.mark.long
 def test_labels_of_slices_do_not_overlap_and_integers_are_whole():
     pytest.importorskip("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -69,6 +70,7 @@ def test_labels_of_slices_do_not_overlap_and_integers_are_whole():
             assert all(space[name].low <= number <= space[name].high for number in numbers), (name, texts)
 
 
+@pytest.mark.long
 def test_trial_numbers_of_a_trajectory_are_whole():
     pytest.importorskip("matplotlib")
     for num in (1, 2, 3, 12):

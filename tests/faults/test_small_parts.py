@@ -22,6 +22,7 @@ def posterior():
     return surrogate.posterior(surrogate.init(2, seen.X.dtype), seen)
 
 
+@pytest.mark.long
 def test_ucb_of_a_number_is_an_acquisition_with_that_weight(posterior):
     points = jnp.asarray(X + 0.05, jnp.float32)
     mean, var = posterior.mean_var(points)
@@ -32,6 +33,7 @@ def test_ucb_of_a_number_is_an_acquisition_with_that_weight(posterior):
     np.testing.assert_array_equal(acquisition.ucb()(posterior, points), acquisition.ucb(posterior, points))
 
 
+@pytest.mark.long
 def test_ucb_of_a_number_goes_into_an_algorithm():
     algorithm = bojax.bayesopt(SPACE, acquisition=acquisition.ucb(2.0))
     key = jax.random.key(0)

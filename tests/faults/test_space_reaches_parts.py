@@ -65,6 +65,7 @@ def relabelled(seen):
 SLOW = ("rbf", "map_ensemble", "fully_bayesian_gp", "saas", "gpjax mean", "transformed", "gpjax kernel")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [
@@ -83,6 +84,7 @@ def test_beliefs_do_not_depend_on_the_order_of_categories(name):
         np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.long
 def test_a_deep_ensemble_sees_categories_one_hot():
     X = jnp.asarray((np.arange(6) + 0.5)[:, None] / 6 * np.array([[0, 1, 0]]) + np.array([[0.2, 0, 0.4]]), jnp.float32)
     features = surrogates._deep_ensemble.network_inputs(X, INPUTS)
@@ -190,6 +192,7 @@ def test_an_outsiders_surrogate_may_take_the_categories_apart_itself():
     bojax.bayesopt(MIXED, surrogate=copes)
 
 
+@pytest.mark.long
 def test_a_gpjax_kernel_with_categories_converts_to_gpjax_and_back():
     seen = observations()
     surrogate = bound(surrogates.gp(gpjax_kernel()), INPUTS, "surrogate")
@@ -219,6 +222,7 @@ def best_of_50(surrogate, seed=0):
     return float(-final.observations.y.max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["gp", "gpjax kernel"])
 def test_categories_are_found_as_fast_with_a_surrogate_that_was_put_in(name):
     assert best_of_50(BINDABLE[name]()) < 0.02

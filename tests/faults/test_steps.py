@@ -36,6 +36,7 @@ def test_the_values_are_the_decimal_numbers_one_writes_down():
     assert all_values(GRID["odd"])[-2:] == [97, 99]
 
 
+@pytest.mark.long
 def test_every_value_goes_through_the_cube_and_comes_back_as_itself():
     base, X = {name: GRID[name].value(0) for name in GRID}, []
     for name, parameter in GRID.items():
@@ -46,6 +47,7 @@ def test_every_value_goes_through_the_cube_and_comes_back_as_itself():
         np.testing.assert_array_equal(np.asarray(GRID.round(jnp.asarray(X))), X)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x64", [False, True])
 def test_compiled_decode_gives_the_same_numbers_as_the_host(x64):
     with jax.enable_x64(x64):
@@ -64,6 +66,7 @@ def test_compiled_decode_gives_the_same_numbers_as_the_host(x64):
         np.testing.assert_array_equal(np.asarray(GRID.positions(back)), np.asarray(GRID.positions(X)))
 
 
+@pytest.mark.long
 def test_steps_beyond_the_table_of_values_are_exact_on_the_host_and_right_in_compiled_code():
     space = Space(x=Float(-1.0, 9.0, step=0.001), y=Float(0.001, 20.0, log=True, step=0.001))
     assert space.num_values == (10001, 20000)
@@ -78,6 +81,7 @@ def test_steps_beyond_the_table_of_values_are_exact_on_the_host_and_right_in_com
     assert space.to_params([1.0, 1.0]) == {"x": 9.0, "y": 20.0} and space.to_params([0.0, 0.0])["x"] == -1.0
 
 
+@pytest.mark.long
 def test_a_log_scale_gives_small_values_wide_cells_and_keeps_those_without_step_where_they_were():
     X = np.linspace(0.0, 1.0, 2001)[:, None]
     odd = Space(odd=GRID["odd"])
@@ -133,6 +137,7 @@ def test_a_space_of_grids_is_finite_and_ends():
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["sqlite:///{}.db", "journal:///{}.log"])
 def test_a_stored_study_of_grids_goes_on_and_optuna_reads_its_values(tmp_path, scheme):
     url, seen = scheme.format(tmp_path / "study"), []

@@ -45,6 +45,7 @@ def test_told_noise_helps_on_branin():
     assert np.median(told) < np.median(untold)
 
 
+@pytest.mark.long
 def test_zero_means_exact(x64):
     """A told zero is the least noise, whatever the model learned of the others."""
     X = np.linspace(0.0, 1.0, 8)[:, None]
@@ -58,6 +59,7 @@ def test_zero_means_exact(x64):
     assert residual[3] > 0.1 and other[3] < 1e-4 and other[5] > 0.1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [surrogates.gp, surrogates.sparse_gp, surrogates.gradient_gp])
 def test_told_noise_takes_the_place_of_learned_noise(x64, model):
     X = np.random.default_rng(0).random((12, 2))
@@ -93,6 +95,7 @@ def test_rows_without_told_noise_have_none():
     assert seen.columns["noise_var"][0] == 0.0 and np.isnan(seen.columns["noise_var"][1])
 
 
+@pytest.mark.long
 def test_an_evaluation_that_noise_drowns_is_worth_less():
     """Where the mean is nearly known, told noise lowers the gain; without any the gain is expected improvement."""
     X = np.array([[0.1], [0.5], [0.9]])

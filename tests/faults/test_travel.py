@@ -47,6 +47,7 @@ def storage(request, tmp_path):
     }[request.param]
 
 
+@pytest.mark.long
 def test_a_study_travels_by_pickle_with_its_trials(storage):
     study = bojax.Study(SPACE, "maximize", storage, "mine", seed=5, algorithm=search)
     study.optimize(objective, num_trials=3, progress=False)
@@ -105,6 +106,7 @@ def _in_fork(function, *args):
         process.join()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::DeprecationWarning")  # JAX warns of forks, too
 def test_a_used_study_says_at_once_that_it_does_not_work_in_a_fork(storage):
     jnp.zeros(1).block_until_ready()
@@ -127,6 +129,7 @@ def test_a_used_study_says_at_once_that_it_does_not_work_in_a_fork(storage):
     assert kind == "StudyError" and "forked" in text
 
 
+@pytest.mark.long
 def test_a_study_works_in_forks_that_were_made_before_anything_was_computed(tmp_path):
     code = f"""
 import multiprocessing, warnings, bojax
@@ -261,6 +264,7 @@ def program(factory, space, q):
     return _job.job_of(factory, space, q).ask
 
 
+@pytest.mark.long
 def test_an_algorithm_that_is_written_anew_compiles_nothing(compiled):
     def fresh(num_restarts=2):
         return lambda space, q: small_bayesopt(space, q=q, num_initial=2, num_restarts=num_restarts)
@@ -294,6 +298,7 @@ def _with_capacity(capacity, space, q):
     return bojax.random_search(space, q=q, capacity=capacity)
 
 
+@pytest.mark.long
 def test_run_with_an_algorithm_and_an_objective_made_anew_compiles_nothing(compiled):
     def run():
         return bojax.run(jax.random.key(0), bojax.random_search(SPACE), lambda params: -params["x"], 3).observations.X
@@ -339,6 +344,7 @@ METHODS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_a_hypergradient_that_is_called_again_compiles_nothing(name, compiled):
     def call(strength):
@@ -358,6 +364,7 @@ def test_a_hypergradient_that_is_called_again_compiles_nothing(name, compiled):
     np.testing.assert_allclose(first.grad["log_l2"], jitted.grad["log_l2"], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_optimize_and_check_that_are_called_again_compile_nothing(compiled):
     fn = hypergrad.hypergradient(inner_loss, outer_loss)
 
@@ -372,6 +379,7 @@ def test_optimize_and_check_that_are_called_again_compile_nothing(compiled):
     assert not compiled
 
 
+@pytest.mark.long
 def test_the_memory_of_repeated_hypergradients_is_flat():
     fn = hypergrad.hypergradient(inner_loss, outer_loss)
     fn({"log_l2": 0.0}, START, TRAIN, VALID)
@@ -392,6 +400,7 @@ def test_the_memory_of_repeated_hypergradients_is_flat():
 SCALE = 1.0
 
 
+@pytest.mark.long
 def test_a_loss_that_reads_a_changed_global_name_is_computed_anew(monkeypatch):
     def scaled_loss(w, h, data):
         return SCALE * outer_loss(w, h, data)
@@ -402,6 +411,7 @@ def test_a_loss_that_reads_a_changed_global_name_is_computed_anew(monkeypatch):
     np.testing.assert_allclose(fn({"log_l2": 0.0}, START, TRAIN, VALID).value, 2.0 * one, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_data_that_decide_on_control_flow_or_are_no_arrays_still_work():
     def choosing(w, h, data):
         X, kind = data

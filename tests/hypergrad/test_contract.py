@@ -86,6 +86,7 @@ def test_most_results_are_not_differentiated_again(method, mode):
 AGAIN = [hg.Unrolled(optax.sgd(0.1), 5, backprop="plain"), hg.Forward(optax.sgd(0.1), 5)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", AGAIN, ids=lambda m: type(m).__name__)
 def test_a_result_of_training_may_be_differentiated_again(x64, method):
     fn = hg.hypergradient(inner, outer, method=method)
@@ -140,6 +141,7 @@ def test_mistakes_of_the_caller():
 SPACE = bojax.Space(l2=bojax.Float(1e-3, 10.0, log=True), shift=bojax.Float(-1.0, 2.0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x", [[0.3, 0.6], [0.0, 1.0]])
 def test_gradients_in_the_unit_cube(x64, x):
     """The chain rule by hand, on the faces too."""
@@ -198,6 +200,7 @@ def test_schedules():
     np.testing.assert_allclose(slope, [0.5, 0.5, 0.0])
 
 
+@pytest.mark.long
 def test_one_step_points_downhill(x64):
     known = problems.logistic()
     fn = hg.hypergradient(known.inner_loss, known.outer_loss, method=hg.OneStep())
@@ -209,6 +212,7 @@ def test_one_step_points_downhill(x64):
     assert relative_error(result.grad, same.grad) < 1e-12
 
 
+@pytest.mark.long
 def test_one_step_tells_of_an_inner_loss_that_is_not_finite():
     inner = lambda w, h, d: jnp.sum((w - d) ** 2) + h * jnp.sum(w**2)  # noqa: E731
     fn = hg.hypergradient(inner, lambda w, h, d: jnp.sum(w**2), method=hg.OneStep())
@@ -216,6 +220,7 @@ def test_one_step_tells_of_an_inner_loss_that_is_not_finite():
     assert fn(1.0, jnp.zeros(2), jnp.full(2, jnp.nan)).info.status == hg.HypergradStatus.NONFINITE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("linear", ["dense", "cg"])
 def test_newton_reaches_the_minimum(x64, linear):
     known = problems.logistic()
@@ -225,6 +230,7 @@ def test_newton_reaches_the_minimum(x64, linear):
     assert end.num_steps < 15
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("linear", ["dense", "cg"])
 def test_newton_goes_down_where_the_curvature_is_negative(x64, linear):
     def rosenbrock(w, h, data):
@@ -235,6 +241,7 @@ def test_newton_goes_down_where_the_curvature_is_negative(x64, linear):
     assert jnp.abs(g).max() < 1e-9
 
 
+@pytest.mark.long
 def test_descent_takes_line_searches_and_stops(x64):
     known = problems.logistic()
     end = hg.Descent(optax.lbfgs(), 200, tol=1e-9)(known.inner_loss, known.params0, known.hparams, known.inner_data)

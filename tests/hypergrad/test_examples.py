@@ -47,6 +47,7 @@ def ridge_by_hand(log_l2):
     return 0.5 * np.mean((V @ w - z) ** 2), -weight * w @ adjoint
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("log_l2", [-4.0, -1.0, 2.0])
 def test_ridge_hypergradient_is_the_closed_form(x64, log_l2):
     train, valid = problems.regression_data(n=20, d=12)
@@ -57,6 +58,7 @@ def test_ridge_hypergradient_is_the_closed_form(x64, log_l2):
     assert result.grad["log_l2"] == pytest.approx(slope, rel=1e-10)
 
 
+@pytest.mark.long
 def test_ridge_finds_what_a_grid_finds(x64):
     result = tune_ridge()
     grid = np.linspace(-6.0, 3.0, 9001)

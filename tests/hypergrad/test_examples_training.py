@@ -151,6 +151,7 @@ class Net(nnx.Module):
         return self.head(nnx.tanh(self.hidden(X)))
 
 
+@pytest.mark.long
 def test_decays_of_the_layers_of_an_nnx_model():
     """The module is split into its form and its parameters; as plain dicts those take decays by the names of layers."""
     form, state = nnx.split(Net(nnx.Rngs(0)))
@@ -194,6 +195,7 @@ def published_run():
     return search(jnp.ones(20)).history.value
 
 
+@pytest.mark.long
 def test_published_losses():
     steps = np.array([0, 10, 20, 50, 100, 200])
     np.testing.assert_allclose(

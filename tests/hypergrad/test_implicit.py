@@ -26,6 +26,7 @@ def hypergradient(known, method, **kwargs):
     return hg.hypergradient(known.inner_loss, known.outer_loss, method=method, **kwargs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("problem", ["ridge", "logistic"])
 @pytest.mark.parametrize("name", sorted(TIGHT))
 def test_equals_the_closed_form(x64, problem, name):
@@ -38,6 +39,7 @@ def test_equals_the_closed_form(x64, problem, name):
     assert result.info.error_estimate < 1e-6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("problem", ["ridge", "logistic"])
 @pytest.mark.parametrize("name", ["direct", "cg", "gmres"])
 def test_float32(problem, name):
@@ -49,6 +51,7 @@ def test_float32(problem, name):
     assert relative_error(result.grad, known.grad) < 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "make, budgets",
     [
@@ -95,6 +98,7 @@ def test_preconditioning_saves_steps(x64):
         assert relative_error(other.grad, plain.grad) < 1e-5
 
 
+@pytest.mark.long
 def test_polish_squares_the_error_of_the_inner_solver(x64):
     known = problems.logistic()
     rough = hg.Descent(optax.sgd(0.3), 400)
@@ -107,6 +111,7 @@ def test_polish_squares_the_error_of_the_inner_solver(x64):
     assert errors[1] < 10 * errors[0] ** 2 and errors[2] < 1e-10
 
 
+@pytest.mark.long
 def test_gauss_newton_equals_the_hessian_of_a_linear_model(x64):
     known = problems.logistic()
     curvature = hg.GaussNewton(
@@ -118,6 +123,7 @@ def test_gauss_newton_equals_the_hessian_of_a_linear_model(x64):
     assert relative_error(result.grad, known.grad) < 1e-8
 
 
+@pytest.mark.long
 def test_damping_is_a_known_bias(x64):
     """With damping c the adjoint solves (H + c I) v = b."""
     known = problems.ridge()
@@ -141,6 +147,7 @@ def test_the_direct_term_and_aux(x64):
     np.testing.assert_allclose(result.aux["sum"], 4.5, rtol=1e-10)
 
 
+@pytest.mark.long
 def test_starting_from_the_adjoint_takes_no_steps(x64):
     known = problems.logistic()
     fn = hypergradient(known, hg.Implicit(hg.CG(rtol=1e-8)))
@@ -150,6 +157,7 @@ def test_starting_from_the_adjoint_takes_no_steps(x64):
     assert relative_error(again.grad, first.grad) < 1e-12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", [hg.CG(), hg.Direct(), lx.GMRES(rtol=1e-8, atol=0.0)], ids=["cg", "direct", "gmres"])
 def test_vmap_is_a_loop(x64, solver):
     known = problems.logistic()
@@ -162,6 +170,7 @@ def test_vmap_is_a_loop(x64, solver):
     hg.raise_for_status(batched)
 
 
+@pytest.mark.long
 def test_eager_equals_jit(x64):
     known = problems.ridge()
     fn = hypergradient(known, hg.Implicit())
@@ -175,6 +184,7 @@ def status_of(inner_loss, outer_loss=lambda w, h, d: jnp.sum(w * jnp.arange(1.0,
     return jax.jit(fn)(jnp.asarray(1.0), w0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", [hg.CG(), hg.Direct()], ids=["cg", "direct"])
 def test_what_the_status_says(x64, solver):
     here = lambda inner_loss, w0, h, data, key: w0  # noqa: E731
@@ -198,6 +208,7 @@ def test_what_the_status_says(x64, solver):
             hg.raise_for_status(result)
 
 
+@pytest.mark.long
 def test_too_few_steps_are_told(x64):
     known = problems.logistic()
     result = call(hypergradient(known, hg.Implicit(hg.CG(max_steps=2))), known)
@@ -209,6 +220,7 @@ def test_too_few_steps_are_told(x64):
     assert result.info.adjoint_residual == pytest.approx(relative_error(H, b), rel=1e-9)
 
 
+@pytest.mark.long
 def test_the_error_estimate_is_of_the_order_of_the_error(x64):
     known = problems.logistic()
     for num_steps in (50, 200, 800):
@@ -218,6 +230,7 @@ def test_the_error_estimate_is_of_the_order_of_the_error(x64):
         assert error / 5 < result.info.error_estimate < 100 * error
 
 
+@pytest.mark.long
 def test_an_outer_loss_without_parameters_has_a_zero_adjoint():
     for solver in (hg.CG(), hg.Direct(), hg.Neumann(), lx.BiCGStab(rtol=1e-5, atol=0.0), lx.GMRES(rtol=1e-5, atol=0.0)):
         fn = hg.hypergradient(lambda w, h, d: jnp.sum((w - h) ** 2), lambda w, h, d: h**2, method=hg.Implicit(solver))
@@ -245,6 +258,7 @@ THROWN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(THROWN))
 def test_throw(x64, name):
     """The curvature h - 1 is singular at one, and negative below."""
@@ -259,6 +273,7 @@ def test_throw(x64, name):
         jax.block_until_ready(run(jnp.asarray([2.0, 0.0]) if several else 0.0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jit", [False, True])
 def test_throw_in_a_derivative(x64, jit):
     """Training diverges where the rate is not finite, and has derivatives elsewhere."""
@@ -272,6 +287,7 @@ def test_throw_in_a_derivative(x64, jit):
         jax.block_until_ready(run(jnp.inf))
 
 
+@pytest.mark.long
 def test_throw_in_the_outer_loop(x64):
     fn = hg.hypergradient(
         lambda w, h, d: 0.5 * h * jnp.sum((w - 1) ** 2), lambda w, h, d: jnp.sum(w**2) + h**2, throw=True
@@ -282,6 +298,7 @@ def test_throw_in_the_outer_loop(x64):
         jax.block_until_ready(run(-1.0))
 
 
+@pytest.mark.long
 def test_raise_for_status_names_the_share_of_a_batch():
     known = problems.ridge(dtype=jnp.float32)
     fn = hypergradient(known, hg.Implicit(hg.CG(max_steps=1)))

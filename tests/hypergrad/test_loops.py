@@ -11,6 +11,7 @@ from tests.hypergrad import problems
 from tests.hypergrad.problems import call, float64_mlp, hypergradient, relative_error, sgd_of, temp_bytes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 17, 256, 257, 263, 509])
 def test_nested_scans_take_every_step_once_and_in_order(num_steps):
     def step(carry, t):
@@ -22,6 +23,7 @@ def test_nested_scans_take_every_step_once_and_in_order(num_steps):
     assert seen.tolist() == list(range(5, 5 + num_steps))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("checkpoint", ["step", "sqrt", None])
 @pytest.mark.parametrize("num_steps", [0, 1, 12, 13])
 def test_a_loop_of_ones_own(x64, checkpoint, num_steps):
@@ -37,6 +39,7 @@ def test_a_loop_of_ones_own(x64, checkpoint, num_steps):
     assert slope == pytest.approx(-num_steps * 0.9 ** max(0, num_steps - 1), rel=1e-12)
 
 
+@pytest.mark.long
 def test_a_loop_of_ones_own_equals_unrolled(x64):
     known = float64_mlp()
     gradient = hg.mixflow_grad(known.inner_loss)
@@ -51,6 +54,7 @@ def test_a_loop_of_ones_own_equals_unrolled(x64):
     assert relative_error(grad, call(hypergradient(known, method), known).grad) < 1e-12
 
 
+@pytest.mark.long
 def test_memory():
     """Temporary memory of the compiled programs at 16 and at 1024 steps."""
     known = problems.mlp(width=32, n=128)
@@ -68,6 +72,7 @@ def test_memory():
     assert 0.95 < flat[1] / flat[0] < 1.05
 
 
+@pytest.mark.long
 def test_a_step_keeps_parameters_state_and_gradient():
     """And no more, in mixed mode, whatever the size of the batch."""
     known = problems.mlp(width=32, n=256)
@@ -76,6 +81,7 @@ def test_a_step_keeps_parameters_state_and_gradient():
     assert 2 < (long - short) / (100 * size) < 3.1
 
 
+@pytest.mark.long
 def test_mixed_mode_takes_less_memory():
     known = problems.mlp(width=32, n=256)
     mixed, plain = (

@@ -15,6 +15,7 @@ def case(known):
     return known.params0, known.inner_data, known.outer_data
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", [hg.Implicit(), hg.Unrolled(optax.sgd(0.5), 300)], ids=["implicit", "unrolled"])
 def test_check_in_float64(x64, method):
     known = problems.logistic()
@@ -24,6 +25,7 @@ def test_check_in_float64(x64, method):
     assert len(result.slopes) == len(result.differences) == 8
 
 
+@pytest.mark.long
 def test_check_in_float32():
     known = problems.mlp()
     make = lambda h: optax.sgd(jnp.exp(h["log_lr"]), momentum=0.9)  # noqa: E731
@@ -31,12 +33,14 @@ def test_check_in_float32():
     assert hg.check_hypergradient(fn, known.hparams, *case(known), num_directions=4).cosine > 0.9999
 
 
+@pytest.mark.long
 def test_check_finds_a_biased_gradient(x64):
     known = problems.logistic()
     fn = hg.hypergradient(known.inner_loss, known.outer_loss, method=hg.OneStep())
     assert hg.check_hypergradient(fn, known.hparams, *case(known)).relative_error > 0.3
 
 
+@pytest.mark.long
 def test_check_uses_the_same_randomness(x64):
     """Noise in the inner data would drown the differences if it were drawn anew."""
 
@@ -54,6 +58,7 @@ def cold(w0, *others):
     return hg.ColdStart(w0), *others
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [lambda *case: case, cold], ids=["warm", "cold"])
 def test_optimize_reaches_a_stationary_point(x64, start):
     known = problems.ridge()
@@ -69,6 +74,7 @@ def test_optimize_reaches_a_stationary_point(x64, start):
     assert (np.abs(result.history.hparams["log_l2"]) <= 6.0).all()
 
 
+@pytest.mark.long
 def test_optimize_in_the_unit_cube_ends_on_a_face(x64):
     """The outer loss falls with the penalty up to the end of its range; the other coordinate has its optimum inside."""
     space = bojax.Space(l2=bojax.Float(1e-3, 1.0, log=True), shift=bojax.Float(-1.0, 3.0))
@@ -89,6 +95,7 @@ def test_optimize_in_the_unit_cube_ends_on_a_face(x64):
         assert np.isnan(result.history.value[i, n:]).all() and (result.history.status[i, n:] == -1).all()
 
 
+@pytest.mark.long
 def test_warm_starts_save_steps(x64):
     known = problems.logistic()
     solver = hg.Descent(optax.sgd(1.0), 5000, tol=1e-9)
@@ -112,6 +119,7 @@ def test_warm_starts_save_steps(x64):
     assert totals[1][1] <= totals[0][1]
 
 
+@pytest.mark.long
 def test_optimize_stops_at_what_is_not_finite(x64):
     """The inner loss is not defined beyond h = 1, where the outer loss would like to be."""
     inner = lambda w, h, d: jnp.sum((w - h) ** 2) * jnp.where(h < 1, 1.0, jnp.nan)  # noqa: E731
@@ -123,6 +131,7 @@ def test_optimize_stops_at_what_is_not_finite(x64):
     assert result.history.status[result.num_steps - 1] == hg.HypergradStatus.NONFINITE
 
 
+@pytest.mark.long
 def test_learning_a_schedule_beats_its_start():
     known = problems.mlp()
     make = lambda h: optax.sgd(hg.Schedule(jnp.exp(h["log_rates"]), 40), momentum=0.9)  # noqa: E731

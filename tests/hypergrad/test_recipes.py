@@ -29,6 +29,7 @@ def cross_entropies(w, data):
     return optax.softmax_cross_entropy_with_integer_labels(X @ w, labels)
 
 
+@pytest.mark.long
 def test_shares_of_sources(x64):
     """Four sources of digits, of whose labels 0, 0, 50 and 90 percent are drawn anew: the last two should count less.
 
@@ -87,6 +88,7 @@ def test_strength_of_noise(x64):
     assert result.value < 0.8 * result.history.value[0] and result.value < 0.8 * none
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strength", [-2.0, 0.5])
 def test_other_noise_in_each_evaluation_has_no_derivative(x64, strength):
     """What the same key is for: values under fresh keys differ by far more than the difference wanted."""

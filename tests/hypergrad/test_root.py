@@ -39,6 +39,7 @@ def newton(w0, h):
     return jax.lax.fori_loop(0, jnp.int32(30), step, w0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(SOLVERS))
 def test_pullback_equals_the_closed_form(x64, name):
     solver, bound = SOLVERS[name]
@@ -52,6 +53,7 @@ def test_pullback_equals_the_closed_form(x64, name):
     assert relative_error(found.adjoint, adjoint) < bound
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(SOLVERS))
 def test_root_in_both_modes(x64, name):
     solver, bound = SOLVERS[name]
@@ -66,6 +68,7 @@ def test_root_in_both_modes(x64, name):
     assert relative_error(moved, c * w / 3) < bound
 
 
+@pytest.mark.long
 def test_root_twice(x64):
     _, _, h, _ = matrices()
     solved = hg.root(cubes, newton, solver=hg.Direct())
@@ -74,6 +77,7 @@ def test_root_twice(x64):
     np.testing.assert_allclose(second, np.diag(np.exp(h / 3) / 9), atol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", [hg.CG(), lx.GMRES(rtol=1e-11, atol=0.0), lx.LU()], ids=["cg", "gmres", "lu"])
 def test_root_under_vmap(x64, solver):
     _, B, h, c = matrices()
@@ -83,6 +87,7 @@ def test_root_under_vmap(x64, solver):
     np.testing.assert_allclose(jax.jit(jax.vmap(slope))(H), c * np.exp(H / 3) / 3, rtol=1e-8)
 
 
+@pytest.mark.long
 def test_what_the_condition_closes_over_has_a_derivative(x64):
     """A w = b with A in the closure: dw/dt along A' is -A^-1 A' w."""
     M, D, _, b = matrices()
@@ -98,6 +103,7 @@ def test_what_the_condition_closes_over_has_a_derivative(x64):
     assert jax.jvp(total, (0.0,), (1.0,))[1] == pytest.approx(expected, rel=1e-8)
 
 
+@pytest.mark.long
 def test_the_minimum_of_a_loss(x64):
     """The same number as `Implicit`, by plain `jax.grad` through the solution."""
     known = problems.ridge()

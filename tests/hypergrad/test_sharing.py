@@ -29,6 +29,7 @@ def group_means(a, size):
     return np.concatenate([np.full(len(part), part.mean()) for part in np.split(a, range(size, len(a), size))])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chunk", [None, 2])
 @pytest.mark.parametrize("name", sorted(SHARED))
 def test_a_group_gets_the_mean_of_its_members(x64, name, chunk):
@@ -60,6 +61,7 @@ def test_only_the_first_axis_is_shared(x64):
     np.testing.assert_allclose(run(2)(h, jnp.zeros(2)).grad, pairs)
 
 
+@pytest.mark.long
 def test_sharing_saves_memory():
     """The temporary memory goes with the number of groups."""
     known = problems.mlp(width=32, n=128)

@@ -49,6 +49,7 @@ def test_soba_reaches_the_optimum(x64):
     assert info.inner_grad_norm[-1] < 1e-6 and info.adjoint_residual[-1] < 1e-6
 
 
+@pytest.mark.long
 def test_soba_with_noise_and_falling_rates(x64):
     rates = lambda a: optax.sgd(lambda t: a / (1 + t / 100) ** 0.6)  # noqa: E731
     settings = {"inner_optimizer": rates(0.5), "outer_optimizer": rates(0.1)}
@@ -57,6 +58,7 @@ def test_soba_with_noise_and_falling_rates(x64):
     assert noisy < 1e-2 and averaged < 1e-2
 
 
+@pytest.mark.long
 def test_a_soba_step_at_the_solution_sees_the_hypergradient(x64):
     """With w and v solved for, the direction of h is the implicit hypergradient."""
     known = problems.logistic()
@@ -74,6 +76,7 @@ def rate(h):
     return optax.sgd(jnp.exp(h["log_lr"]), momentum=0.8)
 
 
+@pytest.mark.long
 def test_online_with_full_memory_and_fixed_hparams_is_forward_mode(x64):
     """If hparams does not move, Z at decay 1 is the derivative of the whole run."""
     known = problems.mlp(dtype=jnp.float64)
@@ -88,6 +91,7 @@ def test_online_with_full_memory_and_fixed_hparams_is_forward_mode(x64):
     assert info.value[-1] == pytest.approx(float(whole.value), rel=1e-12)
 
 
+@pytest.mark.long
 def test_online_without_memory_is_hypergradient_descent(x64):
     """d F(w - alpha g) / d alpha = -g . g' with g' the gradient at the next point."""
     loss = lambda w, h, data: 0.5 * jnp.sum(jnp.arange(1.0, 4.0) * w**2)  # noqa: E731
@@ -104,6 +108,7 @@ def test_online_without_memory_is_hypergradient_descent(x64):
         np.testing.assert_allclose(state.hparams, h, rtol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 def test_online_raises_a_rate_that_is_too_small(decay):
     known = problems.mlp()

@@ -13,6 +13,7 @@ from tests.hypergrad import problems, tables
 from tests.hypergrad.problems import call, float64_mlp, hypergradient, relative_error, richardson, sgd_of
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["mixflow", "plain", "forward"])
 def test_gradient_descent_on_a_quadratic(x64, mode):
     """w_T = A^-1 c + (I - eta A)^T (w_0 - A^-1 c), with its derivatives by eta, c and w_0 written out."""
@@ -46,6 +47,7 @@ def forward_reference(num_steps):
     return call(hypergradient(known, hg.Forward(sgd_of, num_steps)), known)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("checkpoint", ["step", "sqrt", None])
 @pytest.mark.parametrize("backprop", ["mixflow", "plain"])
 def test_modes_agree(x64, backprop, checkpoint):
@@ -59,6 +61,7 @@ def test_modes_agree(x64, backprop, checkpoint):
         assert reverse.value == pytest.approx(float(forward.value), rel=1e-13)
 
 
+@pytest.mark.long
 def test_chunks_agree(x64):
     known = float64_mlp()
     whole, parts = (call(hypergradient(known, hg.Forward(sgd_of, 20, chunk=c)), known) for c in (None, 3))
@@ -66,6 +69,7 @@ def test_chunks_agree(x64):
     assert relative_error(parts.params, whole.params) < 1e-14
 
 
+@pytest.mark.long
 def test_a_long_unroll_is_the_implicit_hypergradient(x64):
     known = problems.logistic()
     implicit = call(hypergradient(known, hg.Implicit(hg.Direct())), known)
@@ -75,6 +79,7 @@ def test_a_long_unroll_is_the_implicit_hypergradient(x64):
     assert relative_error(forward.grad, unrolled.grad) < 1e-12
 
 
+@pytest.mark.long
 def test_improves_with_every_step(x64):
     known = problems.logistic()
     errors, cut_errors = [], []
@@ -89,6 +94,7 @@ def test_improves_with_every_step(x64):
         assert found[-1] < 1e-8
 
 
+@pytest.mark.long
 def test_float32_against_float64():
     known = problems.mlp()
     single = call(hypergradient(known, hg.Unrolled(sgd_of, 50)), known)
@@ -114,6 +120,7 @@ OPTIMIZER_HPARAMS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(OPTIMIZER_HPARAMS))
 def test_settings_of_optimizers(x64, name):
     """Rates, momenta and schedules against differences of the trained network's outer loss."""
@@ -133,6 +140,7 @@ def test_settings_of_optimizers(x64, name):
     assert relative_error(grads[0], unravel(jnp.asarray(found))) < 1e-7
 
 
+@pytest.mark.long
 def test_minibatches_are_a_function_of_the_key(x64):
     known = float64_mlp()
 
@@ -153,6 +161,7 @@ def test_minibatches_are_a_function_of_the_key(x64):
         call(fns[0], known)
 
 
+@pytest.mark.long
 def test_integers_and_keys_in_the_data(x64):
     """Labels and keys have no derivative, and must not stand in the way of one."""
     X = jnp.asarray(np.random.default_rng(0).normal(size=(20, 3)))
@@ -176,6 +185,7 @@ def test_integers_and_keys_in_the_data(x64):
         assert relative_error(other.grad, results[0].grad) < 1e-11
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backprop", ["mixflow", "plain"])
 def test_losses_may_close_over_batched_arrays(backprop):
     """A vmap over data that the losses close over: inside, the data are traced arrays of no argument."""
@@ -190,6 +200,7 @@ def test_losses_may_close_over_batched_arrays(backprop):
     np.testing.assert_allclose(jax.jit(jax.vmap(one))(X), [one(x) for x in X], rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["unrolled", "forward"])
 def test_vmap_is_a_loop(x64, mode):
     known = float64_mlp()
@@ -202,6 +213,7 @@ def test_vmap_is_a_loop(x64, mode):
         assert relative_error(jax.tree.map(lambda a, i=i: a[i], batched.grad), single.grad) < 1e-12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["unrolled", "forward"])
 def test_adam_without_eps_root_is_told(x64, mode):
     """The gradient of a weight whose input is always zero, a dead pixel, is exactly zero."""
@@ -228,6 +240,7 @@ SINGULAR = {
 """Optimizers with settings that have no derivative at a zero gradient, and with such that have one."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [hg.Unrolled, hg.Forward])
 @pytest.mark.parametrize("name", sorted(SINGULAR))
 def test_dead_pixels_of_digits(kind, name):
@@ -250,6 +263,7 @@ def test_dead_pixels_of_digits(kind, name):
     assert result.info.status == hg.HypergradStatus.SINGULAR_STEP
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [hg.Unrolled, hg.Forward])
 def test_the_optimizer_is_not_blamed_for_the_losses(kind):
     """Adam divides by a root whose derivative is infinite at zero, but here the gradient is nowhere zero."""

@@ -33,6 +33,7 @@ def told(algorithm, rounds, key=0, f=smooth):
     return state
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["bayesopt", "random_search"])
 def test_asking_again_before_telling_gives_other_points(x64, name, request):
     algorithm = request.getfixturevalue(name)
@@ -69,6 +70,7 @@ def test_pending_points_are_remembered_and_forgotten(x64, bayesopt):
     assert not state.pending.mask.any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wide", [False, True], ids=["float32", "float64"])
 def test_pending_points_of_wide_log_ints_are_forgotten(wide):
     """Their coordinates may differ in the last bit between programs; they are the same points all the same."""
@@ -106,6 +108,7 @@ def test_nothing_but_failures(x64, bayesopt):
     assert len(np.unique(np.concatenate(points), axis=0)) == 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["bayesopt", "random_search"])
 def test_overflow_raises_outside_of_compiled_code(x64, name, request):
     algorithm = request.getfixturevalue(name)
@@ -149,6 +152,7 @@ def test_tell_rounds_to_the_space(x64):
     np.testing.assert_array_equal(state.observations.X[0], space.round(jnp.array([0.99, 0.01])))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["bayesopt", "random_search"])
 def test_restoring_equals_telling_one_by_one(x64, name, request):
     algorithm = request.getfixturevalue(name)
@@ -177,6 +181,7 @@ def test_restoring_pending_points(x64, random_search):
     assert nothing.observations.count == 0 and not nothing.pending.mask.any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [small_bayesopt, bojax.random_search])
 def test_a_finite_space_is_searched_without_repetition_until_nothing_is_left(x64, make):
     space = SPACES["finite"]()
@@ -197,6 +202,7 @@ def test_a_finite_space_is_searched_without_repetition_until_nothing_is_left(x64
     assert info.status == Status.EXHAUSTED and not info.valid.any()
 
 
+@pytest.mark.long
 def test_failed_points_of_a_finite_space_are_not_asked_again(x64):
     space = SPACES["finite"]()
     algorithm = bojax.random_search(space, q=9, capacity=32)

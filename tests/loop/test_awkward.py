@@ -34,6 +34,7 @@ def algorithm():
     return small_bayesopt(SPACES["continuous"](), num_initial=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wide", [False, True], ids=["float32", "float64"])
 @pytest.mark.parametrize("name", DATA)
 def test_three_rounds_after(algorithm, name, wide):
@@ -63,6 +64,7 @@ def test_scaling_y_does_not_change_the_suggestions(x64, algorithm):
 NOISES = {"known": lambda: surrogates.known_noise(0.01), "fixed": lambda: surrogates.fixed_noise(1e-4)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("num_dims", "noise"), [pytest.param(1, "known", marks=pytest.mark.slow), (1, "fixed"), (50, "known")]
 )

@@ -20,6 +20,7 @@ def rows(X):
     return [tuple(row) for row in np.asarray(X)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", ["batch_log_ei", pytest.param("batch_log_nei", marks=pytest.mark.slow)])
 def test_asynchronous_asking_and_telling(x64, rule):
     """Four asked for, one told, one asked for, and so on: pending points stay known and are not asked again."""
@@ -41,6 +42,7 @@ def test_asynchronous_asking_and_telling(x64, rule):
     assert int(state.observations.count) == 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("space", "joint"),
     [
@@ -62,6 +64,7 @@ def test_no_point_twice_in_batches_of_mixed_spaces(x64, space, joint):
     assert len(seen) == len(set(seen)) == 16
 
 
+@pytest.mark.long
 def test_pending_points_of_a_finite_space_are_not_asked_again(x64):
     algorithm = small_bayesopt(FINITE, q=4, max_pending=16)
     X = np.asarray(FINITE.round(jnp.asarray(np.random.default_rng(0).random((6, 2)))))

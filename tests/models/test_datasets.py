@@ -84,6 +84,7 @@ def test_arrays_are_shared_and_read_only(load):
             array[:1] = 0
 
 
+@pytest.mark.long
 @all_loaders
 def test_loaders_are_deterministic(load):
     assert checksum(load.__wrapped__()) == checksum(load())
@@ -205,6 +206,7 @@ def test_tokens_of_dates_are_in_range():
         assert (padded[:, :-1] <= padded[:, 1:]).all()  # only at the end
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", range(len(FORMATS)))
 def test_every_format_fits_and_determines_the_day(form):
     days = [date.fromordinal(o) for o in range(date(1950, 1, 1).toordinal(), date(2050, 1, 1).toordinal(), 7)]

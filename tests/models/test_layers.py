@@ -101,6 +101,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "width", "depth", "activation"), NETWORKS)
 def test_masked_network_is_the_plain_one(kind, width, depth, activation):
     """Values and gradients agree, and dead weights get no gradient at all."""
@@ -124,6 +125,7 @@ def test_masked_network_is_the_plain_one(kind, width, depth, activation):
     np.testing.assert_allclose(total, total_live, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_training_stays_on_the_plain_network():
     """Weight decay and both moments leave the live part alone too."""
     width = 7
@@ -154,6 +156,7 @@ def test_training_stays_on_the_plain_network():
     assert np.abs(np.asarray(after["head"]["kernel"] - before["head"]["kernel"])).max() > 0.05
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("layer", "shape", "window"), [(MaskedDense, (2, 64), 1), (MaskedConv3x3, (2, 4, 4, 64), 9)])
 @pytest.mark.parametrize(("fan_in", "gain"), [(4, 2.0), (64, 2.0), (16, 1.0)])
 def test_initial_scale_follows_live_fan_in(layer, shape, window, fan_in, gain):
@@ -166,6 +169,7 @@ def test_initial_scale_follows_live_fan_in(layer, shape, window, fan_in, gain):
     assert np.all(np.asarray(module.init(jax.random.key(1), x, fan_in=1, width=64)["params"]["bias"]) == 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("layer", "shape"), [(MaskedDense, (2, 16)), (MaskedConv3x3, (2, 4, 4, 16))])
 def test_initial_weights_do_not_depend_on_the_size_of_the_array(layer, shape):
     def kernel(held, features):
@@ -175,6 +179,7 @@ def test_initial_weights_do_not_depend_on_the_size_of_the_array(layer, shape):
     np.testing.assert_array_equal(kernel(16, 32)[..., :3, :5], kernel(3, 5))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [1, 3, 8])
 def test_dead_features_are_exactly_zero(width):
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
@@ -195,6 +200,7 @@ def test_patches_are_a_convolution():
     np.testing.assert_array_equal(max_pool_2x2(x), nn.max_pool(x, (2, 2), strides=(2, 2)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_of_the_pool_under_jit(activation):
     """It goes to the largest of each cell, though a compiler may compute the maximum and its arguments apart."""
@@ -233,6 +239,7 @@ def test_no_dropout_without_a_key():
     assert dropout(None, x, jnp.float32(0.5)) is x
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("held", "live"), [((6, 40), (4, 30)), ((6, 2, 2, 32), (4, 2, 2, 8)), ((6, 5, 8), (4, 5, 8))])
 def test_dropout_does_not_depend_on_the_size_of_the_array(held, live):
     """Neither on the rows of a batch nor on the features held."""

@@ -65,6 +65,7 @@ def test_every_feature_is_in_one_group():
     assert list(SPACE) == [f"l2_{group}" for group in GROUPS]
 
 
+@pytest.mark.long
 def test_value_and_gradient_are_those_of_the_implicit_function_theorem(batch, x64):
     hparams, metrics, grads = batch
     result = reference(hparams)
@@ -77,6 +78,7 @@ def test_value_and_gradient_are_those_of_the_implicit_function_theorem(batch, x6
     assert error.max() < 1e-3 and np.median(error) < 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(SPACE))
 def test_gradients_are_finite_differences(name):
     h = middle(cancer_logistic)
@@ -96,6 +98,7 @@ def test_the_metrics_are_those_of_train(batch):
         assert float(value) == pytest.approx(float(metrics[name][3]), rel=1e-4)
 
 
+@pytest.mark.long
 def test_steps_end_at_the_minimum_and_the_loss_falls():
     h = middle(cancer_logistic)
     curve = cancer_logistic.curve(KEY, h, rungs=(1, 2, 4, 15))

@@ -57,6 +57,7 @@ def _flax_cell(cell, params):
     return nn.GRUCell(WIDTH), from_x | from_h
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_recurrent_layer_equals_flax(cell, reverse):
@@ -95,6 +96,7 @@ def _masks():
     return {"none": None, "free": jnp.asarray(free), "of-the-memory": jnp.asarray(free[:, :1])}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mask", list(_masks()))
 def test_attention_equals_flax(mask):
     mask = _masks()[mask]
@@ -142,6 +144,7 @@ def _changes(apply, tokens, position):
     return np.asarray(jnp.any(apply(tokens) != apply(other), axis=(0, 2)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("position", [0, 3, 5])
 def test_language_model_does_not_see_ahead(position):
     module, tokens = LanguageModel(8, 2, 2, 11, 9), jax.random.randint(jax.random.key(0), (2, 6), 0, 10)
@@ -150,6 +153,7 @@ def test_language_model_does_not_see_ahead(position):
     assert not changed[:position].any() and changed[position:].all()
 
 
+@pytest.mark.long
 def test_the_last_prediction_alone():
     tokens = jax.random.randint(jax.random.key(0), (2, 6), 0, 11)
     params = _init(LanguageModel(8, 2, 1, 11, 9), tokens, HPARAMS)
@@ -173,6 +177,7 @@ def _sentences():
     return {"source": source, "previous": jax.random.randint(jax.random.key(2), (4, 5), 0, TARGET_VOCABULARY - 1)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_padding_of_the_source_is_not_read(name):
     """A sentence gives the same outputs cut to its own length, and padded to the longest."""
@@ -189,6 +194,7 @@ def test_padding_of_the_source_is_not_read(name):
         np.testing.assert_allclose(outputs[i : i + 1], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_all_of_the_source_is_read(name):
     module, inputs = TRANSLATORS[name], _sentences()
@@ -200,6 +206,7 @@ def test_all_of_the_source_is_read(name):
         assert changed[LENGTHS > position].any(axis=-1).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_decoders_do_not_see_ahead(name):
     module, inputs = TRANSLATORS[name], _sentences()
@@ -233,6 +240,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETWORKS)
 def test_examples_do_not_depend_on_their_batch(name):
     module, shape = NETWORKS[name]
@@ -246,6 +254,7 @@ def test_examples_do_not_depend_on_their_batch(name):
     assert np.all(np.asarray(gradient) != 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*NETWORKS, *TRANSLATORS])
 def test_dropout_is_in_training_only(name):
     module, x = (TRANSLATORS[name], _sentences()) if name in TRANSLATORS else (NETWORKS[name][0], jnp.ones((6, 8, 8)))

@@ -55,6 +55,7 @@ def _trajectory(optimizer, params, grad):
     return jax.lax.scan(step, (params, optimizer.init(params)), length=NUM_STEPS)[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_equals_optax(name, weight_decay):
@@ -69,6 +70,7 @@ def test_equals_optax(name, weight_decay):
         np.testing.assert_allclose(got[leaf], expected[leaf], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_families_side_by_side_equal_alone():
     params, grad = _problem()
     rate = _cosine(0.01)
@@ -102,6 +104,7 @@ def _rates(kind, warmup, num_steps, counts):
     return np.asarray(jax.jit(jax.vmap(rate))(jnp.arange(counts, dtype=jnp.int32)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_steps", [1, 2, 20, 300])
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_schedule_equals_optax(kind, num_steps):
@@ -118,6 +121,7 @@ def test_schedule_equals_optax(kind, num_steps):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("warmup", "num_steps"), [(0.05, 20), (0.3, 10), (0.1, 300), (0.99, 50)])
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_warmup_rises_to_the_peak_and_is_followed_by_the_schedule(kind, warmup, num_steps):
@@ -130,6 +134,7 @@ def test_warmup_rises_to_the_peak_and_is_followed_by_the_schedule(kind, warmup, 
     assert np.all(falls == 0) if kind == "constant" else np.all(falls < 0)
 
 
+@pytest.mark.long
 def test_schedules_side_by_side_equal_alone():
     def run(kind, peak, warmup):
         return jax.vmap(schedule(kind, peak, warmup, 30))(jnp.arange(30, dtype=jnp.int32))
@@ -141,6 +146,7 @@ def test_schedules_side_by_side_equal_alone():
         np.testing.assert_allclose(rates[i], _rates(kind, warmups[i], 30, 30), rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("max_norm", [0.1, 1.0, 1e3])
 def test_clip_equals_optax(max_norm):
     params, grad = _problem()
@@ -160,6 +166,7 @@ def test_clip_keeps_zero_gradients():
 # Derivatives through a training.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_derivatives_equal_finite_differences(name, x64):
     """Of a loss after some steps, by learning rate and decay; one weight never has a gradient, nor a decay."""
@@ -185,6 +192,7 @@ def test_clip_has_derivatives_at_zero():
     np.testing.assert_allclose(np.concatenate([slopes[0], slopes[1][None]]), [1, 1, 1, 0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objective", [digits_mlp, cancer_mlp], ids=lambda objective: objective.name)
 def test_trainings_of_the_zoo_are_differentiable(objective):
     """Digits have pixels that are always 0, whose weights have no gradient. Signs that flip are seen by differences."""

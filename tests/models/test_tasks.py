@@ -13,6 +13,7 @@ def _logits(*shape):
     return 3 * jax.random.normal(jax.random.key(0), shape)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 def test_smoothed_cross_entropy_equals_optax(smoothing):
     logits, labels = _logits(5, 7), jnp.array([0, 3, 6, 3, 1])
@@ -32,6 +33,7 @@ def test_measures_of_classification():
     np.testing.assert_allclose(measures["loss"], [np.log(1 + np.e**2 + np.e) - 2, np.log(np.e**3 + 2)], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_measures_of_sequences():
     tokens = jnp.array([[0, 1, 2, 3], [3, 2, 1, 0]])
     guesses = tokens.at[1, 2].set(3)
@@ -43,6 +45,7 @@ def test_measures_of_sequences():
     np.testing.assert_allclose(sequence.loss(logits, tokens, jnp.float32(0)), each.mean(axis=1), rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [2, 32])
 def test_a_uniform_guess_costs_the_bits_of_the_alphabet(size):
     tokens = jnp.zeros((3, 5), jnp.int32)

@@ -53,6 +53,7 @@ def random_params(kernel, seed):
     return jax.tree.map(lambda p, a, b: jnp.clip(p + jnp.asarray(rng.normal(size=p.shape)), a, b), params, low, high)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 def test_the_kernel_is_positive_definite(x64, seed):
     kernel = freeze_thaw_kernel()
@@ -97,6 +98,7 @@ def test_gradients_are_finite(x64_on):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, gradient)))
 
 
+@pytest.mark.long
 def test_curves_are_extrapolated_better_than_by_their_last_value():
     surrogate = gp(freeze_thaw_kernel())
     errors, last_errors = [], []
@@ -133,6 +135,7 @@ def test_it_beats_random_search_of_full_runs(studies):
     assert np.median(found) > np.median(random) + 0.05, (found, random)
 
 
+@pytest.mark.long
 def test_budget_rungs_and_full_runs(studies):
     for study in studies:
         assert study.total_steps <= 8 * NUM_STEPS < study.total_steps + NUM_STEPS // 16
@@ -146,6 +149,7 @@ def test_budget_rungs_and_full_runs(studies):
             np.testing.assert_allclose(values, curve(hparams, steps), atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_seed_decides_everything(studies):
     again = freeze_thaw(toy(), seed=0, budget_steps=8 * NUM_STEPS)
     np.testing.assert_array_equal(again.X, studies[0].X)
@@ -153,12 +157,14 @@ def test_the_seed_decides_everything(studies):
     assert not np.array_equal(studies[0].X, studies[1].X)
 
 
+@pytest.mark.long
 def test_a_minimised_objective_is_the_same_study(studies):
     mirrored = freeze_thaw(toy(direction="minimize"), seed=0, budget_steps=8 * NUM_STEPS)
     np.testing.assert_array_equal(mirrored.X, studies[0].X)
     np.testing.assert_allclose(mirrored.best_value, -studies[0].best_value)
 
 
+@pytest.mark.long
 def test_failed_members_are_never_thawed():
     study = freeze_thaw(toy(fails=lambda h: h["a"] > 0.5), seed=0, budget_steps=4 * NUM_STEPS)
     failed = [m for m in range(study.num_members) if study.X[m, 0] > 0.5]
@@ -175,6 +181,7 @@ def test_all_fail():
     assert not np.isfinite(study.values).any()
 
 
+@pytest.mark.long
 def test_a_small_finite_space_is_finished():
     space = bojax.Space(a=bojax.Ordinal([0.0, 1.0]), b=bojax.Categorical(["u", "v"]), c=bojax.Int(0, 1))
     study = freeze_thaw(toy(space=space), budget_steps=100 * NUM_STEPS, rungs=[16, 64])

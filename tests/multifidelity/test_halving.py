@@ -137,6 +137,7 @@ def check_best(history, max_steps):
     assert history.best_metrics["x"] == pytest.approx(history.best_params["x"], rel=1e-6)
 
 
+@pytest.mark.long
 def test_hyperband_trains_the_brackets_of_the_paper():
     # Li et al. (2018), JMLR 18(185), table 1: R = 81, eta = 3; `test_brackets` has its numbers.
     history = hyperband(toy(num_steps=81), min_steps=1, num_workers=1)
@@ -145,6 +146,7 @@ def test_hyperband_trains_the_brackets_of_the_paper():
     assert history.num_members == 81 + 34 + 15 + 8 + 5
 
 
+@pytest.mark.long
 def test_hyperband_of_other_seeds():
     for seed in range(1, 5):
         history = hyperband(toy(num_steps=9), seed=seed, num_workers=1)
@@ -197,6 +199,7 @@ def test_brackets_have_other_configurations_and_keys():
     assert len(np.unique(firsts)) == history.num_members
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("run", [successive_halving, functools.partial(bohb, algorithm=near_best)])
 def test_minimising_is_maximising_the_negative(run):
     high, low = (run(toy(direction, num_steps=9), num_workers=1) for direction in ("maximize", "minimize"))
@@ -236,6 +239,7 @@ def test_a_run_in_which_all_diverge(run):
     assert (history.values == np.inf).all() and history.best_value == np.inf
 
 
+@pytest.mark.long
 def test_structures_are_told_apart():
     history = successive_halving(TwoStructures(), num_members=3, min_steps=3, seed=2, num_workers=1)
     layers = hparams_of(history, TwoStructures.space)["layers"]
@@ -316,6 +320,7 @@ def test_the_model_learns_from_the_highest_rung_with_enough_values():
     np.testing.assert_allclose(sampler(jax.random.key(0), 2, recorder), 0.2, atol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share, num_random", [(0.0, 0), (1 / 3, 2), (0.5, 3), (1.0, 6)])
 def test_the_share_of_random_points(share, num_random):
     recorder = filled([0.0, 5.0, 0.0], [1, 1, 1])
@@ -349,6 +354,7 @@ def test_the_proposals_of_a_gaussian_process_are_better_than_chance():
 # BOHB.
 
 
+@pytest.mark.long
 def test_the_first_bracket_is_random_and_the_next_learn_from_it():
     history = bohb(toy(num_steps=9), algorithm=near_best, random_share=0.0, num_workers=1)
     uniform = bohb(toy(num_steps=9), algorithm=never, random_share=1.0, num_workers=1)
@@ -370,6 +376,7 @@ def test_later_brackets_of_bohb_are_better_than_those_of_hyperband():
     assert np.median(found) > np.median(random) + 0.1, (found, random)
 
 
+@pytest.mark.long
 def test_bohb_with_its_own_model():
     options = {"min_steps": 1, "num_workers": 1}
     history = bohb(line_toy()._replace(num_steps=3), **options)
@@ -379,6 +386,7 @@ def test_bohb_with_its_own_model():
     assert history.X[4] != random.X[4] and 0 <= history.X[4] <= 1
 
 
+@pytest.mark.long
 def test_the_seed_decides_all_of_bohb():
     first, again, other = (
         bohb(toy(noise=1.0, num_steps=9), algorithm=at_random, seed=seed, num_workers=1) for seed in (0, 0, 1)

@@ -32,6 +32,7 @@ def run(objective=None, **options):
 jitted_exploit = jax.jit(exploit, static_argnums=2)
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(st.sampled_from([(2, 1), (5, 2), (8, 1), (8, 4)]), st.integers(0, 99), st.data())
 def test_the_worst_take_over_from_the_best_and_others_stay(sizes, seed, data):
@@ -49,6 +50,7 @@ def test_the_worst_take_over_from_the_best_and_others_stay(sizes, seed, data):
     assert not np.isin(parents[replaced], replaced).any()
 
 
+@pytest.mark.long
 def test_each_of_the_best_is_chosen_as_often_as_the_others():
     values = jnp.array([3.0, 0.0, 5.0, 1.0, 4.0, 2.0, 6.0, -1.0])
     parents = jax.vmap(lambda key: exploit(key, values, 3))(jax.random.split(jax.random.key(0), 2000))
@@ -151,6 +153,7 @@ def check_moves(result, tuned, step):
         assert (np.isclose(moved, up, atol=1e-6) | np.isclose(moved, down, atol=1e-6)).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_a_run_is_the_same_steps_written_out(direction):
     sign = 1.0 if direction == "maximize" else -1.0
@@ -198,6 +201,7 @@ def test_only_what_is_named_is_tuned():
     assert middle.best_params["rate"] == pytest.approx(np.sqrt(0.05 * 0.5), rel=1e-5)
 
 
+@pytest.mark.long
 def test_by_default_the_floats_are_tuned():
     space = Space(x=Float(0.0, 1.0), rate=Float(0.05, 0.5, log=True), layers=Int(1, 3))
     result = run(toy(space=space), num_rounds=2, num_steps=2)
@@ -205,6 +209,7 @@ def test_by_default_the_floats_are_tuned():
     assert result.best_params["layers"] == 2
 
 
+@pytest.mark.long
 def test_failed_members_are_replaced():
     result = run(toy(diverging=DIVERGING), share=0.5, explore=Explore(step=0.0, resample=0.0), seed=1)
     failed = ~np.isfinite(result.values)
@@ -230,6 +235,7 @@ def test_it_improves_on_members_that_are_left_alone():
     assert np.mean(tuned) > np.mean(alone) + 0.05, (tuned, alone)
 
 
+@pytest.mark.long
 def test_the_seed_decides_everything_and_another_compiles_nothing():
     trace = []
     objective = new_toy(noise=1.0, trace=trace)
@@ -244,6 +250,7 @@ def test_the_seed_decides_everything_and_another_compiles_nothing():
     assert not np.isin(other.X[0], first.X[0]).any() and not np.isin(other.values, first.values).any()
 
 
+@pytest.mark.long
 def test_many_runs_are_one_vmapped_program():
     objective = toy(noise=1.0)
     one = functools.partial(
@@ -293,6 +300,7 @@ def test_unknown_names_and_values_outside_the_space():
         run(tune=["x"], fixed={"rate": 2.0})
 
 
+@pytest.mark.long
 def test_a_space_without_floats_needs_names():
     counts = from_functions(
         {"n": {"type": "int", "low": 1, "high": 9, "log": False, "step": 1}},

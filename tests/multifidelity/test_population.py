@@ -32,6 +32,7 @@ def assert_close(a, b):
     np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_workers", WORKERS)
 @pytest.mark.parametrize("n", [1, 3, 8, 13])
 def test_members_train_as_if_alone(n, num_workers):
@@ -44,6 +45,7 @@ def test_members_train_as_if_alone(n, num_workers):
     assert len(set(metrics["score"].tolist())) == n
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_workers", WORKERS)
 def test_structures_train_in_programs_of_their_own(num_workers):
     objective = TwoStructures()
@@ -162,6 +164,7 @@ def test_an_accelerator_has_a_chunk_for_a_structure(num_structures, monkeypatch)
     assert [chunk_size(n * num_structures, num_structures, 1) for n in (1, 2, 3, 16, 17)] == [1, 2, 4, 16, 32]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_compute_in_the_precision_of_the_caller(num_workers, x64):
     objective = toy(noise=1.0)
@@ -188,6 +191,7 @@ def test_an_objective_without_its_metric_is_named():
         make(2, objective=objective).values()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_workers", WORKERS)
 def test_train_many(num_workers):
     objective = TwoStructures()

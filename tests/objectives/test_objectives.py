@@ -53,6 +53,7 @@ def test_optimizers_reach_the_stated_optimum(objective):
         assert abs(objective.regret(value)) < 1e-12 * max(1, abs(objective.optimum)) + 1e-12
 
 
+@pytest.mark.long
 def test_a_local_search_from_the_optimizers_finds_nothing_lower(objective):
     names = floats(objective)
     bounds = [(objective.space[name].low, objective.space[name].high) for name in names]
@@ -74,6 +75,7 @@ def test_a_local_search_from_the_optimizers_finds_nothing_lower(objective):
         np.testing.assert_allclose(found.x, start, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.long
 def test_no_point_of_a_quasi_random_sample_lies_below_the_optimum(objective):
     X = qmc.Sobol(objective.space.num_dims, seed=0).random(2**14)
     with jax.enable_x64(True):
@@ -85,6 +87,7 @@ def test_no_point_of_a_quasi_random_sample_lies_below_the_optimum(objective):
     assert objective.regret(y.min()) < 0.5 * objective.regret(y.mean())
 
 
+@pytest.mark.long
 def test_a_search_from_the_best_of_a_sample_does_not_pass_the_optimum(objective):
     names, space = floats(objective), objective.space
     X = qmc.Sobol(space.num_dims, seed=1).random(2**12)
@@ -100,6 +103,7 @@ def test_a_search_from_the_best_of_a_sample_does_not_pass_the_optimum(objective)
             assert found.fun >= objective.optimum - 1e-9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_dtype_and_the_batch_shape_are_kept(objective, dtype):
     with jax.enable_x64(dtype == "float64"), jax.numpy_rank_promotion("raise"):

@@ -12,6 +12,7 @@ def fn(X):
     return jnp.sum(jnp.sin(3.0 * X), axis=-1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("max_rows", [1, 3, 4, 7, 100])
 def test_chunks_change_neither_values_nor_gradients(max_rows):
     X = jnp.asarray(np.random.default_rng(0).random((7, 2)), jnp.float32)

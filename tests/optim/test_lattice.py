@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 
 import bojax
@@ -19,6 +20,7 @@ def test_what_a_lattice_knows():
     assert make_lattice(SPACES["finite"]()).kind.max_points == 18
 
 
+@pytest.mark.long
 def test_all_points_are_different_and_representable():
     space = SPACES["finite"]()
     points, real = lattice_module.all_points(make_lattice(space), jnp.float32)
@@ -27,6 +29,7 @@ def test_all_points_are_different_and_representable():
     assert len(np.unique(points, axis=0)) == 18
 
 
+@pytest.mark.long
 def test_neighbors_change_one_column_by_one_move():
     space = SPACES["mixed"]()
     lattice = make_lattice(space)
@@ -45,6 +48,7 @@ def test_neighbors_change_one_column_by_one_move():
         assert {b for b in (int(P[i, 1]) - 1, int(P[i, 1]) + 1) if 0 <= b < 9} <= ordered
 
 
+@pytest.mark.long
 def test_very_many_neighbors_are_thinned():
     space = bojax.Space({f"c{i}": bojax.Categorical(list(range(20))) for i in range(10)})
     lattice = make_lattice(space)
@@ -54,6 +58,7 @@ def test_very_many_neighbors_are_thinned():
     np.testing.assert_array_equal(around[:, 0], X)
 
 
+@pytest.mark.long
 def test_seen_points_are_known_by_position_not_by_bits():
     space = SPACES["finite"]()
     lattice = make_lattice(space)

@@ -40,6 +40,7 @@ def mixed():
     return space, maximize, lambda theta: brute(theta, jnp.asarray(points))
 
 
+@pytest.mark.long
 def test_the_maximum_of_mixed_functions_is_found(x64, mixed):
     space, maximize, brute = mixed
     rng = np.random.default_rng(0)
@@ -56,6 +57,7 @@ def test_the_maximum_of_mixed_functions_is_found(x64, mixed):
     assert sum(found) >= 9, found
 
 
+@pytest.mark.long
 def test_a_continuous_maximum_on_the_boundary_is_found(x64):
     lattice = make_lattice(SPACES["continuous"]())
     optimizer = jax.jit(
@@ -88,6 +90,7 @@ def finite(request):
     return space, maximize, points
 
 
+@pytest.mark.long
 def test_a_seen_point_is_never_returned_and_the_last_one_is_found(x64, finite):
     space, maximize, points = finite
     rng = np.random.default_rng(0)
@@ -139,6 +142,7 @@ def on_surrogate():
     return candidate
 
 
+@pytest.mark.long
 def test_log_ei_candidates_beat_random_search(x64, on_surrogate):
     for seed in range(8):
         rng = np.random.default_rng(seed)

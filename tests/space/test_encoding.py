@@ -70,6 +70,7 @@ def check_params(space, got, expected):
             assert got[name] == expected[name]
 
 
+@pytest.mark.long
 @many
 @given(strategies.spaces_and_params())
 def test_params_come_back_from_the_cube(case):
@@ -80,6 +81,7 @@ def test_params_come_back_from_the_cube(case):
     check_params(space, space.to_params(x), params)
 
 
+@pytest.mark.long
 @few
 @given(strategies.spaces(num_dims=4), st.integers(0, 999))
 def test_points_come_back_from_params_rounded(space, seed):
@@ -90,6 +92,7 @@ def test_points_come_back_from_params_rounded(space, seed):
             )
 
 
+@pytest.mark.long
 @few
 @given(strategies.spaces(num_dims=4), st.integers(0, 999))
 def test_host_and_device_decode_alike(space, seed):
@@ -108,6 +111,7 @@ def test_host_and_device_decode_alike(space, seed):
             np.testing.assert_array_equal(arrays[name], decoded[name])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", DTYPES)
 @few
 @given(st.data(), st.integers(0, 999))
@@ -168,6 +172,7 @@ def test_positions_invert_coordinates(dtype, data, seed):
         np.testing.assert_array_equal(np.asarray(Y)[:, floats], np.asarray(X)[:, floats])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("parameter", [Int(1, 150_000, log=True), Int(-500_000, 500_000), Int(3, 4099, log=True)])
 def test_every_int_has_its_own_cell(dtype, parameter):
@@ -214,6 +219,7 @@ def test_cells_stand_where_the_design_says():
     assert space.to_params([0, 0, 0, edge + 1e-9])["g"] == 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
 def test_floats_decode_within_their_bounds_and_meet_them(dtype):
     bounds = [(1e-5, 0.1), (0.1, 0.3), (0.7, 123.4)]
@@ -234,6 +240,7 @@ def test_floats_decode_within_their_bounds_and_meet_them(dtype):
             np.testing.assert_allclose(column[-1], parameter.high, rtol=eps)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(deadline=None, max_examples=4, phases=no_shrink)
 @given(st.data(), st.integers(0, 999))
@@ -262,6 +269,7 @@ def test_jit_vmap_and_loop_agree_with_eager(dtype, data, seed):
                     np.testing.assert_array_equal(np.asarray(column), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rounding_is_the_same_bit_for_bit_in_every_form(dtype):
     space = Space(w=Int(16, 512, log=True), n=Int(1, 4096, log=True), k=Int(-5, 6), c=Categorical(["a", "b", "c"]))
@@ -293,6 +301,7 @@ def test_leading_axes_may_be_any():
         assert jax.eval_shape(MIXED.coordinates, P, X[0, 0]).shape == X[0, 0].shape
 
 
+@pytest.mark.long
 def test_encode_broadcasts_clips_and_chooses_its_dtype():
     space = Space(x=Float(0, 1), n=Int(1, 5), c=Categorical(["a", "b"]))
     with mode("float32"):

@@ -1,6 +1,7 @@
 """Fits that go on from anchors: suggestions depend on the told data alone."""
 
 import numpy as np
+import pytest
 
 import bojax
 import bojax.study.asking._suggest
@@ -39,6 +40,7 @@ def test_anchors_are_the_capacities_from_128_on():
     assert [anchor(n) for n in (1, 128, 129, 160, 161, 192, 193, 257, 321)] == [0, 0, 128, 128, 160, 160, 192, 256, 320]
 
 
+@pytest.mark.long
 def test_suggestions_do_not_depend_on_who_made_the_anchor(monkeypatch):
     """An uninterrupted study, one whose anchor was made in a thread, and one that is taken up past the anchor."""
     rows = [SPACE.to_params(x) for x in np.random.default_rng(0).random((127, 2))]

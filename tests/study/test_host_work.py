@@ -44,6 +44,7 @@ def num_writes(log):
     return sum(writes for writes, _ in itertools.groupby(is_write))
 
 
+@pytest.mark.long
 def test_a_trial_costs_the_same_work_whatever_was_told(study, log):
     work = []
     for num_trials in (3, 30):
@@ -68,6 +69,7 @@ def test_what_is_told_is_stored_at_once_and_given_as_it_is_stored(study, log):
     assert told.user_attrs == {"seconds": 3, "note": "a", "bojax:noise_var": 0.1}
 
 
+@pytest.mark.long
 def test_a_database_with_unknown_tables_is_used_through_public_calls(study, monkeypatch):
     """Optuna's tables may change; a study then goes on with Optuna's own calls."""
     for module in (_database, _claims):

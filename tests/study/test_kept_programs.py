@@ -63,6 +63,7 @@ def suggestions(space, num_trials, wait=idle, **settings):
     return [tuple(trial.params.values()) for trial in study.trials]
 
 
+@pytest.mark.long
 def test_what_was_compiled_once_is_loaded_for_every_space_of_its_class(tmp_path, monkeypatch, compiled):
     monkeypatch.setenv("BOJAX_CACHE", str(tmp_path))
     first = suggestions(SPACE, 6)

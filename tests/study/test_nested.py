@@ -60,6 +60,7 @@ def search(nested):
     return hg.optimize(*nested[:6], num_steps=nested.num_steps, optimizer=ADAM, bounds=nested.bounds)
 
 
+@pytest.mark.long
 def test_a_trial_is_an_inner_optimization():
     result = tune(make)
     for trial in result.trials:
@@ -85,6 +86,7 @@ def test_a_score_on_other_data_is_the_value():
         assert trial.user_attrs["outer_loss"] == pytest.approx(float(expected.value), rel=1e-4)
 
 
+@pytest.mark.long
 def test_options_reach_the_inner_optimization():
     def bounded(params):
         return make(params, bounds=(-2.5, -1.5), stop=hg.Plateau(patience=3), inner_params=hg.ColdStart(jnp.zeros(3)))
@@ -116,6 +118,7 @@ def test_hyperparameters_keep_their_forms_and_types():
         tuned_hparams(bojax.study.Trial(4, {}), like)
 
 
+@pytest.mark.long
 def test_a_resumed_study_goes_on_and_has_them_in_another_process(tmp_path):
     storage = f"sqlite:///{tmp_path / 'nested.db'}"
     whole = tune(make, num_trials=4)

@@ -25,6 +25,7 @@ def filled(direction="minimize", space=SPACE, value_of=value_of, num_trials=12, 
     return study
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("direction, sign", [("minimize", -1.0), ("maximize", 1.0)])
 def test_predictions_are_those_of_the_surrogate_in_the_units_of_the_objective(direction, sign):
     study = filled(direction)
@@ -45,6 +46,7 @@ def test_predictions_are_those_of_the_surrogate_in_the_units_of_the_objective(di
     np.testing.assert_allclose(predicted[0], [value_of(row) for row in rows], atol=0.3)
 
 
+@pytest.mark.long
 def test_categories_and_integers_are_predicted():
     space = Space(kind=Categorical(["a", "b"]), n=Int(1, 8))
     study = filled(space=space, value_of=lambda p: p["n"] + 20.0 * (p["kind"] == "b"), num_trials=14)

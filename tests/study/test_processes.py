@@ -68,6 +68,7 @@ def make(storage, name="bojax", algorithm=probe):
     return Study(SPACE, storage=storage, name=name, seed=0, algorithm=algorithm)
 
 
+@pytest.mark.long
 def test_another_process_suggests_the_same_and_goes_on_the_same(tmp_path):
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     here = make(None)
@@ -88,6 +89,7 @@ def test_bayesopt_is_the_same_in_another_process_and_after_a_resume(tmp_path):
     assert first | play(storage, "parts", "[3, 3]", "bayesopt") == expected
 
 
+@pytest.mark.long
 def test_three_processes_on_one_sqlite_file_lose_and_repeat_nothing(tmp_path):
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     processes = [start(storage, "bojax", "[2, 2, 2, 2]", "") for _ in range(3)]
@@ -106,6 +108,7 @@ def test_three_processes_on_one_sqlite_file_lose_and_repeat_nothing(tmp_path):
     assert all(trial.value == value_of(trial.params) for trial in trials)
 
 
+@pytest.mark.long
 def test_trials_of_a_killed_process_are_suggested_again(tmp_path):
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     expected = asked(make(storage), 2)
@@ -174,6 +177,7 @@ def test_a_slow_creator_of_a_study_is_waited_for(tmp_path):
     assert study.seed == 11
 
 
+@pytest.mark.long
 def test_a_value_told_after_the_asking_process_ended_is_kept(tmp_path):
     storage = f"sqlite:///{tmp_path}/late.db"
     code = (

@@ -188,6 +188,7 @@ def test_the_order_of_telling_does_not_matter():
     assert next_params([0, 1, 2, 3]) == next_params([3, 1, 0, 2])
 
 
+@pytest.mark.long
 def test_a_study_resumes_at_any_point_as_if_never_closed(tmp_path):
     def play(reopen_after):
         storage = url(tmp_path, f"{reopen_after}.db")
@@ -283,6 +284,7 @@ def altered(**changes):
     return algorithm
 
 
+@pytest.mark.long
 def test_only_valid_points_are_given_and_none_is_an_error():
     study = make(algorithm=altered(status=int(Status.EXHAUSTED), valid=[True, False, True]))
     trials = study.ask(3)
@@ -293,6 +295,7 @@ def test_only_valid_points_are_given_and_none_is_an_error():
     assert study.trials == []
 
 
+@pytest.mark.long
 def test_a_fallback_is_one_warning():
     study = make(algorithm=altered(status=int(Status.FALLBACK)))
     with pytest.warns(BojaxWarning, match="the surrogate was not finite") as caught:
@@ -321,6 +324,7 @@ def test_journal_storage(tmp_path):
     assert reopened.ask()[0].params == study.ask()[0].params or len(study.trials) == 4
 
 
+@pytest.mark.long
 def test_a_finite_space_is_used_up_without_repetition():
     space = Space(a=Categorical(["x", "y", "z"]), b=Int(0, 1), c=Ordinal([5]))
     study = make(space, algorithm=random_search)
@@ -463,6 +467,7 @@ def test_plot_trajectory(tmp_path):
     assert plot_trajectory(study, axes) is axes
 
 
+@pytest.mark.long
 def test_plot_slices(tmp_path):
     from bojax.study import plot_slices
 

@@ -85,6 +85,7 @@ def silently(function, *args, **kwargs):
         return function(*args, **kwargs)
 
 
+@pytest.mark.long
 def test_a_plain_function_is_minimised():
     result = tune(square, SPACE, num_trials=6, batch_size=2)
     assert [trial.number for trial in result.trials] == list(range(6))
@@ -95,6 +96,7 @@ def test_a_plain_function_is_minimised():
     assert result.trials[0].user_attrs == {"value": result.trials[0].value}
 
 
+@pytest.mark.long
 def test_a_function_of_a_dict_needs_the_name_of_its_metric():
     low = tune(noisy, {"x": Float(0.0, 1.0)}, metric="loss", num_trials=3, batch_size=3)
     high = tune(noisy, Space(x=Float(0.0, 1.0)), metric="x", direction="maximize", num_trials=3, batch_size=3)
@@ -119,6 +121,7 @@ def test_a_trainable_brings_space_metric_and_direction(direction):
     assert result.best_value == (max if direction == "maximize" else min)(values)
 
 
+@pytest.mark.long
 def test_what_is_given_goes_before_what_the_objective_brings():
     narrow = Space(x=Float(0.0, 0.1), kind=Categorical(["a", "b", "c"]))
     result = tune(trainable(), narrow, metric="kind", direction="minimize", num_trials=3, batch_size=3)
@@ -138,6 +141,7 @@ def test_an_objective_with_a_method_train():
     np.testing.assert_allclose(values_of(result), [square_of(p) for p in params_of(result)], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_the_zoo():
     objective = digits_mlp.with_num_steps(3)
     result = tune(objective, num_trials=4, batch_size=2)
@@ -152,6 +156,7 @@ def test_the_zoo():
 # Repeats.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_seeds", [2, 3])
 @pytest.mark.parametrize("kind", ["function", "trainable"])
 def test_the_value_is_the_mean_over_seeds_and_its_variance_is_told(kind, num_seeds):
@@ -311,6 +316,7 @@ def test_the_last_batch_is_filled_up_so_that_one_program_is_compiled(num_seeds):
     np.testing.assert_allclose(values_of(result), [square_of(p) for p in params_of(result)], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_batch_larger_than_all_trials():
     for objective in (square, trainable()):
         result = tune(objective, SPACE, num_trials=2, batch_size=5)
@@ -324,6 +330,7 @@ def test_the_seed_decides_everything():
     assert runs[0].trials[0].user_attrs["noise"] != runs[2].trials[0].user_attrs["noise"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objective", [square, trainable()], ids=["function", "trainable"])
 def test_a_stored_study_goes_on_where_it_stopped(tmp_path, objective):
     storage, options = f"sqlite:///{tmp_path / 'tune.db'}", {"batch_size": 2, "num_seeds": 2}

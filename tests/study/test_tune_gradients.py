@@ -173,6 +173,7 @@ def test_gradients_are_means_over_seeds():
         assert trial.value == pytest.approx(trial.params["x"] * np.mean(noise), rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_derivative_that_is_not_finite_is_left_out_and_the_value_kept():
     def train(key, h):
         return jnp.sqrt(jnp.maximum(h["x"] - 0.5, 0.0)) + h["rate"]  # the square root has an infinite slope at 0
@@ -318,6 +319,7 @@ def test_what_value_and_grad_raises_is_not_hidden():
 # A stored study, and the zoo.
 
 
+@pytest.mark.long
 def test_a_stored_study_goes_on_with_its_gradients(tmp_path):
     storage = f"sqlite:///{tmp_path / 'tune.db'}"
     options = {"gradients": True, "algorithm": None, "num_trials": 6}
@@ -326,6 +328,7 @@ def test_a_stored_study_goes_on_with_its_gradients(tmp_path):
     assert tune(smooth, FLOATS, storage=storage, **options | {"num_trials": 2}).trials == whole.trials
 
 
+@pytest.mark.long
 def test_a_stored_study_without_gradients_goes_on_with_them(tmp_path):
     storage = f"sqlite:///{tmp_path / 'tune.db'}"
     tune(smooth, FLOATS, storage=storage)

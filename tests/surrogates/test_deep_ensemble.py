@@ -10,6 +10,7 @@ from bojax import objectives, surrogates
 from tests.helpers import observe
 
 
+@pytest.mark.long
 def test_certain_near_the_data_and_not_away_from_it():
     with jax.enable_x64(True):
         x = np.concatenate([np.linspace(0.0, 0.35, 12), np.linspace(0.75, 1.0, 8)])[:, None]
@@ -28,6 +29,7 @@ def test_certain_near_the_data_and_not_away_from_it():
         assert np.mean(np.abs(z) < 2.5) > 0.8
 
 
+@pytest.mark.long
 def test_an_appended_observation_is_learned_where_it_was_made():
     with jax.enable_x64(True):
         x = np.random.default_rng(0).random((10, 2))

@@ -32,6 +32,7 @@ def brute_force(posterior, P, values, X):
     return mean[None, m:] + (np.asarray(values) - mean[None, :m]) @ gain.T, cov[m:, m:] - gain @ cov[:m, m:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [1.0, 40.0])
 def test_fantasies_are_conditioned_on_their_values(kind, scale):
@@ -62,6 +63,7 @@ def test_fantasies_are_conditioned_on_their_values(kind, scale):
         assert np.allclose(joint_cov[0], cov, rtol=1e-4, atol=1e-7 * scale**2)
 
 
+@pytest.mark.long
 def test_values_have_the_law_of_the_posterior():
     with jax.enable_x64(True):
         posterior = posterior_of()
@@ -75,6 +77,7 @@ def test_values_have_the_law_of_the_posterior():
         assert np.allclose(np.cov(values.T) / np.outer(std, std), cov / np.outer(std, std), atol=5 * (2 / s) ** 0.5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_fixed_point_leaves_the_posterior_and_dtype_is_kept(kind):
     for dtype in (jnp.float32, jnp.float64):

@@ -10,6 +10,7 @@ from bojax.surrogates._nuts import nuts
 from tests.helpers import observe
 
 
+@pytest.mark.long
 def test_the_sampler_has_the_law_of_a_correlated_normal():
     with jax.enable_x64(True):
         A = np.random.default_rng(0).normal(size=(3, 3))
@@ -31,6 +32,7 @@ def test_the_sampler_has_the_law_of_a_correlated_normal():
         assert np.all((result.accept > 0.6) & (result.accept < 0.98))
 
 
+@pytest.mark.long
 def test_the_sampler_has_the_law_of_a_heavy_and_a_bounded_coordinate():
     """log of a gamma variable, and a logistic variable."""
     with jax.enable_x64(True):

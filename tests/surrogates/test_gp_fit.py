@@ -45,6 +45,7 @@ def value_and_grad(model):
     return fn
 
 
+@pytest.mark.long
 def test_the_fit_is_as_good_as_scipy(x64, model, surrogate, value_and_grad):
     """From the same starts, within the same bounds, on ten data sets."""
     params = surrogate.init(D, jnp.float64)
@@ -73,6 +74,7 @@ def test_the_fit_is_as_good_as_scipy(x64, model, surrogate, value_and_grad):
     assert max(behind) < 0.5, behind
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_masked_is_unmasked(x64, surrogate, seed):
     """Value and slope of the loss are the same with masks (tested elsewhere), so the fit ends as low."""
@@ -94,6 +96,7 @@ def test_a_fit_never_ends_above_its_starts(x64, model, surrogate, value_and_grad
     assert info.ok and info.num_evals > 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("y", [np.full(N, 7.0), np.zeros(N), 1e30 * np.arange(N), 1e-30 * np.arange(N)], ids=str)
 def test_awkward_values(x64, surrogate, y):
     data = observe(data_of(0)[0], y, CAPACITY)
@@ -124,6 +127,7 @@ def test_hyperparameters_that_are_not_finite_do_not_stick(x64, surrogate):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted))
 
 
+@pytest.mark.long
 def test_nothing_to_fit(x64):
     """A surrogate whose every part is fixed is still a surrogate, as far as its kernel has no hyperparameters."""
     fixed = surrogates.gp(mean=surrogates.zero_mean(), noise=surrogates.fixed_noise(1e-2))
@@ -150,6 +154,7 @@ def test_bad_numbers_are_refused(kwargs):
         surrogates.gp(**kwargs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_fit_goes_on_from_a_trusted_one(x64, wrapped):
     """It spends few evaluations and ends hardly above a full fit; one that is not finite is not trusted."""

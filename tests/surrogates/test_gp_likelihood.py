@@ -44,6 +44,7 @@ def value_and_grad(model):
     return jax.jit(jax.value_and_grad(lambda params, data: gp_module.log_posterior(model, params, data)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 def test_masked_is_unmasked(x64, value_and_grad, params, seed):
     X, y = data_of(seed)
@@ -81,6 +82,7 @@ def test_value_and_gradient_match_scipy(x64):
         np.testing.assert_allclose((dK * direction).sum(), want, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_whole_log_posterior_matches_numpy(x64, model, value_and_grad, params):
     """Kernel, mean, noise, standardisation and priors put together by hand."""
     X, y = data_of(4)
@@ -100,6 +102,7 @@ def test_the_whole_log_posterior_matches_numpy(x64, model, value_and_grad, param
         np.testing.assert_allclose(flat_gradient[i], (high - low) / 2e-5, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_likelihood_and_gradient_match_gpjax(x64):
     gpx = pytest.importorskip("gpjax")
     from bojax.surrogates import matern52

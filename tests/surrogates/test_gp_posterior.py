@@ -51,6 +51,7 @@ def by_hand(model, params, X, y, Z):
     return loc + scale * mean, scale**2 * cov
 
 
+@pytest.mark.long
 def test_mean_and_covariance_match_numpy(x64, model, params, condition):
     X, y = data_of()
     posterior = condition(params, observe(X, y))
@@ -62,6 +63,7 @@ def test_mean_and_covariance_match_numpy(x64, model, params, condition):
     assert posterior.ok
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 def test_masked_is_unmasked(x64, condition, params, seed):
     X, y = data_of(seed)
@@ -77,6 +79,7 @@ def test_masked_is_unmasked(x64, condition, params, seed):
         np.testing.assert_allclose(getattr(other, field), getattr(one, field), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.long
 def test_append_is_conditioning_on_one_more_row(x64, model, condition, params):
     X, y = data_of()
     posterior = condition(params, observe(X, y, CAPACITY), 2)
@@ -95,6 +98,7 @@ def test_append_is_conditioning_on_one_more_row(x64, model, condition, params):
     np.testing.assert_allclose(posterior.joint(Z)[1], cov, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.long
 def test_append_on_a_full_posterior_changes_nothing(x64, condition, params):
     X, y = data_of()
     posterior = condition(params, observe(X, y))
@@ -103,6 +107,7 @@ def test_append_on_a_full_posterior_changes_nothing(x64, condition, params):
     np.testing.assert_allclose(more.var(queries()), posterior.var(queries()), rtol=1e-10)
 
 
+@pytest.mark.long
 def test_append_of_an_observed_point_stays_finite(x64, condition, params):
     X, y = data_of()
     sharp = params._replace(log_noise_var=jnp.log(jnp.asarray(1e-6)))
@@ -178,6 +183,7 @@ def test_without_data_the_belief_is_the_prior(x64, model, condition, params):
     np.testing.assert_allclose(var, model.kernel.diagonal(params.kernel, queries()), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_many_equal_points_stay_finite_in_both_dtypes():
     for wide in (False, True):
         with jax.enable_x64(wide):

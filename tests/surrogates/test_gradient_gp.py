@@ -28,6 +28,7 @@ def linear_rows(seed, n, categorical=False):
     return LinearRows(jnp.asarray(X), jnp.asarray(rng.normal(size=n)), jnp.asarray(direction))
 
 
+@pytest.mark.long
 @every_kernel
 def test_covariances_of_derivatives_are_derivatives_of_the_covariance(name, x64):
     kernel, A, B = KERNELS[name], linear_rows(0, 4, name == "categorical"), linear_rows(1, 5, name == "categorical")
@@ -43,6 +44,7 @@ def test_covariances_of_derivatives_are_derivatives_of_the_covariance(name, x64)
     np.testing.assert_allclose(kernel.derivatives(PARAMS, A, B), expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.long
 @every_kernel
 def test_coincident_points(name, x64):
     kernel, A = KERNELS[name], linear_rows(2, 6, name == "categorical")
@@ -55,6 +57,7 @@ def test_coincident_points(name, x64):
     np.testing.assert_allclose(kernel.derivatives(PARAMS, x, x), [[variance]], rtol=1e-12)
 
 
+@pytest.mark.long
 @every_kernel
 def test_derivatives_of_a_warped_kernel(name, x64):
     fixed = (1,) if name == "categorical" else ()
@@ -78,6 +81,7 @@ def test_derivatives_of_a_warped_kernel(name, x64):
     np.testing.assert_allclose(jax.jit(kernel.derivatives)(params, A, B), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.long
 @every_kernel
 def test_derivatives_by_hyperparameters(name, x64):
     kernel, A = KERNELS[name], linear_rows(3, 5, name == "categorical")
@@ -114,6 +118,7 @@ def error(posterior):
     return float(jnp.sqrt(jnp.mean((posterior.mean(X) - smooth(X)) ** 2)))
 
 
+@pytest.mark.long
 def test_gradients_teach(x64):
     _, with_grads, info = fitted(DEFAULT, observations(n=14, capacity=16))
     _, without, _ = fitted(gp(), observations(n=14, capacity=16, grads=False))
@@ -121,6 +126,7 @@ def test_gradients_teach(x64):
     assert float(jnp.mean(with_grads.var(queries()))) < 0.5 * float(jnp.mean(without.var(queries())))
 
 
+@pytest.mark.long
 def test_without_gradients_it_is_the_plain_process(x64):
     seen = observations(grads=False)
     for transform in (None, half_rank):
@@ -135,6 +141,7 @@ def test_without_gradients_it_is_the_plain_process(x64):
             np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.long
 def test_wrong_gradients_are_switched_off(x64):
     seen = observations(n=16, capacity=16, wrong=True)
     params, misled, _ = fitted(DEFAULT, seen)
@@ -145,6 +152,7 @@ def test_wrong_gradients_are_switched_off(x64):
     np.testing.assert_allclose(misled.mean(queries()), without.mean(queries()), rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.long
 def test_a_chaotic_gradient_is_left_out(x64):
     seen = observations(n=14, capacity=16)
     chaotic = seen.with_columns(grad=seen.columns["grad"].at[3].set(jnp.array([1e9, -1e7])))
@@ -155,6 +163,7 @@ def test_a_chaotic_gradient_is_left_out(x64):
     np.testing.assert_array_equal(posterior.mean(queries()), fitted(DEFAULT, without)[1].mean(queries()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("max_rows", [600, pytest.param(10, marks=pytest.mark.slow)])
 def test_padding_and_missing_components_change_nothing(max_rows, x64):
     surrogate = gradient_gp(max_rows=max_rows)
@@ -171,6 +180,7 @@ def test_padding_and_missing_components_change_nothing(max_rows, x64):
     assert jnp.all(jnp.isfinite(surrogate.posterior(params, partly).mean(queries())))
 
 
+@pytest.mark.long
 def test_the_mean_has_the_gradients_that_were_told(x64):
     seen = observations()
     surrogate = DEFAULT
@@ -196,6 +206,7 @@ def test_kernels_without_derivatives_are_refused():
 SPACE = Space(rate=Float(1e-4, 1e-1, log=True), decay=Float(-2.0, 6.0), kind=Categorical(["a", "b"]))
 
 
+@pytest.mark.long
 def test_native_gradients_in_the_cube(x64):
     def f(params):
         return jnp.log(params["rate"]) ** 2 + params["rate"] * params["decay"]
@@ -209,6 +220,7 @@ def test_native_gradients_in_the_cube(x64):
     assert np.isnan(got[2])
 
 
+@pytest.mark.long
 def test_states_keep_gradients(x64):
     algorithm = gradient_bayesopt(SPACE, capacity=4)
     state = algorithm.init(jax.random.key(0))
@@ -244,6 +256,7 @@ def with_gradients(space, q):
     return gradient_bayesopt(space, q=q)
 
 
+@pytest.mark.long
 def test_a_study_is_told_gradients_in_native_units(tmp_path):
     study = gradient_study(7)
     assert study.best_value < 0.02

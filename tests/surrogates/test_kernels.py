@@ -20,6 +20,7 @@ def params_like(kernel, lengthscale):
     return kernel.init(len(lengthscale), lengthscale.dtype)._replace(log_lengthscale=jnp.log(lengthscale))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["matern52", "rbf"])
 def test_matrices_equal_those_of_gpjax(x64, name):
     gpjax = pytest.importorskip("gpjax")
@@ -72,6 +73,7 @@ def test_derivatives_at_zero_are_the_limits(x64, name, fn):
     np.testing.assert_allclose([jax.grad(fn)(zero), jax.grad(jax.grad(fn))(zero)], exact, rtol=1e-14)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["matern52", "rbf"])
 def test_derivatives_in_x_at_coincident_points(x64, name):
     """d^2 k(x, z) / dx^2 at x = z is 2 k'(0) / lengthscale^2, and the slope is 0."""

@@ -10,6 +10,7 @@ from bojax.surrogates._map_ensemble import laplace_moves
 from tests.helpers import observe, smooth
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x64_on", [False, True])
 def test_moves_have_the_law_of_the_second_derivative(x64_on):
     """Of a quadratic the differences are exact, so the moves' covariance is the inverse of its matrix."""
@@ -27,6 +28,7 @@ def test_moves_have_the_law_of_the_second_derivative(x64_on):
         assert np.allclose(np.cov(moves.T) / np.outer(std, std), want / np.outer(std, std), atol=0.03)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "loss", [lambda t: -(t[0] ** 2) + t[1] ** 2, lambda t: jnp.sum(jnp.log(t + 0.01))], ids=["saddle", "undefined"]
 )
@@ -45,6 +47,7 @@ def predictive_density(posterior, X, y):
     return jnp.mean(jax.nn.logsumexp(logs, axis=0) - jnp.log(logs.shape[0] * 1.0))
 
 
+@pytest.mark.long
 def test_predictions_are_better_than_those_of_the_mode(x64):
     """On sixteen sets of sixteen points of Hartmann-6: the mode alone is far too sure."""
     kinds = surrogates.gp(), surrogates.map_ensemble(num_members=8)
@@ -70,6 +73,7 @@ def observe_traced(X, y):
     return data.append(data.empty(X.shape[1], X.shape[0], X.dtype), X, y)
 
 
+@pytest.mark.long
 def test_the_first_member_is_the_mode_and_the_others_differ(x64):
     X = np.random.default_rng(1).random((10, 2))
     observations = observe(X, smooth(X), 16)

@@ -44,6 +44,7 @@ def points(seed, k):
     return jnp.asarray(np.random.default_rng(seed).random((k, 2)))
 
 
+@pytest.mark.long
 def test_moments(x64):
     mixture, X = mixture_of(), points(1, 5)
     mean, cov = moments(mixture, X)
@@ -61,6 +62,7 @@ def test_moments(x64):
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.long
 def test_samples_have_the_moments_and_belong_to_members_in_turn(x64):
     mixture, X, s = mixture_of(), points(2, 3), 30_000
     samples = np.asarray(jax.jit(lambda p: p.sample(jax.random.key(0), X, s))(mixture))
@@ -73,6 +75,7 @@ def test_samples_have_the_moments_and_belong_to_members_in_turn(x64):
         assert np.all(np.abs(own.mean(axis=0) - own_mean) < 5 * np.sqrt(own_var / len(own)))
 
 
+@pytest.mark.long
 def test_append_and_standardized_reach_every_member(x64):
     mixture, X = mixture_of(), points(3, 4)
     y = jnp.asarray(2.0)
@@ -90,6 +93,7 @@ def test_append_and_standardized_reach_every_member(x64):
     np.testing.assert_allclose(var * scale**2, own_var, rtol=1e-10)
 
 
+@pytest.mark.long
 def test_fantasies_are_those_of_the_members(x64):
     mixture, P, X = mixture_of(), points(4, 4), points(5, 5)
     mask = jnp.array([True, False, True])
@@ -127,6 +131,7 @@ def test_samples_that_cannot_be_divided_are_refused(x64):
         mixture_of().fantasies(jnp.zeros((1, 2)), jnp.ones(1, bool), jnp.zeros((M + 1, 1)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x64_on", [False, True])
 def test_dtypes_gradients_and_vmap(x64_on):
     with jax.enable_x64(x64_on):

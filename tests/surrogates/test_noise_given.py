@@ -10,6 +10,7 @@ from bojax import data, surrogates
 from tests.helpers import SPACES, observe, small_bayesopt, smooth
 
 
+@pytest.mark.long
 def test_the_posterior_is_that_of_dense_linear_algebra():
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
@@ -36,6 +37,7 @@ def test_the_posterior_is_that_of_dense_linear_algebra():
         assert np.allclose(mean, want, rtol=1e-9) and np.allclose(var, want_var, rtol=1e-7)
 
 
+@pytest.mark.long
 def test_buffers_keep_it(x64):
     observations = data.append(
         data.empty(1, 4), jnp.array([[0.1], [0.2]]), jnp.array([1.0, 2.0]), noise_var=jnp.array([0.5, 0.0])

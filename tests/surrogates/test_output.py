@@ -14,6 +14,7 @@ TRANSFORMS = {name: getattr(surrogates, name) for name in ("log_output", "log_ta
 TRANSFORMS["composed"] = surrogates.compose(surrogates.half_rank, surrogates.bilog)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_order_is_kept_and_masked_rows_do_not_matter(name, dtype):
@@ -38,6 +39,7 @@ def test_order_is_kept_and_masked_rows_do_not_matter(name, dtype):
             assert np.all(np.diff(got[:12][order])[distinct] > 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_few_or_equal_values_do_no_harm(name):
     for count in (0, 1, 5):
@@ -45,6 +47,7 @@ def test_few_or_equal_values_do_no_harm(name):
         assert np.all(np.isfinite(TRANSFORMS[name](y, mask)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["log_output", "log_tail", "bilog", "power", "half_rank"])
 def test_derivatives_are_slopes(name):
     """Of a map that all values together chose, and that none of them moves."""
@@ -60,6 +63,7 @@ def test_derivatives_are_slopes(name):
             assert np.all(low > 0) and inside.sum() >= 2  # power bends one way and bilog the other at the mean
 
 
+@pytest.mark.long
 def test_powers_are_those_of_scipy():
     with jax.enable_x64(True):
         z = np.random.default_rng(1).normal(size=40) * 2
@@ -82,6 +86,7 @@ def test_losses_become_logarithms():
         assert np.allclose(np.diff(got), -np.diff(np.log(loss)), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_transformed_surrogate_models_transformed_values():
     with jax.enable_x64(True):
         X = np.random.default_rng(0).random((8, 2))
@@ -96,6 +101,7 @@ def test_a_transformed_surrogate_models_transformed_values():
         assert np.allclose(np.ptp(got - posterior.mean(observations.X)), 0.0, atol=1e-6)
 
 
+@pytest.mark.long
 def test_gradients_go_through_the_slope():
     with jax.enable_x64(True):
         X = np.random.default_rng(5).random((6, 2))
@@ -109,6 +115,7 @@ def test_gradients_go_through_the_slope():
         np.testing.assert_allclose(got.columns["grad"][:6], slope[:6, None] * seen.columns["grad"][:6], rtol=1e-12)
 
 
+@pytest.mark.long
 def test_log_tail_leaves_the_better_half_and_has_slopes():
     with jax.enable_x64(True):
         y, mask = jnp.asarray(-np.exp(2 * np.random.default_rng(3).normal(size=21))), jnp.ones(21, bool)

@@ -16,10 +16,12 @@ def observe(n, capacity, seed=0):
     return data.from_numpy(X, np.sin(5.0 * X).sum(axis=1), capacity, np.float64, noise_var=np.arange(n) / n)
 
 
+@pytest.mark.long
 def test_it_is_a_surrogate():
     testing.check_surrogate(surrogates.with_row_limit(surrogates.gp(), rows=4), dtypes=["float64"])
 
 
+@pytest.mark.long
 def test_up_to_the_limit_nothing_changes(x64):
     seen = observe(12, 16)
     plain, limit = surrogates.gp(), surrogates.with_row_limit(surrogates.gp(), rows=16)
@@ -29,6 +31,7 @@ def test_up_to_the_limit_nothing_changes(x64):
     jax.tree.map(np.testing.assert_array_equal, params, same)
 
 
+@pytest.mark.long
 def test_the_best_rows_are_kept_and_the_others_spread(x64):
     seen = observe(40, 64)
     kept = limited(seen, 10)
@@ -51,6 +54,7 @@ def test_few_real_rows_are_all_kept_once(x64):
     assert set(np.asarray(kept.y)[np.asarray(kept.mask)]) == set(np.asarray(seen.y)[np.asarray(seen.mask)])
 
 
+@pytest.mark.long
 def test_padding_does_not_matter(x64):
     kept, padded = limited(observe(40, 64), 10), limited(observe(40, 128), 10)
     jax.tree.map(np.testing.assert_array_equal, kept, padded)
@@ -61,6 +65,7 @@ def test_the_limit_is_checked():
         surrogates.with_row_limit(surrogates.gp(), rows=1)
 
 
+@pytest.mark.long
 def test_ranks_of_many_values_are_those_of_few(x64, monkeypatch):
     rng = np.random.default_rng(0)
     y, mask = jnp.asarray(rng.integers(-9, 9, 50) * 1.0), jnp.asarray(rng.random(50) < 0.8)

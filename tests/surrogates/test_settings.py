@@ -34,6 +34,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.long
 def test_stacked_settings_give_what_each_alone_gives():
     problem = bojax.objectives.branin()
     keys = jax.random.split(jax.random.key(0), 2)
