@@ -6,7 +6,6 @@ from jax.typing import DTypeLike
 
 from bojax._types import Key
 from bojax.data import Observations
-from bojax.surrogates._inputs import Inputs
 
 if TYPE_CHECKING:
     from bojax.surrogates._base import FitInfo, Posterior, Surrogate
@@ -69,7 +68,7 @@ class PosteriorFn(Protocol):
 class BindFn(Protocol):
     """How a surrogate learns which columns hold categories."""
 
-    def __call__(self, inputs: Inputs, /) -> "Surrogate":
+    def __call__(self, inputs: Any, /) -> "Surrogate":
         """The surrogate for given columns.
 
         Args:

@@ -16,7 +16,7 @@ from bojax._linalg import first_jitter, matmul, stable_factor
 from bojax._types import Array, Float
 from bojax.data import Observations
 from bojax.surrogates._base import FitInfo, Surrogate
-from bojax.surrogates._inputs import Inputs, accept_padding, bound, takes_padding
+from bojax.surrogates._inputs import Inputs, PaddedInputs, accept_padding, bound, takes_padding
 from bojax.surrogates._marginal_likelihood import log_marginal_likelihood, masked_covariance
 from bojax.surrogates.outputs._standardize import Scale, standardize
 from bojax.surrogates.parts._kernels import Kernel, matern52
@@ -134,7 +134,7 @@ def gp_model(kernel: Any = None, mean: Any = None, noise: Noise | None = None) -
     return GPModel(kernel, mean, learned_noise() if noise is None else noise)
 
 
-def bound_model(model: GPModel, inputs: Inputs) -> GPModel:
+def bound_model(model: GPModel, inputs: Inputs | PaddedInputs) -> GPModel:
     """The parts, bound to the categorical columns."""
     mean = model.mean if model.mean.bind is None else model.mean.bind(inputs)
     return model._replace(kernel=bound(model.kernel, inputs, "kernel"), mean=mean)

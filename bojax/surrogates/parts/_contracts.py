@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from jax.typing import DTypeLike
 
 from bojax._types import Array, Float, Key
-from bojax.surrogates._inputs import Inputs
 from bojax.surrogates.outputs._standardize import Scale
 
 if TYPE_CHECKING:
@@ -209,7 +208,7 @@ class ApplyFn(Protocol):
 class BindFn(Protocol[PartT_co]):
     """How a part learns which columns hold categories."""
 
-    def __call__(self, inputs: Inputs, /) -> PartT_co:
+    def __call__(self, inputs: Any, /) -> PartT_co:
         """The part for given columns.
 
         Args:
