@@ -18,6 +18,7 @@ import numpy as np
 
 import bojax
 from benchmarks import _problems
+from benchmarks._probe import num_initial
 from benchmarks._probe import run as run_probe
 from benchmarks._timing import Report, has, interleave, spread, timing_rows
 from benchmarks._worker import Worker
@@ -97,13 +98,6 @@ def long(report: Report, *, trials: int, sleep: float) -> None:
     )
     report.note(f"Aim: at most 5 times the median. Trials above it, from 0: {slow or 'none'}.")
     report.figure("longest wait", trials=trials, sleep_s=sleep, asks_s=asks, above=slow)
-
-
-def num_initial(num_dims: int) -> int:
-    """Size of the default initial design."""
-    from bojax.loop._defaults import default_num_initial
-
-    return default_num_initial(num_dims)
 
 
 @contextlib.contextmanager

@@ -6,21 +6,11 @@
 A program is compiled once, whoever asks first: who needs one that is being compiled waits for it, and who needs one
 that is still in the queue compiles it. It is stored before it runs, so that a process that is killed has not compiled
 in vain.
-
-At the interpreter's exit a trace in a thread is ended, and XLA's compilation is waited for: nothing ends it, its thread
-asks for Python's lock several times a second, and where it does so after the interpreter is gone, the process ends by
-SIGABRT. Ctrl-C ends the waiting.
 """
 
-import atexit
 import contextlib
-import ctypes
-import functools
-import os
 import pathlib
-import sys
 import threading
-import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -31,14 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bojax import _program_store as store
+from bojax._background import may_work_ahead
+from bojax._background import workers as _workers
 from bojax._runtime import check_not_forked, own_settings
 
 MAX_PROGRAMS = 16
 """Programs in memory; those of an `ask` take about 50 MB each. Beyond, those not used for longest are dropped."""
-MAX_THREADS = 2
-"""Programs that are compiled ahead at the same time."""
-MAX_EXIT_WAIT = 60.0
-"""Seconds that the interpreter's exit waits for a compilation in a thread; most take 1 to 4 on two free cores."""
 
 _CONFIG = (
     "jax_disable_most_optimizations",
@@ -143,17 +131,20 @@ class Kept:
         Args:
             *args: trees of arrays or of `jax.ShapeDtypeStruct`.
         """
-        if not _may_work_ahead():
+        if not may_work_ahead():
             return
-        with contextlib.suppress(Exception):
-            _workers.add(self, _signature(args)[0])
+        with contextlib.suppress(Exception), _workers.lock:
+            signature = _signature(args)[0]
+            if not (_workers.closing or signature in self._programs or signature in self._jobs):
+                self._jobs[signature] = job = _Job(self, signature)
+                _workers.put(job)
 
     def _program(self, signature: _Signature) -> store.Program:
         while True:
             with _workers.lock:
                 entry = self._programs.get(signature)
                 if entry is not None:
-                    _workers.use(entry)
+                    _use(entry)
                     return entry.program
                 job = self._jobs.get(signature)
                 mine = job is None or job in _workers.queue
@@ -201,7 +192,7 @@ class _Job:
             with _workers.lock:
                 self.program = program
                 kept._programs[signature] = entry = _Entry(kept, signature, program)
-                _workers.use(entry)
+                _use(entry)
             return program
         finally:
             self.forget()
@@ -262,160 +253,24 @@ def _strong(result: Any) -> Any:
     return result if _is_extended(result.dtype) else jnp.asarray(result, dtype=result.dtype)
 
 
-def _may_work_ahead() -> bool:
-    """Whether threads may be used; from now on a process that is forked knows that JAX has some."""
-    if os.environ.get("BOJAX_COMPILE_AHEAD", "").lower() == "off":
-        return False
-    try:
-        check_not_forked()
-        jax.default_backend()
-    except Exception:
-        return False
-    return True
+_recent: OrderedDict[_Entry, None] = OrderedDict()
+"""Programs in memory, the last used one last."""
 
 
-def in_background(run: Callable[[], None], forget: Callable[[], None]) -> None:
-    """Do something in the threads that compile ahead: what the next call would else have to wait for.
-
-    Args:
-        run: does it; its exceptions are dropped.
-        forget: is called in its place if it will not be done.
-    """
-    if not _may_work_ahead():
-        forget()
-        return
-    task = _Task(run, forget)
-    try:
-        accepted = _workers.put(task)
-    except Exception:
-        return
-    if not accepted:
-        forget()
-
-
-class _Task(NamedTuple):
-    """Something else than a program."""
-
-    run: Callable[[], Any]
-    forget: Callable[[], None]
-    can_stop: bool = False
-
-
-class _Stop(BaseException):
-    """Ends a thread at the interpreter's exit."""
-
-
-class _Workers:
-    """The threads that compile ahead, and which programs were used last; all of it belongs to the process."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()  # a signal's handler may ask as well
-        self.queue: list[_Job | _Task] = []  # the newest is last and is compiled first
-        self.threads: dict[threading.Thread, _Job | _Task | None] = {}
-        self.used: OrderedDict[_Entry, None] = OrderedDict()
-        self.closing = False
-
-    def use(self, entry: _Entry) -> None:
-        """Note that a program is used, and drop the one that was not for longest if there are too many."""
-        if entry not in self.used:
-            for gone in [other for other in self.used if other.owner() is None]:
-                del self.used[gone]
-        self.used[entry] = None
-        self.used.move_to_end(entry)
-        while len(self.used) > MAX_PROGRAMS:
-            self.used.popitem(last=False)[0].drop()
-
-    def add(self, kept: Kept, signature: _Signature) -> None:
-        """Put a program into the queue, unless it is there already."""
-        with self.lock:
-            if self.closing or signature in kept._programs or signature in kept._jobs:
-                return
-            job = kept._jobs[signature] = _Job(kept, signature)
-            self.put(job)
-
-    def put(self, job: "_Job | _Task") -> bool:
-        """Put a job into the queue, and start a thread for it if there are few; whether it was taken."""
-        with self.lock:
-            if self.closing:
-                return False
-            self.queue.append(job)
-            if len(self.queue) > MAX_PROGRAMS:
-                self._withdraw(self.queue[0])
-            if len(self.threads) < MAX_THREADS:
-                thread = threading.Thread(target=self._work, name="bojax-compile", daemon=True)
-                self.threads[thread] = None
-                try:
-                    thread.start()
-                except BaseException:
-                    del self.threads[thread]
-                    self._withdraw(job)
-                    raise
-            return True
-
-    def _withdraw(self, job: "_Job | _Task") -> None:
-        self.queue.remove(job)
-        job.forget()
-
-    def _work(self) -> None:
-        thread = threading.current_thread()
-        with contextlib.suppress(_Stop):
-            while True:
-                with self.lock:
-                    if not self.queue:
-                        self.threads.pop(thread, None)
-                        return
-                    job = self.threads[thread] = self.queue.pop()
-                with contextlib.suppress(Exception, SystemExit):  # who needs the program raises what there is to raise
-                    job.run()
-
-    def close(self) -> None:
-        """End the threads: those in Python at once, those in XLA when they come back."""
-        try:
-            self._close()
-        except KeyboardInterrupt:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):
-                    stream.flush()
-            os._exit(130)  # an orderly exit would not be one
-
-    def _close(self) -> None:
-        with self.lock:
-            self.closing = True
-            for job in list(self.queue):
-                self._withdraw(job)
-            threads = list(self.threads)
-        if threads:
-            sys.unraisablehook = functools.partial(_report, sys.unraisablehook)
-        deadline = time.monotonic() + MAX_EXIT_WAIT
-        while (alive := [thread for thread in threads if thread.is_alive()]) and time.monotonic() < deadline:
-            for thread in alive:
-                job = self.threads.get(thread)
-                if job is None or job.can_stop:
-                    _stop(thread)
-            alive[0].join(0.5)
-
-
-def _report(hook: Callable[[Any], Any], error: Any) -> None:
-    """Report an exception in a destructor or callback; `_Stop` may be raised there, and is raised again."""
-    if not isinstance(error.exc_value, _Stop):
-        hook(error)
-
-
-def _stop(thread: threading.Thread) -> None:
-    """Raise `_Stop` in a thread, once it is in Python."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop))
-
-
-_workers = _Workers()
-atexit.register(_workers.close)
-if hasattr(os, "register_at_fork"):
-    # In a child there are no threads, and the lock may be held by one that is not there.
-    os.register_at_fork(after_in_child=_workers.__init__)
+def _use(entry: _Entry) -> None:
+    """Note that a program is used, and drop the one that was not for longest if there are too many; under the lock."""
+    if entry not in _recent:
+        for gone in [other for other in _recent if other.owner() is None]:
+            del _recent[gone]
+    _recent[entry] = None
+    _recent.move_to_end(entry)
+    while len(_recent) > MAX_PROGRAMS:
+        _recent.popitem(last=False)[0].drop()
 
 
 def drop_programs() -> None:
     """Drop all programs from memory; what is on disk stays."""
     with _workers.lock:
-        for entry in _workers.used:
+        for entry in _recent:
             entry.drop()
-        _workers.used.clear()
+        _recent.clear()

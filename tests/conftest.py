@@ -53,6 +53,20 @@ def x64():
         yield
 
 
+@pytest.fixture
+def compiled():
+    """A list that gains an entry for each program that JAX compiles, or takes from its own cache."""
+    events, active = [], [True]
+
+    def listen(name, duration, **_):
+        if active[0] and name == "/jax/core/compile/backend_compile_duration":
+            events.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    active[0] = False
+
+
 MAX_MAPS = 12_000
 """Compiled programs take hundreds of memory maps each, of the 65,530 that Linux allows a process, and as many megabytes
 all together: at 25,000 a worker held 5 GB."""

@@ -16,7 +16,9 @@ LAYERS = {
         ("_types", "_errors", "_plain", "_numerics", "_linalg", "_bfgs", "_namespace", "_qmc", "_runtime", "_threefry"),
         0,
     ),
-    **dict.fromkeys(("_alike", "_liveness", "_programs", "_program_store", "_progress", "_tracebacks"), 0),
+    **dict.fromkeys(
+        ("_alike", "_background", "_liveness", "_programs", "_program_store", "_progress", "_tracebacks"), 0
+    ),
     **dict.fromkeys(("space", "data", "objectives", "hypergrad"), 1),
     **dict.fromkeys(("surrogates", "acquisition", "optim", "storage"), 2),
     "loop": 3,

@@ -86,6 +86,15 @@ def design(
     return replace_seen(lattice, points[:q], seen, points)
 
 
+def design_on_host(
+    lattice: Lattice, shift: np.ndarray, told: data.Told, q: int, num_initial: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`design` among the data of a study, in NumPy."""
+    X: Any = np.concatenate([told.X, told.pending, np.full((q, lattice.num_dims), 0.5)])
+    real: Any = np.arange(len(X)) < len(X) - q
+    return design(lattice, shift, Seen(X, real), q, num_initial, X.dtype)
+
+
 def seen_points(observations: data.Observations, pending: data.Pending, num_spare: int) -> Seen:
     """All observed (failed ones included) and pending points, with spare rows at the end.
 

@@ -37,9 +37,8 @@ from bojax.loop._algorithm import (
 )
 from bojax.loop._contracts import DescribeFn, DetailsFn, InDesignFn, PrepareFn, ProposeFn
 from bojax.loop._defaults import default_num_initial
-from bojax.loop._design import design, seen_points
+from bojax.loop._design import design, design_on_host, seen_points
 from bojax.loop._predict import predictor
-from bojax.optim import Seen
 from bojax.space import Lattice, Space
 from bojax.surrogates import Surrogate, is_constant
 
@@ -225,10 +224,7 @@ def model_based(
         young = len(told.y) + len(told.pending) < enough
         if not young and not is_constant(told.y, np.isfinite(told.y)):
             return None
-        spare = np.full((q, space.num_dims), 0.5)
-        X: Any = np.concatenate([told.X, told.pending, spare])
-        real: Any = np.arange(len(X)) < len(X) - q
-        X, valid = design(lattice.hold(held), shift, Seen(X, real), q, room, X.dtype)
+        X, valid = design_on_host(lattice.hold(held), shift, told, q, room)
         return X, np.ones(q, bool) if repeats else valid
 
     predict = predictor(surrogate, without_failures if failures is None else failures)

@@ -23,7 +23,9 @@ from bojax.optim._multistart import (
     Seen,
     best_unseen,
     choose_starts,
+    evaluated,
     local_search,
+    nan_as_lowest,
     num_raw_bits,
     raw_points,
     scale_of,
@@ -78,7 +80,7 @@ def first_pool(
     bits = jax.random.bits(key, (num_raw_bits(settings.raw_samples, lattice.num_dims),), jnp.uint32)
     raw = raw_points(bits, lattice, settings.raw_samples, center)
     spare = _num_lanes(settings)
-    values = _evaluated(settings, fn)(raw)
+    values = evaluated(chunked(fn, settings.max_rows), settings.mesh)(raw)
     X = jnp.concatenate([raw, jnp.broadcast_to(raw[:1], (spare, raw.shape[1]))])
     return Pool(X, jnp.concatenate([values, jnp.full(spare, -jnp.inf, values.dtype)]))
 
@@ -123,13 +125,13 @@ def next_candidate(
     bits = jax.random.bits(key, (kept + fresh + num_bits,), jnp.uint32)
     _, rows = jax.lax.top_k(pool.bounds, kept)
     X = jnp.concatenate([pool.X[rows], raw_points(bits[kept + fresh :], lattice, fresh, center)])
-    values = _evaluated(settings, fn)(X)
+    fn = chunked(fn, settings.max_rows)
+    values = evaluated(fn, settings.mesh)(X)
     starts, scale = X[choose_starts(bits[: kept + fresh], values, lanes)], scale_of(values)
     evals = min(settings.max_evals, TURN_EVALS)
-    fn = chunked(fn, settings.max_rows)
     search = sharded(lambda starts: local_search(key, lattice, fn, starts, scale, evals), settings.mesh)
     ends, end_values = search(starts)
-    end_values = jnp.where(jnp.isnan(end_values), -jnp.inf, end_values)
+    end_values = nan_as_lowest(end_values)
     x, info = best_unseen(lattice, ends, end_values, seen, X, jnp.max(values))
     n = settings.raw_samples
     after = Pool(pool.X.at[n:].set(ends), pool.bounds.at[rows].set(values[:kept]).at[n:].set(end_values))
@@ -138,14 +140,3 @@ def next_candidate(
 
 def _num_lanes(settings):
     return min(settings.num_restarts, TURN_RESTARTS)
-
-
-def _evaluated(settings, fn):
-    """The function with -inf in place of NaN, a few rows at a time, divided among the devices."""
-    fn = chunked(fn, settings.max_rows)
-
-    def safe(X):
-        values = fn(X)
-        return jnp.where(jnp.isnan(values), -jnp.inf, values)
-
-    return sharded(safe, settings.mesh)

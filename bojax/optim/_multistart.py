@@ -139,18 +139,14 @@ def multistart(
 
     def maximize(key, lattice, fn, seen, center):
         fn = chunked(fn, max_rows)
-
-        def safe(X):
-            value = fn(X)
-            return jnp.where(jnp.isnan(value), -jnp.inf, value)
-
+        values_of = evaluated(fn, mesh)
         if lattice.kind.max_points:
-            return _enumerate(lattice, sharded(safe, mesh), seen, center.dtype)
+            return _enumerate(lattice, values_of, seen, center.dtype)
         # One draw for everything: each separate draw adds a third of a second of compilation.
         num_bits = num_raw_bits(raw_samples, lattice.num_dims)
         bits = jax.random.bits(key, (raw_samples + num_bits,), jnp.uint32)
         raw = raw_points(bits[raw_samples:], lattice, raw_samples, center)
-        values = sharded(safe, mesh)(raw)
+        values = values_of(raw)
         starts = raw[choose_starts(bits[:raw_samples], values, num_restarts)]
         scale = scale_of(values)
         search = sharded(lambda starts: local_search(key, lattice, fn, starts, scale, max_evals), mesh)
@@ -230,6 +226,16 @@ def choose_starts(bits: Array, values: Float[Array, "n"], num_starts: int):
     return jax.lax.top_k(jnp.where(best, jnp.inf, score), num_starts)[1]
 
 
+def nan_as_lowest(values: Float[Array, "*k"]) -> Float[Array, "*k"]:
+    """The values with minus infinity in place of NaN."""
+    return jnp.where(jnp.isnan(values), -jnp.inf, values)
+
+
+def evaluated(fn: BatchFn, mesh: Mesh | None) -> BatchFn:
+    """The function with minus infinity in place of NaN, its rows divided among the devices."""
+    return sharded(lambda X: nan_as_lowest(fn(X)), mesh)
+
+
 def scale_of(values):
     """The divisor of the function: its spread if below one, so that tolerances suit tiny functions."""
     finite = jnp.isfinite(values)
@@ -303,7 +309,7 @@ def _hop(key, lattice, fn, X):
         hops, X, values, _ = carry
         around = neighbors(jax.random.fold_in(key, hops), lattice, X)
         found = fn(around.reshape(-1, X.shape[-1])).reshape(around.shape[:2])
-        found = jnp.where(jnp.isnan(found), -jnp.inf, found)
+        found = nan_as_lowest(found)
         best = jnp.argmax(found, axis=1)
         X = jnp.take_along_axis(around, best[:, None, None], axis=1)[:, 0]
         new_values = jnp.max(found, axis=1)
@@ -316,7 +322,7 @@ def _hop(key, lattice, fn, X):
 
 def best_unseen(lattice, X, values, seen, raw, raw_value):
     """The best unseen lane; else an unseen point, near the best lane in a finite space, far from all seen otherwise."""
-    values = jnp.where(jnp.isnan(values), -jnp.inf, values)
+    values = nan_as_lowest(values)
     old = is_seen(lattice, X, seen.X, seen.mask)
     best_new = jnp.argmax(jnp.where(old, -jnp.inf, jnp.maximum(values, jnp.finfo(X.dtype).min)))
     if not lattice.is_finite:

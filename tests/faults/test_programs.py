@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from jax._src import compilation_cache
 
+from bojax import _background, _programs
 from bojax import _program_store as store
-from bojax import _programs
 from bojax._errors import BojaxWarning
 from bojax._programs import Kept
 from bojax._runtime import host_scope
@@ -37,20 +37,6 @@ def as_for_users(monkeypatch):
     """Programs are compiled ahead, and not taken from JAX's cache, since those are not stored."""
     monkeypatch.delenv("BOJAX_COMPILE_AHEAD", raising=False)
     monkeypatch.setattr(compilation_cache, "is_cache_used", lambda backend: False)
-
-
-@pytest.fixture
-def compiled():
-    """A list that gains an entry for each program that is compiled."""
-    events, active = [], [True]
-
-    def listen(name, duration, **_):
-        if active[0] and name == "/jax/core/compile/backend_compile_duration":
-            events.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    active[0] = False
 
 
 def call(kept, a=A):
@@ -336,7 +322,7 @@ def test_a_program_in_the_queue_is_compiled_by_who_needs_it():
         threads.append(threading.current_thread())
         return factor(a, scale)
 
-    busy, kept = [Kept(waits, None) for _ in range(_programs.MAX_THREADS)], Kept(noted, None)
+    busy, kept = [Kept(waits, None) for _ in range(_background.MAX_THREADS)], Kept(noted, None)
     for one in busy:
         ahead(one)
     while len(begun) < len(busy):
@@ -392,7 +378,7 @@ def test_programs_that_were_not_used_for_longest_are_dropped(monkeypatch):
     kept(np.ones(1))
     assert len(kept._programs) == 2
     _programs.drop_programs()
-    assert not kept._programs and not _programs._workers.used
+    assert not kept._programs and not _programs._recent
 
 
 # Processes that end, are killed, interrupted or forked. One script is imported once and forks them before JAX starts.

@@ -238,20 +238,6 @@ def test_algorithms_made_twice_are_alike_and_others_are_not():
 # Programs.
 
 
-@pytest.fixture
-def compiled():
-    """A list that gains an entry for each program that is compiled or loaded."""
-    events, active = [], [True]
-
-    def listen(name, duration, **_):
-        if active[0] and name == "/jax/core/compile/backend_compile_duration":
-            events.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    active[0] = False
-
-
 def _study(factory):
     study = bojax.Study(SPACE, seed=0, algorithm=factory)
     for _ in range(3):

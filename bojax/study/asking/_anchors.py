@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from bojax import data
-from bojax._programs import in_background
+from bojax._background import in_background
 from bojax.data import Told
+from bojax.study.asking._job import Params
 
 FIRST = 128
 """The smallest anchor. With fewer trials fits from scratch take milliseconds."""
 MAX_KEPT = 64
 """Anchors kept in a process; each is a few numbers."""
 
-Params = tuple[np.ndarray, ...]
 Fit = Callable[[Told], Params]
 
 

@@ -8,7 +8,6 @@ has a name that is the same in every process.
 """
 
 import functools
-import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,63 +33,71 @@ MIN_PENDING = 8
 """Smallest room for pending points, where there are any."""
 
 
+Params = tuple[np.ndarray, ...]
+"""The leaves of a surrogate's hyperparameters."""
+
+
 class Job(NamedTuple):
     """An algorithm for a space and q, and its programs.
 
     Attributes:
         algorithm: the algorithm for the exact space.
-        lattice: the padded columns, an argument of the programs; None if they are compiled for the exact space.
+        space: the space.
+        lattice: its padded columns, an argument of the programs; None if they are compiled for the exact space.
+        params: zeros in the shapes of hyperparameters, from which programs for padded columns take the start of a fit.
         ask: the program of `ask`.
         predict: the program of `predict`; None for an algorithm without a surrogate.
-        params: hyperparameters as the programs take them, zeros; None if fits have no start but their own.
     """
 
     algorithm: Any
+    space: Space
     lattice: Lattice | None
+    params: Params
     ask: Kept
     predict: Kept | None
-    params: tuple[np.ndarray, ...] | None = None
 
-    def points(self, X: np.ndarray, dtype: Any) -> np.ndarray:
-        """Points [k, d] with as many columns as the programs have."""
-        missing = 0 if self.lattice is None else self.lattice.num_dims - X.shape[1]
-        padding = np.full((len(X), missing), 0.5)
-        return np.concatenate([X, padding], axis=1).astype(dtype)
+    def ask_arguments(
+        self, seed: int, ordinal: int, told: Told, capacity: int, held: np.ndarray | None, start: Params | None = None
+    ) -> tuple[Any, ...]:
+        """The arguments of `ask`. `start` are the hyperparameters from which the fit goes on, if columns are padded."""
+        words, rows = (seed_words(seed), np.uint32(ordinal)), self._rows(told, capacity)
+        if self.lattice is None:
+            return (*words, *rows, *(() if held is None else (held.astype(_dtype()),)))
+        lattice = self.lattice if held is None else self.lattice.hold(self._with_padding(held, np.nan))
+        return (*words, lattice, *rows, self.params if start is None else start, np.bool_(start is not None))
 
-    def rows(self, told: Told, capacity: int) -> tuple[data.Observations, data.Pending]:
+    def predict_arguments(self, seed: int, told: Told, capacity: int, X: np.ndarray) -> tuple[Any, ...]:
+        """The arguments of `predict`, for points X [k, d]."""
+        lattice = () if self.lattice is None else (self.lattice,)
+        return (seed_words(seed), *lattice, *self._rows(told, capacity), self._points(X))
+
+    def _rows(self, told: Told, capacity: int) -> tuple[data.Observations, data.Pending]:
         """The data as buffers. Their sizes determine the program: NumPy arrays, which it takes as they are."""
-        dtype = jax.dtypes.canonicalize_dtype(np.float64)
-        columns = {name: self._padded(name, told.columns.get(name)) for name in _columns_of(self.algorithm)}
+        columns = {name: self._column(name, told.columns.get(name)) for name in _columns_of(self.algorithm)}
         waiting = len(told.pending) + getattr(self.algorithm, "q", 1)  # the new points become pending as well
         room = data.next_capacity(waiting, MIN_PENDING) if len(told.pending) else 0
-        observations = data.host_buffer(self.points(told.X, dtype), told.y, capacity, dtype, **columns)
-        return observations, data.host_pending(self.points(told.pending, dtype), room, dtype)
+        observations = data.host_buffer(self._points(told.X), told.y, capacity, _dtype(), **columns)
+        return observations, data.host_pending(self._points(told.pending), room, _dtype())
 
-    @property
-    def space_digest(self) -> bytes:
-        """What the programs are told of the space."""
-        digest = hashlib.blake2b(digest_size=16)
-        for leaf in jax.tree.leaves(self.lattice):
-            digest.update(np.asarray(leaf).tobytes())
-        return digest.digest()
+    def _points(self, X: np.ndarray) -> np.ndarray:
+        return self._with_padding(X, 0.5).astype(_dtype())
 
-    def _padded(self, name, column):
-        if column is None or self.lattice is None or not data.COLUMNS[name].per_dim:
-            return column
-        missing = self.lattice.num_dims - column.shape[1]
-        return np.pad(column, ((0, 0), (0, missing)), constant_values=data.COLUMNS[name].fill)
+    def _column(self, name: str, column: np.ndarray | None) -> np.ndarray | None:
+        kind = data.COLUMNS[name]
+        return self._with_padding(column, kind.fill) if column is not None and kind.per_dim else column
 
-    def held(self, held: np.ndarray | None) -> tuple[Any, ...]:
-        """The first argument of the programs that an `ask` with held coordinates needs, or the last one."""
-        if self.lattice is None:
-            return () if held is None else (held.astype(jax.dtypes.canonicalize_dtype(np.float64)),)
-        if held is None:
-            return (self.lattice,)
-        missing = self.lattice.num_dims - len(held)
-        return (self.lattice.hold(np.pad(held, (0, missing), constant_values=np.nan)),)
+    def _with_padding(self, array: np.ndarray, fill: float) -> np.ndarray:
+        """An array [..., d] with as many columns as the programs have."""
+        missing = 0 if self.lattice is None else self.lattice.num_dims - array.shape[-1]
+        return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], constant_values=fill) if missing else array
 
 
-def _params_like(on: Any, lattice: Lattice) -> tuple[np.ndarray, ...]:
+def _dtype() -> Any:
+    """The type of floating arguments, in a `host_scope`."""
+    return jax.dtypes.canonicalize_dtype(np.float64)
+
+
+def _params_like(on: Any, lattice: Lattice) -> Params:
     """Zeros in the shapes of the hyperparameters."""
     with host_scope():
         params = jax.eval_shape(lambda lattice: on(lattice).init(_key(seed_words(0))).params, lattice)
@@ -110,9 +117,9 @@ def job_of(algorithm: AlgorithmFactory, space: Space, q: int) -> Job:
     on = getattr(made, "on", None)
     if on is None:
         identity = stable_text(algorithm, space.names, tuple(map(repr, space.parameters)), q)
-        return Job(made, None, *_programs(Alike(made), False, identity))
+        return Job(made, space, None, (), *_programs(Alike(made), False, identity))
     lattice = Lattice.padded(space)
-    return Job(made, lattice, *_programs(Alike(on), True, stable_text(on)), _params_like(on, lattice))
+    return Job(made, space, lattice, _params_like(on, lattice), *_programs(Alike(on), True, stable_text(on)))
 
 
 @functools.lru_cache(maxsize=NUM_PROGRAMS)

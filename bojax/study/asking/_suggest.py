@@ -12,8 +12,8 @@ from bojax._runtime import host_scope
 from bojax._threefry import random_bits
 from bojax.data import Told, next_capacity, unread_column
 from bojax.space import Space
-from bojax.study.asking._anchors import Anchors, Fit, Params, anchor
-from bojax.study.asking._job import MIN_CAPACITY, AlgorithmFactory, Job, capacity_for, job_of, seed_words
+from bojax.study.asking._anchors import Anchors, Fit, anchor
+from bojax.study.asking._job import AlgorithmFactory, Job, Params, capacity_for, job_of, seed_words
 
 
 def suggest(
@@ -29,8 +29,8 @@ def suggest(
     """Up to q suggestions, fewer only if a finite space is exhausted, and their status.
 
     The initial design depends only on the seed, so it continues where it stopped. The randomness of a suggestion
-    depends on seed and ordinal. The design is computed on the host; meanwhile the first program is compiled, and each
-    larger one before it is needed.
+    depends on seed and ordinal. The design is computed on the host. While it is evaluated, the first program is
+    compiled, and each larger one before it is needed.
 
     Args:
         algorithm: a function from (space, q) to the algorithm.
@@ -46,14 +46,11 @@ def suggest(
         ValueError: the algorithm returns points of another shape.
     """
     job = job_of(algorithm, space, q)
-    accounted = held if takes_held(algorithm, space, q) else None
+    request = _Request(job, seed, ordinal, held if takes_held(algorithm, space, q) else None)
     begin = getattr(job.algorithm, "begin", None)
-    if begin is not None and len(told.y) < q + MIN_CAPACITY // 2:
-        # First of all, so that it is compiled while the design is computed and evaluated.
-        _compile_ahead(_Request(job, seed, ordinal, accounted, capacity_for(len(told.y) + q)), told)
-    design = None if begin is None else begin(random_bits(seed_words(seed), space.num_dims), told, accounted)
+    design = None if begin is None else begin(random_bits(seed_words(seed), space.num_dims), told, request.held)
     if design is None:
-        rows, valid, status = _asked(job, seed, ordinal, told, accounted)
+        rows, valid, status = _asked(request, told)
         if rows.shape[0] != q or (job.lattice is None and rows.shape != (q, space.num_dims)):
             raise ValueError(
                 f"the algorithm gave points of shape {rows.shape}, but ({q}, {space.num_dims}) was asked for. "
@@ -63,24 +60,10 @@ def suggest(
     else:
         rows, valid = design
         status = Status.INITIAL if valid.all() else Status.EXHAUSTED
+        _compile_ahead(request, told, capacity_for(len(told.y) + q))
     if held is not None:
         rows = np.where(np.isnan(held), rows, held)
     return [space.to_params(row) for row in rows[valid]], status
-
-
-def _asked(job: Job, seed: int, ordinal: int, told: Told, held: np.ndarray | None) -> tuple[Any, Any, Status]:
-    """The results of the program of `ask`."""
-    count = len(told.y)
-    capacity = capacity_for(count)
-    request = _Request(job, seed, ordinal, held, capacity)
-    with host_scope():
-        rows, valid, status, *_ = map(np.asarray, job.ask(*_arguments(request, told, _start(request, told))))
-    larger = request._replace(capacity=capacity_for(capacity + 1))
-    if 3 * count >= 2 * capacity:
-        _compile_ahead(larger, told)
-    if job.params is not None and anchor(capacity + 1) == count:
-        _ANCHORS.ahead(*_anchored(larger, told, count))
-    return rows, valid, Status(int(status))
 
 
 class _Request(NamedTuple):
@@ -90,45 +73,43 @@ class _Request(NamedTuple):
     seed: int
     ordinal: int
     held: np.ndarray | None
-    capacity: int
+
+    def run(self, told: Told, capacity: int, start: Params | None = None) -> tuple[np.ndarray, ...]:
+        """The results of the program of `ask`."""
+        with host_scope():
+            arguments = self.job.ask_arguments(self.seed, self.ordinal, told, capacity, self.held, start)
+            return tuple(map(np.asarray, self.job.ask(*arguments)))
 
 
-def _arguments(request: _Request, told: Told, start: Params | None) -> tuple[Any, ...]:
-    """The arguments of the program of `ask`; `start` are the hyperparameters from which the fit goes on."""
-    job, held = request.job, request.held
-    words, data = (seed_words(request.seed), np.uint32(request.ordinal)), job.rows(told, request.capacity)
-    if job.params is None:
-        return (*words, *data, *job.held(held))
-    return (*words, *job.held(held), *data, job.params if start is None else start, np.bool_(start is not None))
+def _asked(request: _Request, told: Told) -> tuple[np.ndarray, np.ndarray, Status]:
+    """Points, which of them are suggestions, and the status."""
+    count = len(told.y)
+    capacity = capacity_for(count)
+    larger, resumes, at = capacity_for(capacity + 1), request.job.lattice is not None, anchor(count)
+    start = _ANCHORS.get(*_anchored(request, told, at, capacity)) if resumes and at else None
+    rows, valid, status, *_ = request.run(told, capacity, start)
+    if 3 * count >= 2 * capacity:
+        _compile_ahead(request, told, larger)
+    if resumes and anchor(capacity + 1) == count:
+        _ANCHORS.ahead(*_anchored(request, told, count, larger))
+    return rows, valid, Status(int(status))
 
 
-def _start(request: _Request, told: Told) -> Params | None:
-    """The hyperparameters of the anchor; None where there is none."""
-    at = anchor(len(told.y))
-    return None if request.job.params is None or at == 0 else _ANCHORS.get(*_anchored(request, told, at))
-
-
-def _anchored(request: _Request, told: Told, at: int) -> tuple[Any, Told, Fit]:
+def _anchored(request: _Request, told: Told, at: int, capacity: int) -> tuple[Any, Told, Fit]:
     """The fit from scratch to the first `at` trials: what it is of, its data, and how it is made."""
-    job = request.job
     before = Told(told.X[:at], told.y[:at], told.X[:0], {name: c[:at] for name, c in told.columns.items()})
     scratch = request._replace(ordinal=0, held=None)
-
-    def fit(told):
-        with host_scope():
-            return tuple(map(np.asarray, job.ask(*_arguments(scratch, told, None))))[3:]
-
-    return (job.ask, request.seed, job.space_digest), before, fit
+    return (request.job.ask, request.seed, request.job.space), before, lambda told: scratch.run(told, capacity)[3:]
 
 
 _ANCHORS = Anchors()
 
 
-def _compile_ahead(request: _Request, told: Told) -> None:
+def _compile_ahead(request: _Request, told: Told, capacity: int) -> None:
     """Let the program of a capacity be compiled while the objective is evaluated."""
     fewer = told._replace(X=told.X[:0], y=told.y[:0], columns={name: c[:0] for name, c in told.columns.items()})
     with host_scope():
-        request.job.ask.ahead(*_arguments(request, fewer, None))
+        request.job.ask.ahead(*request.job.ask_arguments(request.seed, 0, fewer, capacity, request.held))
 
 
 def takes_held(algorithm: AlgorithmFactory, space: Space, q: int) -> bool:
@@ -191,8 +172,5 @@ def predicted(
     padded = np.full((next_capacity(len(X)), X.shape[1]), 0.5)  # few sizes, so few programs are compiled
     padded[: len(X)] = X
     with host_scope():
-        observations, pending = job.rows(told, capacity_for(len(told.y)))
-        lattice = () if job.lattice is None else (job.lattice,)
-        points = job.points(padded, observations.X.dtype)
-        mean, std = predict(seed_words(seed), *lattice, observations, pending, points)
+        mean, std = predict(*job.predict_arguments(seed, told, capacity_for(len(told.y)), padded))
         return np.asarray(mean)[: len(X)], np.asarray(std)[: len(X)]

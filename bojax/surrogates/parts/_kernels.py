@@ -42,6 +42,7 @@ from bojax.surrogates.parts._contracts import (
     ToGpjaxFn,
 )
 from bojax.surrogates.parts._features import Features, stationary_features
+from bojax.surrogates.parts._matrices import categorical_factor, exact_matrix, padded_matrix, squared_distance
 
 LENGTHSCALE_LOC = math.sqrt(2.0)
 LENGTHSCALE_STD = math.sqrt(3.0)
@@ -234,15 +235,6 @@ RBF = (rbf_of_r2, _rbf_d1, _rbf_d2)
 """The squared exponential and its first two derivatives, as functions of r^2."""
 
 
-def squared_distance(X: Float[Array, "n d"], Z: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """All squared distances by one matrix product. Center points of the cube first, which gains two bits."""
-    squares = jnp.sum(X * X, axis=-1)[:, None] + jnp.sum(Z * Z, axis=-1)[None, :]
-    product = matmul(X, Z.T)
-    r2 = squares - 2.0 * product
-    # Clamp only the value: clamping the slope would halve second derivatives at coincident points.
-    return r2 + jax.lax.stop_gradient(jnp.maximum(r2, 0.0) - r2)
-
-
 def lengthscale_mode(num_dims: Any, prior: KernelPrior = DEFAULT_PRIOR) -> Any:
     """Mode of the prior of each lengthscale, as a logarithm."""
     return _log_lengthscale_loc(num_dims, prior) - prior.lengthscale_std**2
@@ -276,7 +268,7 @@ def _stationary(
             raise ValueError(f"`prior.{setting}` must be positive, got {getattr(prior, setting)}.")
     padded = inputs if isinstance(inputs, PaddedInputs) else None
     categorical_dims = inputs.categorical_dims if isinstance(inputs, Inputs) else tuple(sorted(given_dims or ()))
-    matrix = _exact_matrix(profile[0], categorical_dims) if padded is None else _padded_matrix(profile[0], padded)
+    matrix = exact_matrix(profile[0], categorical_dims) if padded is None else padded_matrix(profile[0], padded)
     live = True if padded is None else padded.live
 
     def dims_of(num_dims):
@@ -321,46 +313,6 @@ def _stationary(
     parts = parts if padded is None else (None, None, None)
     kernel = Kernel(init, matrix, diagonal, log_prior, bounds, *parts, bind)
     return accept_padding(kernel) if given_dims is None else kernel
-
-
-def _exact_matrix(of_r2, categorical_dims):
-    def matrix(params, X, Z):
-        inverse = jnp.exp(-params.log_lengthscale)
-        numeric = np.setdiff1d(np.arange(X.shape[-1]), categorical_dims)
-        K = jnp.ones((X.shape[0], Z.shape[0]), X.dtype)
-        if numeric.size:
-            scale = inverse[None, numeric]
-            K = of_r2(squared_distance((X[:, numeric] - 0.5) * scale, (Z[:, numeric] - 0.5) * scale))
-        if categorical_dims:
-            dims = np.asarray(categorical_dims)
-            K = K * categorical_factor(inverse[dims], X, Z, dims)
-        return jnp.exp(params.log_outputscale) * K
-
-    return matrix
-
-
-def _padded_matrix(of_r2, inputs):
-    """As `_exact_matrix`, with weights in place of the choice of columns: a column without weight changes nothing."""
-
-    def matrix(params, X, Z):
-        inverse = jnp.exp(-params.log_lengthscale)
-        scale = jnp.where(inputs.live & ~inputs.is_categorical, inverse, 0.0)[None, :]
-        K = of_r2(squared_distance((X - 0.5) * scale, (Z - 0.5) * scale))
-        if inputs.has_categories:
-            weights = jnp.where(inputs.is_categorical, inverse, 0.0)
-            K = K * categorical_factor(weights, X, Z, np.arange(X.shape[-1]))
-        return jnp.exp(params.log_outputscale) * K
-
-    return matrix
-
-
-def categorical_factor(
-    inverse: Float[Array, "c"], X: Float[Array, "n d"], Z: Float[Array, "m d"], dims: np.ndarray
-) -> Float[Array, "n m"]:
-    """exp(-sum_c [x_c != z_c] / lengthscale_c) over the columns `dims` [c]; `inverse` holds 1 / lengthscale."""
-    # Neighboring categories are 1/k apart in the cube, so a margin separates them in every dtype.
-    differ = jnp.abs(X[:, None, dims] - Z[None, :, dims]) > 1e-6
-    return jnp.exp(-jnp.sum(jnp.where(differ, inverse[None, None, :], 0.0), axis=-1))
 
 
 class LinearRows(NamedTuple):
