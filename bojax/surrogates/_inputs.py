@@ -104,7 +104,8 @@ def bound(part: PartT, inputs: Inputs | PaddedInputs, name: str) -> PartT:
         name: name of the argument, "surrogate" or "kernel", for the error message.
 
     Returns:
-        `part.bind(inputs)`; `part` itself if there are no categories and the columns are exact.
+        `part.bind(inputs)`, with the functions of `part` that were replaced since its factory made it; `part` itself
+        if there are no categories and the columns are exact.
 
     Raises:
         ValueError: there are categories, and `part.bind` is None; or there is padding, which the part does not accept.
@@ -132,4 +133,6 @@ def bound(part: PartT, inputs: Inputs | PaddedInputs, name: str) -> PartT:
             f"`bind(inputs)`, a function that returns the {name} for these columns. If it treats them well as it is: "
             f"{name}._replace(bind=lambda inputs: {name})."
         )
-    return bind(inputs)
+    made = getattr(bind, "accepts_padding_for", part)
+    replaced = {field: new for field, new in part._asdict().items() if new is not getattr(made, field)}
+    return bind(inputs)._replace(**replaced)

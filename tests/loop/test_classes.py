@@ -16,7 +16,7 @@ from bojax.loop._defaults import inputs_of
 from bojax.optim import is_seen, nearby_unseen, num_raw_bits, raw_points
 from bojax.optim._lattice import all_points, neighbors
 from bojax.space import Lattice
-from bojax.surrogates import fit_success, gp, matern52
+from bojax.surrogates import fit_success, gp, matern52, takes_padding
 from bojax.surrogates._gp import gp_model, log_posterior
 from bojax.surrogates._inputs import bound
 from tests.helpers import small_bayesopt
@@ -187,6 +187,13 @@ def test_only_algorithms_whose_parts_take_padding_are_shared(space):
     own = matern52()._replace(log_prior=matern52().log_prior)
     assert bojax.bayesopt(space, surrogate=gp(own)).on is None
     assert bojax.turbo(space).on is None
+
+
+def test_a_replaced_function_survives_binding(space):
+    own = matern52()._replace(log_prior=lambda params: -jnp.sum(params.log_lengthscale**2))
+    bound_kernel = bound(own, inputs_of(Lattice.of(space)), "kernel")
+    assert bound_kernel.log_prior is own.log_prior
+    assert not takes_padding(bound_kernel)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
