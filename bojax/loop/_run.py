@@ -184,7 +184,7 @@ def _many(keys, settings, algorithm, f, num_steps, user, parallel):
         key, setting = row
         if setting is None:
             return _study(key, None, algorithm, f, num_steps, user)
-        objective = functools.partial(_with_setting, f, setting) if _takes_setting(f) else f
+        objective = functools.partial(_with_setting, f, _in_precision(setting, user)) if _takes_setting(f) else f
         return _study(key, None, algorithm(setting), objective, num_steps, user)
 
     rows = keys, settings
@@ -202,6 +202,13 @@ def _many(keys, settings, algorithm, f, num_steps, user, parallel):
     spec = PartitionSpec("studies")
     finals = jax.shard_map(inner, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)(padded)
     return jax.tree.map(lambda leaf: leaf[:num_studies], finals)
+
+
+def _in_precision(tree, user):
+    """Arrays in the caller's precision."""
+    if user.enable_x64:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == jnp.float64 else leaf, tree)
 
 
 def _with_setting(f, setting, params):
@@ -253,10 +260,7 @@ def _evaluator(space, f, q, dtype, user) -> Callable[[Float[Array, "q d"]], Floa
     """`f` as a function of X in the caller's precision, vmapped if it takes scalars."""
 
     def decode(X):
-        params = X if isinstance(space, Lattice) else space.decode(X)
-        if user.enable_x64:
-            return params
-        return jax.tree.map(lambda v: v.astype(jnp.float32) if v.dtype == jnp.float64 else v, params)
+        return _in_precision(X if isinstance(space, Lattice) else space.decode(X), user)
 
     def shape_of(function, num_points):
         shape = (num_points, space.num_dims) if num_points else (space.num_dims,)
