@@ -95,6 +95,16 @@ def holds(condition: Any) -> bool:
     return isinstance(condition, Tracer) or bool(condition)
 
 
+def largest(values: Float[Array, "*b n"]) -> Float[Array, "*b"]:
+    """The largest value along the last axis; its derivative is that of the first largest one.
+
+    The derivative of `jnp.max` compares the values with their maximum once more. A compiler may compute them anew with
+    another rounding, so that none is equal, and the derivative is NaN.
+    """
+    index = jnp.argmax(values, axis=-1, keepdims=True)
+    return jnp.take_along_axis(values, index, axis=-1)[..., 0]
+
+
 def normal_pdf(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Density of the standard normal."""
     return jnp.exp(-0.5 * z * z - LOG_SQRT_2PI)

@@ -120,3 +120,11 @@ def test_second_derivatives_of_the_helpers_are_finite(x64):
         second = jax.vmap(jax.grad(jax.grad(getattr(_numerics, name))))(z)
         assert np.isfinite(second).all()
         assert (second <= 1e-12).all(), f"{name} is concave"
+
+
+def test_the_derivative_of_the_largest_is_that_of_the_first(x64):
+    values = np.random.default_rng(0).normal(size=(4, 7))
+    values[2, 5] = values[2, 1] = 9.0
+    np.testing.assert_array_equal(_numerics.largest(values), values.max(axis=1))
+    slopes = jax.grad(lambda x: _numerics.largest(x).sum())(jnp.asarray(values))
+    np.testing.assert_array_equal(slopes, np.arange(7) == values.argmax(axis=1)[:, None])

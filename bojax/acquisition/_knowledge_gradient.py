@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._linalg import factor_scaled, matmul
+from bojax._numerics import largest
 from bojax._qmc import shifted, sobol_integers
 from bojax._types import Array, Float
 from bojax.acquisition._batch import BatchAcquisition, imagine_pending
@@ -103,8 +104,8 @@ def discrete_kg(
     slopes = posterior.cov(X, candidates) / root[:, None]
     lines = means[None, None, :] + slopes[:, None, :] * z[None, :, None]
     own = mean[:, None] + (var / root)[:, None] * z[None, :]
-    best = jnp.maximum(jnp.max(lines, axis=2), own)
-    return jnp.mean(best, axis=1) - jnp.maximum(jnp.max(means), mean)
+    best = jnp.maximum(largest(lines), own)
+    return jnp.mean(best, axis=1) - jnp.maximum(largest(means), mean)
 
 
 def knowledge_gradient(*, num_fantasies: int = 16, num_points: int = 32) -> BatchAcquisition:

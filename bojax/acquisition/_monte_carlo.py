@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from bojax._linalg import factor_scaled, matmul
+from bojax._numerics import largest
 from bojax._types import Array, Bool, Float
 from bojax.surrogates import Posterior
 
@@ -126,7 +127,7 @@ def q_log_nei(
     m = X_baseline.shape[0]
     samples = _samples(posterior, jnp.concatenate([X_baseline, X]), base_samples, X_pending)
     baseline = samples[:, :m] if mask is None else jnp.where(mask[None, :], samples[:, :m], -jnp.inf)
-    return log_improvement(samples[:, m:], jnp.max(baseline, axis=1), tau_relu=tau_relu, tau_max=tau_max)
+    return log_improvement(samples[:, m:], largest(baseline), tau_relu=tau_relu, tau_max=tau_max)
 
 
 def q_pi(
@@ -168,7 +169,7 @@ def q_pi(
     Source: Wilson, Moriconi, Hutter, Deisenroth (2017), arXiv:1712.00424.
     """
     samples = _samples(posterior, X, base_samples, X_pending)
-    return jnp.mean(jnp.max(jax.nn.sigmoid((samples - best_f) / tau), axis=1))
+    return jnp.mean(largest(jax.nn.sigmoid((samples - best_f) / tau)))
 
 
 def q_ucb(
@@ -213,7 +214,7 @@ def q_ucb(
     X = _with_pending(X, X_pending)
     mean = posterior.mean(X)
     samples = _samples(posterior, X, base_samples, None)
-    return jnp.mean(jnp.max(mean[None, :] + math.sqrt(0.5 * beta * math.pi) * jnp.abs(samples - mean[None, :]), axis=1))
+    return jnp.mean(largest(mean[None, :] + math.sqrt(0.5 * beta * math.pi) * jnp.abs(samples - mean[None, :])))
 
 
 def q_simple_regret(
@@ -252,7 +253,7 @@ def q_simple_regret(
     Source: Wilson, Moriconi, Hutter, Deisenroth (2017), arXiv:1712.00424.
     """
     del best_f
-    return jnp.mean(jnp.max(_samples(posterior, X, base_samples, X_pending), axis=1))
+    return jnp.mean(largest(_samples(posterior, X, base_samples, X_pending)))
 
 
 def log_improvement(
@@ -284,9 +285,9 @@ def _log_fat_softplus_jvp(primals, tangents):
 
 def fat_max(x: Float[Array, "s q"], tau: float) -> Float[Array, "s"]:
     """A smooth maximum over the last axis whose smaller members keep a slope of order 1 / distance^2."""
-    top = jnp.max(x, axis=-1, keepdims=True)
-    u = (top - x) / tau
-    return top[..., 0] + tau * jnp.log(jnp.sum(2.0 / (1.0 + (1.0 + u) ** 2), axis=-1))
+    top = largest(x)
+    u = (top[..., None] - x) / tau
+    return top + tau * jnp.log(jnp.sum(2.0 / (1.0 + (1.0 + u) ** 2), axis=-1))
 
 
 def _with_pending(X, X_pending):
