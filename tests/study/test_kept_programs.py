@@ -39,10 +39,12 @@ def compiled(monkeypatch):
         if active[0] and name == "/jax/core/compile/backend_compile_duration" and "program" in about["fun_name"]:
             threads.append(threading.current_thread())
 
+    idle()  # what tests before this one left behind
     jax.monitoring.register_event_duration_secs_listener(listen)
     forget()
     yield threads
     active[0] = False
+    idle()
     forget()
 
 
