@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -30,6 +30,7 @@ MAX_EXIT_WAIT = 60.0
 """Seconds that the interpreter's exit waits for a compilation in a thread; most take 1 to 4 on two free cores."""
 
 
+@runtime_checkable
 class Job(Protocol):
     """Something to be done."""
 
