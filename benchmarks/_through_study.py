@@ -211,7 +211,7 @@ def alone(space: bojax.Space, data: tuple[np.ndarray, np.ndarray], q: int) -> Ca
     algorithm = bojax.bayesopt(space, q=q)
     with bojax.host_scope():
         told = bojax.data.Told(X, y, X[:0])
-        state = bojax.loop.restore(algorithm.init(jax.random.key(0)), told, remember=False)
+        state = bojax.loop.restore(algorithm.init(jax.random.key(0)), told)
 
     def function(i: int) -> Any:
         with bojax.host_scope():

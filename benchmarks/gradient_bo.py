@@ -163,7 +163,6 @@ def study(problem: HyperProblem, method: str, seed: int, num_trials: int) -> tup
             state = bojax.loop.restore(
                 algorithm.init(key),
                 bojax.data.Told(X, Y, np.zeros((0, problem.space.num_dims)), {"grad": G}),
-                remember=False,
             )
             x = np.asarray(_ask(algorithm)(jax.random.fold_in(key, i), state)[0][0])
             value, grad = problem.value_and_grad(jnp.asarray(x))

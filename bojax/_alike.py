@@ -97,7 +97,7 @@ class _Reader:
         if isinstance(value, tuple):
             return type(value), tuple(self.parts(item) for item in value)
         if isinstance(value, Mapping) and type(value) in (dict, types.MappingProxyType):
-            return type(value), tuple((self.parts(key), self.parts(item)) for key, item in value.items())
+            return type(value), tuple((self.parts(key), self.parts(item)) for key, item in list(value.items()))
         if dataclasses.is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             return type(value), tuple(self.parts(getattr(value, field.name)) for field in dataclasses.fields(value))
         if isinstance(value, frozenset):

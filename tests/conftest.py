@@ -41,9 +41,16 @@ jax.config.update("jax_numpy_rank_promotion", os.environ.get("JAX_NUMPY_RANK_PRO
 gc.set_threshold(50_000, 20, 50)
 
 
+LONG_EXAMPLES = {"bojax.loop._hybrid.hybrid", "bojax.loop._bayesopt.bayesopt", "bojax.loop._turbo.turbo"}
+"""Examples of docstrings that compile for long."""
+
+
 def pytest_collection_modifyitems(items):
     """The longest test of all is first, so that no worker is left alone with it."""
     items.sort(key=lambda item: item.path.name != "test_readme.py")
+    for item in items:
+        if item.name in LONG_EXAMPLES:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import functools
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from bojax._types import Array, Shaped
 from bojax.multifidelity._reads import check_reads
 from bojax.multifidelity._trainable import Program, Trainable
 
-Members = Sequence[int] | np.ndarray
+Members = Sequence[SupportsIndex] | np.ndarray
 
 MAX_STRUCTURES = 40
 """Number of structures whose compiled functions are cached. Linux allows a process 65,530 memory maps, beyond which

@@ -72,10 +72,10 @@ class Lattice:
         kind: what is static of them.
     """
 
-    num_values: Int[AnyArray, "d"]
-    is_categorical: Bool[AnyArray, "d"]
-    live: Bool[AnyArray, "d"]
-    held: Float[AnyArray, "d"]
+    num_values: Int[AnyArray, "*b d"]
+    is_categorical: Bool[AnyArray, "*b d"]
+    live: Bool[AnyArray, "*b d"]
+    held: Float[AnyArray, "*b d"]
     columns: encoding.Columns | None
     space: Space | None = dataclasses.field(metadata={"static": True})
     kind: Kind = dataclasses.field(metadata={"static": True})

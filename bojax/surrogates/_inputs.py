@@ -135,4 +135,5 @@ def bound(part: PartT, inputs: Inputs | PaddedInputs, name: str) -> PartT:
         )
     made = getattr(bind, "accepts_padding_for", part)
     replaced = {field: new for field, new in part._asdict().items() if new is not getattr(made, field)}
-    return bind(inputs)._replace(**replaced)
+    bound_part = bind(inputs)
+    return bound_part._replace(**replaced) if replaced else bound_part

@@ -97,6 +97,7 @@ def test_the_owner_of_an_attribute_may_change_it_afterwards():
     assert study.trials[0].user_attrs == {"curve": [1.0]}
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_attributes_are_refused_alike_and_record_nothing(kind, tmp_path):
     study = make(url_of(kind, tmp_path))
@@ -173,6 +174,7 @@ NO_NUMBERS = {
 }
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_are_accepted_and_refused_alike_by_value_noise_var_cost_and_grad(kind, tmp_path):
     study = make(url_of(kind, tmp_path), algorithm=learns_from_all)

@@ -176,6 +176,7 @@ def test_tune_warns_of_hyperparameters_that_are_not_read(unread):
     assert ("positions" in texts[0]) == ("act" in unread)
 
 
+@pytest.mark.unchecked
 def test_a_trainable_warns_of_hyperparameters_that_are_not_read():
     def advance(state, h, n):
         # All of the hyperparameters go into the loop, which uses one of them.

@@ -40,6 +40,7 @@ def test_ucb_of_a_number_goes_into_an_algorithm():
     assert jax.eval_shape(lambda: algorithm.ask(key, algorithm.init(key)))[0].shape == (1, 2)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
@@ -83,6 +84,7 @@ def test_what_is_no_acquisition_is_refused_when_it_is_given(name, where):
         make()
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("wrong", ["log_ei", 3.0])
 def test_an_acquisition_that_cannot_be_called_is_refused(wrong):
     with pytest.raises(TypeError, match="`acquisition` must be a BatchAcquisition or a function"):
@@ -107,12 +109,14 @@ def test_an_optimizer_of_ones_own_is_taken():
     bojax.bayesopt(SPACE, optimizer=own_optimizer)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("wrong", [optim.multistart, 3])
 def test_what_is_no_optimizer_is_refused(wrong):
     with pytest.raises(TypeError, match=r"`optimizer` must be a function \(key, lattice, fn, seen, center\)"):
         bojax.bayesopt(SPACE, optimizer=wrong)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("make", [bojax.bayesopt, bojax.thompson, bojax.turbo])
 def test_a_surrogate_without_parentheses_is_refused(make):
     with pytest.raises(TypeError, match=r"`surrogate` must be a Surrogate.*forget the parentheses: gp\(\)"):

@@ -153,6 +153,7 @@ def test_every_algorithm_tells_surrogates_of_categories_and_refuses_those_that_d
         MAKERS[name](surrogates.gp(unaware_kernel()))
 
 
+@pytest.mark.unchecked
 def test_a_surrogate_must_be_one():
     for wrong in (surrogates.gp, matern52(), Surrogate):
         with pytest.raises(TypeError, match=re.escape("`surrogate` must be a Surrogate, got")):

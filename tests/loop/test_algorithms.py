@@ -46,6 +46,7 @@ def test_asking_again_before_telling_gives_other_points(x64, name, request):
         assert distances.min() > 1e-6, f"after {rounds} rounds"
 
 
+@pytest.mark.long
 def test_the_status_tells_the_design_from_the_model(x64, bayesopt):
     state, statuses = bayesopt.init(jax.random.key(0)), []
     for i in range(3):

@@ -73,6 +73,7 @@ def test_pending_points_of_a_finite_space_are_not_asked_again(x64):
     assert len(set(rows(asked)) | set(rows(X))) == len(set(rows(X))) + 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("q", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
 def test_programs_grow_with_the_logarithm_of_the_observations(x64, q):
     algorithm = small_bayesopt(CONTINUOUS, q=q, acquisition=acquisition.batch_log_nei(num_samples=8, num_baseline=4))
@@ -86,6 +87,7 @@ def test_programs_grow_with_the_logarithm_of_the_observations(x64, q):
     assert algorithm.ask._cache_size() == len({data.next_capacity(n) for n in range(3, 36, 6)}) == 3
 
 
+@pytest.mark.long
 def test_a_batch_through_a_study():
     study = bojax.Study(MIXED, seed=0, algorithm=lambda space, q: small_bayesopt(space, q=q))
     trials = study.ask(4)

@@ -66,6 +66,7 @@ def test_a_padded_lattice_is_the_exact_one(x64, space):
     np.testing.assert_allclose(on_host, exact.snap(X), rtol=0, atol=1e-15)
 
 
+@pytest.mark.long
 def test_seen_and_unseen_points_of_padded_columns(x64, space):
     exact, padded = Lattice.of(space), Lattice.padded(space)
     d, X = space.num_dims, sampled(space, 12)
@@ -83,6 +84,7 @@ def test_seen_and_unseen_points_of_padded_columns(x64, space):
         np.testing.assert_allclose(points[real][:, :d], all_points(exact, jnp.float64)[0])
 
 
+@pytest.mark.long
 def test_neighbors_of_padded_columns(x64):
     space = SPACES["mixed"]
     X = sampled(space, 4)
@@ -93,6 +95,7 @@ def test_neighbors_of_padded_columns(x64):
     np.testing.assert_array_equal(padded[:, count:], jnp.broadcast_to(padded[:, :1], padded[:, count:].shape))
 
 
+@pytest.mark.long
 def test_raw_points_of_padded_columns(x64, space):
     exact, padded = Lattice.of(space), Lattice.padded(space)
     bits = jax.random.bits(jax.random.key(0), (num_raw_bits(64, padded.num_dims),), jnp.uint32)
@@ -102,6 +105,7 @@ def test_raw_points_of_padded_columns(x64, space):
     np.testing.assert_allclose(more[:, : space.num_dims], few, atol=1e-12)
 
 
+@pytest.mark.long
 def test_the_likelihood_of_padded_columns_and_its_gradient(x64, space):
     d, padded = space.num_dims, Lattice.padded(space)
     X = sampled(space, 20)
@@ -124,6 +128,7 @@ def test_the_likelihood_of_padded_columns_and_its_gradient(x64, space):
     np.testing.assert_allclose(other_grad.log_noise_var, grad.log_noise_var, rtol=1e-10)
 
 
+@pytest.mark.long
 def test_predictions_of_padded_columns(x64, space):
     X, Z = sampled(space, 20), sampled(space, 5, 1)
     y = jnp.sin(5.0 * X).sum(axis=1)
@@ -143,6 +148,7 @@ def test_predictions_of_padded_columns(x64, space):
         np.testing.assert_allclose(same, value, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.long
 def test_the_design_on_the_host_is_that_of_ask(x64, space):
     algorithm: Any = small_bayesopt(space, q=2, num_initial=8)
     X, key = sampled(space, 3), jax.random.key(7)
@@ -161,6 +167,7 @@ def test_the_design_on_the_host_is_that_of_ask(x64, space):
     assert algorithm.begin(shift, many._replace(y=np.ones(9))) is not None, "equal values say nothing"
 
 
+@pytest.mark.long
 def test_a_padded_ask_gives_the_points_of_the_exact_one(x64, space):
     algorithm: Any = small_bayesopt(space, num_initial=3)
     X = sampled(space, 8)
@@ -216,6 +223,7 @@ def test_seen_points_on_the_host_fill_gaps(x64):
     assert first.shape == (1, 6)
 
 
+@pytest.mark.long
 def test_studies_of_different_spaces_run_in_one_program():
     spaces = [SPACES["continuous"], bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 8))]
     lattices = Lattice.stack(spaces)

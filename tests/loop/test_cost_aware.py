@@ -57,6 +57,7 @@ def plain_ask(plain, key, state):
     return plain.ask(jax.random.split(key)[1], state)
 
 
+@pytest.mark.long
 def test_without_costs_it_is_plain_bayesian_optimization(x64, learning, plain):
     state = loop.restore(learning.init(jax.random.key(0)), bojax.data.Told(X, Y, NONE))
     same = loop.restore(plain.init(jax.random.key(0)), bojax.data.Told(X, Y, NONE))
@@ -65,6 +66,7 @@ def test_without_costs_it_is_plain_bayesian_optimization(x64, learning, plain):
     assert info.spent == 0.0 and info.cost == 1.0 and info.status == Status.OK
 
 
+@pytest.mark.long
 def test_a_spent_budget_forgets_the_costs(x64, plain):
     state = loop.restore(plain.init(jax.random.key(0)), bojax.data.Told(X, Y, NONE))
     algorithm = small(cost=price, budget=0.5 * prices(X).sum())
@@ -92,6 +94,7 @@ def test_told_costs_are_learned_of_failed_rows_too(x64, learning):
     np.testing.assert_allclose(restored.observations.columns["cost"], state.observations.columns["cost"])
 
 
+@pytest.mark.long
 def test_evaluations_are_cheaper_and_as_good():
     def f(params):
         value = -((params["b"] - 0.3) ** 2)  # any `a` will do
@@ -121,6 +124,7 @@ def test_costs_are_checked():
         small(q=0)
 
 
+@pytest.mark.long
 def test_a_study_stores_costs_and_goes_on_with_them(tmp_path):
     def algorithm(space, q):
         return small(q=q)

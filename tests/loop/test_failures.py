@@ -47,6 +47,7 @@ X = np.random.default_rng(0).random((9, 2))
 Y = -((X - 0.3) ** 2).sum(axis=1)
 
 
+@pytest.mark.long
 def test_the_surrogate_does_not_see_failures(x64, algorithm):
     """Failures far from everything change the weight of the acquisition, not the fit."""
     init = algorithm.init(jax.random.key(0))

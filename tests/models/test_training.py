@@ -65,6 +65,7 @@ def _lane(metrics, i):
     return {name: value[i] for name, value in metrics.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("i", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_alone_equals_in_a_batch(batch, i):
     """In the arrays of its own size alone, in those of the largest in the batch."""
@@ -103,6 +104,7 @@ def test_deterministic_in_the_key(batch):
         assert np.all(other[name] != value) or name.endswith("accuracy")
 
 
+@pytest.mark.long
 def test_the_curve_is_the_run_cut_at_its_rungs(batch):
     rungs = (3, 7, NUM_STEPS)
     curves = to_numpy(jax.jit(jax.vmap(lambda k, h: batch.objective.curve(k, h, rungs)))(batch.keys, batch.hparams))

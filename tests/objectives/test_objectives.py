@@ -171,6 +171,7 @@ def test_the_slope_of_ackley_at_its_optimum_is_a_number():
     assert all(np.isfinite(value) for value in slope.values())
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     "d, error, message", [(0, ValueError, "`d`.*0"), (2.0, TypeError, "`d`.*2.0"), (True, TypeError, "`d`")]
 )

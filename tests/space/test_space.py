@@ -255,6 +255,7 @@ def test_mistakes_in_arrays(call, error, parts):
         call()
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     "spec, error, parts",
     [

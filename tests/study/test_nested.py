@@ -97,6 +97,7 @@ def test_options_reach_the_inner_optimization():
         assert trial.user_attrs["outer_steps"] < 30
 
 
+@pytest.mark.unchecked
 def test_one_structure_is_compiled_once():
     before = _program.cache_info()
     tune(make, num_trials=8)

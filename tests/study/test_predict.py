@@ -59,6 +59,7 @@ def test_algorithms_without_a_surrogate_are_answered_for():
     np.testing.assert_allclose(study.predict({"x": 0.3, "y": 0.4}), filled().predict({"x": 0.3, "y": 0.4}))
 
 
+@pytest.mark.unchecked
 def test_predictions_need_trials_and_all_parameters():
     study = bojax.Study(SPACE, seed=0)
     study.add({"x": 0.1, "y": 0.2}, 1.0)

@@ -60,6 +60,7 @@ def test_telling_it(x64):
             algorithm.tell(state, X[:1], jnp.array([1.0]), noise_var=jnp.array([bad]))
 
 
+@pytest.mark.long
 def test_a_study_keeps_it_over_a_resume(tmp_path):
     url = f"sqlite:///{tmp_path}/noise.db"
     space = SPACES["continuous"]()

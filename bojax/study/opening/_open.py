@@ -1,7 +1,7 @@
 """Opens a stored study or creates a new one. Everything is compared before anything is written."""
 
 import secrets
-from typing import Any
+from typing import Any, SupportsInt
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, check_distribution_compatibility
@@ -50,7 +50,7 @@ def open_study(
     name: str,
     space: Space | None,
     direction: str | None,
-    seed: int | None,
+    seed: SupportsInt | None,
     space_changed: SpaceChanged = "error",
 ) -> tuple[OptunaStudy, dict[str, Any]]:
     """Opens or creates an Optuna study; returns it with its attributes."""

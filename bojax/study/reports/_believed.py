@@ -136,7 +136,7 @@ class Beliefs:
         chosen = complete[
             np.unique(np.linspace(0, len(complete) - 1, min(max_trials, len(complete))).round().astype(int))
         ]
-        predicted = [_predict(core, _without(told, row), told.X[row : row + 1]) for row in chosen]
+        predicted = [_predict(core, _without(told, int(row)), told.X[row : row + 1]) for row in chosen]
         mean, std = np.concatenate([m for m, _ in predicted]), np.concatenate([s for _, s in predicted])
         _check_finite(core, mean)
         error = told.y[chosen] - mean
