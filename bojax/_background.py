@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -26,6 +26,9 @@ MAX_THREADS = 2
 """Jobs at the same time."""
 MAX_QUEUE = 16
 """Jobs that wait; beyond, the oldest are dropped."""
+SWITCH_INTERVAL = 5e-4
+"""Seconds after which a thread that traces gives Python's lock to a call that waits for it, in place of Python's 5e-3:
+an `ask` takes the lock some dozens of times."""
 MAX_EXIT_WAIT = 60.0
 """Seconds that the interpreter's exit waits for a compilation in a thread; most take 1 to 4 on two free cores."""
 
@@ -77,6 +80,37 @@ def in_background(run: Callable[[], None], forget: Callable[[], None]) -> None:
         return
     if not accepted:
         forget()
+
+
+@contextlib.contextmanager
+def before_threads() -> Iterator[None]:
+    """Take Python's lock soon when it is needed, although threads work ahead."""
+    if not workers.threads:
+        yield
+        return
+    with _hurry.lock:
+        if not _hurry.calls:
+            _hurry.before = sys.getswitchinterval()
+            sys.setswitchinterval(min(_hurry.before, SWITCH_INTERVAL))
+        _hurry.calls += 1
+    try:
+        yield
+    finally:
+        with _hurry.lock:
+            _hurry.calls -= 1
+            if not _hurry.calls:
+                sys.setswitchinterval(_hurry.before)
+
+
+class _Hurry:
+    """How many calls need the lock soon, and Python's interval before the first of them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.calls, self.before = 0, sys.getswitchinterval()
+
+
+_hurry = _Hurry()
 
 
 class _Task:
@@ -179,3 +213,4 @@ atexit.register(workers.close)
 if hasattr(os, "register_at_fork"):
     # In a child there are no threads, and the lock may be held by one that is not there.
     os.register_at_fork(after_in_child=workers.__init__)
+    os.register_at_fork(after_in_child=_hurry.__init__)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 
 import bojax
 from bojax import acquisition, data, objectives, optim, surrogates
+from bojax._background import workers
 from bojax.optim import Lattice, multistart
 
 SPACES = {
@@ -184,3 +186,11 @@ def run_python(code: str, *, timeout: float, prefix=(), env=None) -> subprocess.
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def idle():
+    """Wait until no thread compiles, as an objective that takes long enough does."""
+    deadline = time.monotonic() + 120.0
+    while workers.threads and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert not workers.threads

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 import time
 
@@ -16,7 +17,7 @@ from bojax import _program_store as store
 from bojax._errors import BojaxWarning
 from bojax._programs import Kept
 from bojax._runtime import host_scope
-from tests.helpers import run_python
+from tests.helpers import idle, run_python
 
 A = np.array([[2.0, 0.5], [0.5, 1.0]])
 
@@ -335,6 +336,32 @@ def test_a_program_in_the_queue_is_compiled_by_who_needs_it():
     assert threads == [threading.main_thread()]
     for one in busy:
         check(call(one))
+
+
+def test_calls_take_the_interpreters_lock_soon_while_a_thread_works_and_only_then():
+    gate, begun, usual = threading.Event(), threading.Event(), sys.getswitchinterval()
+
+    def waits(a, scale):
+        begun.set()
+        gate.wait(30.0)
+        return factor(a, scale)
+
+    idle()
+    with _background.before_threads():
+        assert sys.getswitchinterval() == usual
+    busy = Kept(waits, None)
+    ahead(busy)
+    assert begun.wait(30.0)
+    first, second = _background.before_threads(), _background.before_threads()
+    first.__enter__()
+    second.__enter__()
+    assert sys.getswitchinterval() == pytest.approx(min(usual, _background.SWITCH_INTERVAL))
+    first.__exit__(None, None, None)  # in another order than they were entered, as threads do
+    assert sys.getswitchinterval() < usual
+    gate.set()
+    idle()
+    second.__exit__(None, None, None)
+    assert sys.getswitchinterval() == pytest.approx(usual)
 
 
 def test_a_failure_ahead_is_raised_by_the_call_and_only_there():

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 
 import jax
 import pytest
@@ -11,7 +10,7 @@ from jax._src import compilation_cache
 import bojax
 from bojax import _programs
 from bojax.study.asking import _job
-from tests.helpers import run_python, small_bayesopt
+from tests.helpers import idle, run_python, small_bayesopt
 
 SPACE = bojax.Space(a=bojax.Float(0.0, 1.0), b=bojax.Float(0.1, 10.0, log=True))
 OTHER = bojax.Space(x=bojax.Float(-5.0, 5.0), y=bojax.Float(0.0, 2.0), z=bojax.Float(1.0, 2.0))
@@ -46,14 +45,6 @@ def compiled(monkeypatch):
     active[0] = False
     idle()
     forget()
-
-
-def idle():
-    """Wait until no thread compiles, as an objective that takes long enough does."""
-    deadline = time.monotonic() + 120.0
-    while _programs._workers.threads and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert not _programs._workers.threads
 
 
 def suggestions(space, num_trials, wait=idle, **settings):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bojax._background import before_threads
 from bojax._errors import Status
 from bojax._runtime import host_scope
 from bojax._threefry import random_bits
@@ -16,6 +17,7 @@ from bojax.study.asking._anchors import Anchors, Fit, anchor
 from bojax.study.asking._job import AlgorithmFactory, Job, Params, capacity_for, job_of, seed_words
 
 
+@before_threads()
 def suggest(
     algorithm: AlgorithmFactory,
     space: Space,
