@@ -41,7 +41,16 @@ jax.config.update("jax_numpy_rank_promotion", os.environ.get("JAX_NUMPY_RANK_PRO
 gc.set_threshold(50_000, 20, 50)
 
 
-LONG_EXAMPLES = {"bojax.loop._hybrid.hybrid", "bojax.loop._bayesopt.bayesopt", "bojax.loop._turbo.turbo"}
+LONG_EXAMPLES = {
+    "bojax.loop._bayesopt.bayesopt",
+    "bojax.loop._hybrid.hybrid",
+    "bojax.loop._run.run_many",
+    "bojax.loop._thompson.thompson",
+    "bojax.loop._turbo.turbo",
+    "bojax.optim._multistart.multistart",
+    "bojax.study.reports._plots.plot_slices",
+    "bojax.surrogates._gpjax.to_gpjax",
+}
 """Examples of docstrings that compile for long."""
 
 

@@ -43,7 +43,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch, capsys):
 def test_shell_commands_are_those_of_ci():
     assert any("bojax tune digits_mlp --trials 30 --batch-size 4 --seed 0" in line for line in SHELL)
     ci = (ROOT / ".ci" / "run").read_text()
-    for words in ("-m pytest -n auto -m", '-e ".[dev]"'):
+    for words in ("-m pytest", "-n auto -m", '"not slow and not long', "--dist worksteal", '-e ".[dev]"'):
         assert any(words in line for line in SHELL)
         assert words in ci
 

@@ -89,6 +89,7 @@ def test_truncated_normal_pieces(dtype):
         assert np.all(np.isfinite(slope))
 
 
+@pytest.mark.long
 def test_max_value_entropy_is_the_loss_of_entropy_by_truncation():
     with jax.enable_x64(True):
         posterior = posterior_of(hyperparameters(3))

@@ -57,6 +57,7 @@ def test_the_status_tells_the_design_from_the_model(x64, bayesopt):
     assert statuses == [Status.INITIAL, Status.INITIAL, Status.OK]
 
 
+@pytest.mark.long
 def test_pending_points_are_remembered_and_forgotten(x64, bayesopt):
     state = told(bayesopt, 3)
     assert not state.pending.mask.any()

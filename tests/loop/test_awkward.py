@@ -51,6 +51,7 @@ def test_three_rounds_after(algorithm, name, wide):
             state = algorithm.tell(state, X, magnitude * np.sin(5.0 * np.asarray(X)).sum(axis=1))
 
 
+@pytest.mark.long
 def test_scaling_y_does_not_change_the_suggestions(x64, algorithm):
     """Powers of two scale without rounding, so all that follows is the same bit for bit."""
     suggestions = []

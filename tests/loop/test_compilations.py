@@ -22,6 +22,7 @@ def test_asking_and_telling_compiles_once(x64):
     assert len(asks) == len(tells) == 1
 
 
+@pytest.mark.long
 def test_restoring_random_search_compiles_for_few_capacities(x64):
     algorithm = bojax.random_search(SPACES["continuous"]())
     rng = np.random.default_rng(0)

@@ -77,6 +77,7 @@ def test_a_spent_budget_forgets_the_costs(x64, plain):
     np.testing.assert_allclose(info.cost, prices(found), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_told_costs_are_learned_of_failed_rows_too(x64, learning):
     state = learning.init(jax.random.key(0))
     cost = prices(X)

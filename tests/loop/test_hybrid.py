@@ -46,6 +46,7 @@ def test_pairs_of_negative_curvature_are_left_out(x64):
     np.testing.assert_allclose(step, 0.5 * g / 5.0, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_steps_climb_to_the_top(x64):
     X = np.array([[0.1, 0.9, 0.2], [0.15, 0.8, 0.3]])
     for _ in range(14):
@@ -102,6 +103,7 @@ def trusting():
         yield small(hybrid)
 
 
+@pytest.mark.long
 def test_the_larger_gain_is_evaluated(x64, trusting):
     best, state = state_of(trusting)
     points, after, info = trusting.ask(jax.random.key(1), state)

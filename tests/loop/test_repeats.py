@@ -30,6 +30,7 @@ def test_asking_again_before_telling_gives_other_points_and_says_when_there_is_n
     assert Status.OVERFLOW not in codes[:8] and codes[8] == Status.OVERFLOW
 
 
+@pytest.mark.long
 def test_failures_alone_never_bring_a_point_twice():
     final = bojax.run(jax.random.key(0), loop.bayesopt(SPACE), lambda p: p["x"] * jnp.nan, num_steps=40)
     assert distinct(final.observations.X) == 40
@@ -46,6 +47,7 @@ def test_a_failing_region_is_left():
     assert np.nanmax(final.observations.y) > -0.1
 
 
+@pytest.mark.long
 def test_design_goes_on_where_points_are_missing():
     algorithm = loop.bayesopt(SPACE, num_initial=6)
     state = algorithm.init(jax.random.key(0))
@@ -59,6 +61,7 @@ def test_design_goes_on_where_points_are_missing():
     np.testing.assert_allclose(X[0], points[1], atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_useless_acquisition_falls_back(x64):
     algorithm = loop.bayesopt(
         SPACE,

@@ -41,6 +41,7 @@ def best(final):
     return np.max(np.where(final.observations.mask, final.observations.y, -np.inf))
 
 
+@pytest.mark.long
 def test_run_is_a_loop_of_ask_and_tell(algorithm, keys, single):
     key_init, key_steps = jax.random.split(keys[0])
     with host_scope():
@@ -72,6 +73,7 @@ def test_running_again_gives_the_same(algorithm, keys, single):
     jax.tree.map(np.testing.assert_array_equal, again, single[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parallel", ["map", "vmap"])
 def test_run_many_is_many_runs(algorithm, keys, single, parallel):
     finals = bojax.run_many(keys, algorithm, negative_branin, STEPS, parallel=parallel)
@@ -81,6 +83,7 @@ def test_run_many_is_many_runs(algorithm, keys, single, parallel):
         np.testing.assert_allclose(best(jax.tree.map(lambda leaf, i=i: leaf[i], finals)), best(one), atol=1e-3)
 
 
+@pytest.mark.long
 def test_studies_divided_among_devices_are_the_same_studies():
     """Five studies on four (pretended) devices, so that one has to be padded."""
     code = """

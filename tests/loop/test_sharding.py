@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from tests.helpers import run_python
 
 CODE = """
@@ -43,6 +45,7 @@ print("same")
 """
 
 
+@pytest.mark.long
 def test_eight_devices_give_what_one_gives():
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     assert "same" in run_python(CODE, timeout=250, env=env).stdout

@@ -12,6 +12,7 @@ from bojax.optim import Lattice
 from tests.helpers import SPACES, observe, smooth
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chunk", [100, 3])
 def test_every_function_is_maximised(x64, chunk):
     X = np.random.default_rng(0).random((9, 2))
@@ -30,6 +31,7 @@ def test_every_function_is_maximised(x64, chunk):
     assert len(np.unique(points, axis=0)) == 7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mixed", "finite"])
 def test_points_of_mixed_spaces_are_valid_and_differ(x64, name):
     space = SPACES[name]()

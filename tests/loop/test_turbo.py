@@ -100,6 +100,7 @@ def test_no_candidate_is_taken_twice():
     assert largest_of_each(values).tolist() == [0, 1, 2]
 
 
+@pytest.mark.long
 def test_points_lie_in_the_region_and_differ(x64, floats):
     state = rounds(floats, 6)
     X, asked, info = floats.ask(jax.random.key(9), state)
@@ -110,6 +111,7 @@ def test_points_lie_in_the_region_and_differ(x64, floats):
     assert np.any(np.abs(X - best[None]) < 0.5 * info.length[0])
 
 
+@pytest.mark.long
 def test_a_restored_study_asks_the_same(x64, floats):
     state = rounds(floats, 8)  # fills a buffer of 16
     n = int(state.observations.count)
@@ -137,6 +139,7 @@ def test_failures_shrink_and_are_left(x64, floats):
     assert info.length[0] == 0.4, "six evaluations that fail halve the region of six columns"
 
 
+@pytest.mark.long
 def test_regions_share_the_points(x64):
     algorithm = bojax.turbo(FLOATS, q=6, num_regions=2, capacity=32, **SMALL)
     start, taken = algorithm.init(jax.random.key(0)), set()
@@ -150,6 +153,7 @@ def test_regions_share_the_points(x64):
     assert taken == {0, 1}
 
 
+@pytest.mark.long
 def test_mixed_and_finite_spaces(x64):
     algorithm = bojax.turbo(SPACES["finite"](), q=3, capacity=32, **SMALL)
     state, points = algorithm.init(jax.random.key(0)), []

@@ -114,6 +114,7 @@ def test_kinds(name):
         objective.kind("momentum")
 
 
+@pytest.mark.long
 @every_objective
 def test_structures_of_bojax_configurations(name):
     """What `Space.decode` gives is what `structure` takes, and all structures there are turn up."""
@@ -141,6 +142,7 @@ def test_structures_of_bojax_configurations(name):
     assert program is objective.program(objective.structure(configurations[0]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NAMES])
 def test_a_short_run(name):
     objective = SHORT[name]
@@ -180,6 +182,7 @@ def test_arguments_are_checked(name):
         models.OBJECTIVES[name].with_num_steps(0)
 
 
+@pytest.mark.long
 def test_structural_hyperparameters_may_be_traced():
     """All widths are then part of one program, and one gives what it gives by itself."""
     objective = models.digits_rnn.with_num_steps(3)

@@ -89,6 +89,7 @@ def test_gradients_are_finite_differences(name):
     assert float(grads[name]) == pytest.approx(expected, rel=0.03, abs=1e-4)
 
 
+@pytest.mark.long
 def test_the_metrics_are_those_of_train(batch):
     hparams, metrics, _ = batch
     row = {name: column[3] for name, column in hparams.items()}

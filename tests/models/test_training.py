@@ -73,6 +73,7 @@ def test_alone_equals_in_a_batch(batch, i):
     assert_close(alone, _lane(batch.metrics, i))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [1e3, np.inf, np.nan])
 def test_divergence_is_finite_and_isolated(batch, rate):
     rates = batch.hparams["learning_rate"].copy()
@@ -114,6 +115,7 @@ def test_the_curve_is_the_run_cut_at_its_rungs(batch):
     assert all(value.shape == (4, 3) and value.dtype == np.float32 for value in curves.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch", ["digits_mlp"], indirect=True)  # shared code; the catalogue's test looks at all
 def test_x64_changes_nothing(batch):
     with jax.enable_x64(True):
@@ -123,6 +125,7 @@ def test_x64_changes_nothing(batch):
     assert_close(metrics, batch.metrics)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "given", "size", "own", "larger"),
     [
@@ -145,6 +148,7 @@ def test_arrays_of_a_larger_size_change_nothing(name, given, size, own, larger):
     assert_close(run(own), run(larger), rtol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["digits_gru", pytest.param("modular_transformer", marks=pytest.mark.slow)])
 def test_alone_equals_in_a_batch_of_one_structure(name):
     objective = models.OBJECTIVES[name].with_num_steps(5)
@@ -169,6 +173,7 @@ def _plain(state):
     return jax.tree.map(np.asarray, state._replace(batch_key=bits[0], dropout_key=bits[1]))
 
 
+@pytest.mark.long
 def test_steps_do_not_depend_on_how_they_are_cut():
     """Nor on whether the state was put away in between."""
     objective = models.digits_mlp.with_num_steps(NUM_STEPS)
@@ -220,6 +225,7 @@ def _linear(load, num_steps=NUM_STEPS, task=classification):
     return make_objective("linear", "A line", space, lambda _: Linear(), load, task, metric="m", num_steps=num_steps)
 
 
+@pytest.mark.long
 def test_run_equals_its_loop_written_with_optax():
     """Smoothed loss of the live examples, clipping, weight decay, the schedule, over more than one epoch."""
     data, objective = _table(), _linear(_table)
@@ -256,6 +262,7 @@ def test_run_equals_its_loop_written_with_optax():
         np.testing.assert_allclose(metrics[f"{part}_accuracy"], np.mean(logits.argmax(1) == split.targets), rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_training_sees_the_train_part_only(part):
     """Other numbers in one part change the metrics of that part, and no others."""
@@ -265,6 +272,7 @@ def test_training_sees_the_train_part_only(part):
         assert (metrics[name] != others[name]) == name.startswith(part)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sizes", [(40, 20, 30), (300, 128, 1), (1500, 1, 200)])
 def test_parts_are_measured_whatever_their_sizes(sizes):
     """The first 1024 examples of each, and no padding."""
@@ -279,6 +287,7 @@ def test_parts_are_measured_whatever_their_sizes(sizes):
         np.testing.assert_allclose(metrics[f"{part}_loss"], losses.mean(), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_losses_are_bounded():
     """Finite outputs of any size never report more than a diverged run."""
     huge = _table()._replace(validation=Split(np.full((3, 4), 1e37, np.float32), np.arange(3, dtype=np.int32)))
@@ -288,6 +297,7 @@ def test_losses_are_bounded():
         assert metrics["validation_loss"] == np.float32(WORST_LOSS) and metrics["train_loss"] < 100
 
 
+@pytest.mark.long
 def test_decent_configuration_learns():
     objective = models.digits_mlp.with_num_steps(60)
     given = {"learning_rate": 3e-3, "optimizer": 2, "batch_size": 3, "width": 64, "depth": 2, "init_scale": 1.0}

@@ -175,6 +175,7 @@ def test_failed_members_are_never_thawed():
     assert np.isfinite(study.best_value)
 
 
+@pytest.mark.long
 def test_all_fail():
     study = freeze_thaw(toy(fails=lambda h: h["a"] >= 0.0), seed=0, budget_steps=NUM_STEPS)
     assert study.total_steps == NUM_STEPS

@@ -366,6 +366,7 @@ def test_the_first_bracket_is_random_and_the_next_learn_from_it():
     assert (np.abs(uniform.X[9:14] - best) > 1e-3).any(axis=1).all()
 
 
+@pytest.mark.long
 def test_later_brackets_of_bohb_are_better_than_those_of_hyperband():
     def later(run, **options):
         """What the configurations of the second and third bracket reach, over a few seeds."""

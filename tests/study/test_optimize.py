@@ -168,6 +168,7 @@ def test_the_objective_may_change_its_params():
     assert all("width" in trial.params for trial in study.trials)
 
 
+@pytest.mark.long
 def test_the_default_algorithm_finds_the_optimum():
     result = minimize(lambda params: (params["x"] - 0.3) ** 2, {"x": Float(-1.0, 1.0)}, num_trials=12, seed=0)
     assert result.best_value < 1e-3

@@ -16,6 +16,7 @@ KERNELS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KERNELS)
 def test_products_of_features_are_the_kernel_on_average(name):
     with jax.enable_x64(True):
@@ -43,6 +44,7 @@ def draw(num_paths, num_features=2048, scale=1.0):
     return posterior, surrogates.sample_paths(jax.random.key(1), posterior, num_paths, num_features=num_features)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_functions_have_the_law_of_the_posterior(scale):
     with jax.enable_x64(True):
@@ -56,6 +58,7 @@ def test_functions_have_the_law_of_the_posterior(scale):
         assert np.max(np.abs(np.cov(values.T) - cov)) / unit < 0.15
 
 
+@pytest.mark.long
 def test_each_at_its_own_points_is_each_at_all_points():
     with jax.enable_x64(True):
         _, functions = draw(5, num_features=64)

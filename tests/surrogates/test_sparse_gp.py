@@ -39,6 +39,7 @@ def all_close(got, want, **tolerance):
         np.testing.assert_allclose(a, b, **tolerance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kernel", [surrogates.matern52, surrogates.rbf])
 def test_bound_and_predictions_are_those_of_gpjax(x64, kernel):
     import gpjax
@@ -72,6 +73,7 @@ def test_bound_and_predictions_are_those_of_gpjax(x64, kernel):
     assert np.isclose(ours.observation_noise(), scale**2 * jnp.exp(params.log_noise_var))
 
 
+@pytest.mark.long
 def test_the_gradient_is_that_of_the_formulas(x64):
     rng = np.random.default_rng(1)
     m, n = 4, 9
@@ -103,6 +105,7 @@ def test_the_gradient_is_that_of_the_formulas(x64):
     all_close(got_grad, want_grad, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.long
 def test_with_all_points_inducing_it_is_the_exact_process(x64):
     X = np.random.default_rng(0).random((20, D))
     observations = observe(X, smooth(X), capacity=24)
@@ -122,6 +125,7 @@ def test_with_all_points_inducing_it_is_the_exact_process(x64):
     all_close(other_fantasies.mean_var(Q), fantasies.mean_var(Q), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_what_is_masked_does_not_matter(x64):
     """Neither padding nor failed rows nor inducing points that are left over."""
     X = np.random.default_rng(0).random((9, D))
@@ -182,6 +186,7 @@ def test_nothing_to_learn_is_no_fit(x64):
     assert info.ok and info.num_evals == 1 and not jax.tree.leaves(params)
 
 
+@pytest.mark.long
 def test_float32_with_little_noise_is_finite():
     X = np.random.default_rng(0).random((200, D)).astype(np.float32)
     observations = observe(X, smooth(X).astype(np.float32), capacity=256)

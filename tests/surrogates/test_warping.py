@@ -36,6 +36,7 @@ def test_the_identity_and_both_ends(dtype):
                 assert np.all(np.diff(np.asarray(values)[order, 0]) >= -1e-6)
 
 
+@pytest.mark.long
 def test_a_logarithmic_function_is_predicted_better():
     with jax.enable_x64(True):
         x = np.random.default_rng(0).random((24, 1))
@@ -53,6 +54,7 @@ def test_a_logarithmic_function_is_predicted_better():
         assert errors["warped"] > errors["plain"] + 0.3
 
 
+@pytest.mark.long
 def test_fixed_columns_and_features():
     with jax.enable_x64(True):
         kernel = surrogates.warped(surrogates.matern52(categorical_dims=(1,)), fixed_dims=(1,))
