@@ -12,9 +12,8 @@ import functools
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
-import numpy as np
 from optuna.storages import BaseStorage
 from optuna.study import Study as OptunaStudy
 
@@ -212,7 +211,7 @@ class Study(KnownResults, Beliefs):
 
     def tell(
         self,
-        trial: Trial | int | np.integer,
+        trial: Trial | SupportsIndex,
         value: Any = None,
         *,
         state: str | None = None,

@@ -4,9 +4,8 @@ import math
 import numbers
 import warnings
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -108,7 +107,7 @@ class KnownResults:
 
     def correct(
         self,
-        trial: Trial | int | np.integer,
+        trial: Trial | SupportsIndex,
         value: Any = None,
         *,
         state: str | None = None,
@@ -203,7 +202,7 @@ def _record(core: Core, params: Mapping[str, Any], outcome: Outcome, old: Frozen
     return core.view(stored)
 
 
-def _finished(core: Core, trial: Trial | int | np.integer) -> FrozenTrial:
+def _finished(core: Core, trial: Trial | SupportsIndex) -> FrozenTrial:
     """The finished trial with that number, or its replacement."""
     number = trial.number if isinstance(trial, Trial) else int(trial)
     check_params(core, trial, frozen_trial(core, number))

@@ -4,9 +4,8 @@ import math
 import numbers
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -24,7 +23,7 @@ from bojax.study.telling._outcome import Outcome, checked_outcome
 
 def tell(
     core: Core,
-    trial: Trial | int | np.integer,
+    trial: Trial | SupportsIndex,
     value: Any = None,
     state: str | None = None,
     columns: Mapping[str, Any] = {},
@@ -117,7 +116,7 @@ def warn_left_out(core: Core, number: int, key: Any, error: Exception) -> None:
     core.warn_once(f"attribute {key!r}", text.rstrip("."))
 
 
-def _running(core: Core, trial: Trial | int | np.integer) -> FrozenTrial:
+def _running(core: Core, trial: Trial | SupportsIndex) -> FrozenTrial:
     """The stored trial, if its result can be reported."""
     trial = plain(trial)
     if isinstance(trial, bool) or not isinstance(trial, Trial | numbers.Integral):
