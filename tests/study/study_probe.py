@@ -1,20 +1,14 @@
 """A cheap algorithm whose points depend on everything a suggestion may depend on: key, data in order, pending."""
 
-import os
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import pytest
 
 from bojax._errors import Status
 from bojax.data import Observations, Pending
 from bojax.loop import Algorithm
 from bojax.space import Categorical, Float, Int, Ordinal, Space
-
-wrong_types = pytest.mark.skipif(
-    os.environ.get("BOJAX_TYPECHECK") == "1", reason="passes wrong types on purpose, which annotations would refuse"
-)
 
 SPACE = Space(
     {

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from study_probe import wrong_types
 
 import bojax
 from bojax import Categorical, Float, Int, Space
@@ -160,7 +159,7 @@ def test_a_trial_that_fails_does_not_stop_the_study():
         assert ("bojax:hparams" in trial.user_attrs) == (trial.state == "complete")
 
 
-@wrong_types
+@pytest.mark.unchecked
 @pytest.mark.parametrize("score", [lambda h, w: w, lambda h, w: (w.sum(), {})])
 def test_a_score_that_is_no_number_ends_the_study(score):
     with pytest.raises(TypeError, match="the objective returned something that is no value of trial 0"):
@@ -193,7 +192,7 @@ def test_what_make_gives_is_checked(changes, message):
             tune(lambda params: make(params, **changes), num_trials=6)
 
 
-@wrong_types
+@pytest.mark.unchecked
 def test_wrong_arguments_are_named():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BojaxWarning)

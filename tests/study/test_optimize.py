@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from study_probe import SPACE, probe, value_of, wrong_types
+from study_probe import SPACE, probe, value_of
 
 from bojax import loop
 from bojax._errors import BojaxError, BojaxWarning, StudyError
@@ -148,7 +148,7 @@ def test_a_used_up_space_ends_the_loop_with_one_warning():
     assert len({tuple(t.params.values()) for t in study.trials}) == 6
 
 
-@wrong_types
+@pytest.mark.unchecked
 def test_nothing_to_do_and_bad_arguments():
     study = make()
     study.optimize(value_of, 0, progress=False)

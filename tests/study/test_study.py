@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optuna
 import pytest
-from study_probe import SPACE, probe, value_of, wrong_types
+from study_probe import SPACE, probe, value_of
 
 from bojax import loop
 from bojax._errors import BojaxWarning, SpaceExhaustedError, Status, StudyError
@@ -45,7 +45,7 @@ def test_ask_without_argument_gives_a_list_of_one():
     assert len(make().ask()) == 1
 
 
-@wrong_types
+@pytest.mark.unchecked
 @pytest.mark.parametrize("q", [0, -1, 1.0, True, "2", None])
 def test_ask_refuses_what_is_no_count(q):
     study = make()
@@ -86,7 +86,7 @@ def test_a_value_that_is_not_finite_fails_the_trial_with_one_warning(value):
     assert told.user_attrs["bojax:told"] == repr(float(value))
 
 
-@wrong_types
+@pytest.mark.unchecked
 def test_tell_refuses_wrong_states():
     study = make()
     trial = study.ask()[0]
@@ -110,7 +110,7 @@ def test_tell_twice_names_what_was_told_before():
     assert study.best_value == 2.5
 
 
-@wrong_types
+@pytest.mark.unchecked
 def test_tell_unknown_trials():
     study = make()
     study.ask()
@@ -238,7 +238,7 @@ def test_a_new_study_without_a_seed_draws_one_and_keeps_it(tmp_path):
     assert make(seed=None).seed != make(seed=None).seed
 
 
-@wrong_types
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("kwargs", "error"),
     [

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from study_probe import wrong_types
 
 import bojax
 from bojax import Categorical, Float, Int, Space
@@ -251,7 +250,7 @@ def test_after_an_error_the_study_goes_on_as_if_it_had_not_been(tmp_path):
     assert [trial.state for trial in result.trials] == ["complete"] * 4
 
 
-@wrong_types
+@pytest.mark.unchecked
 def test_wrong_types_are_named():
     with pytest.raises(TypeError, match="`space` must be given"):
         tune(square)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from study_probe import wrong_types
 
 import bojax
 from bojax import Categorical, Float, Int, Space
@@ -248,7 +247,7 @@ def test_a_study_that_has_values_goes_on_where_the_metric_is_flat(tmp_path):
     assert told(result)[4:] == [{"x": 0.0, "rate": 0.0}] * 4
 
 
-@wrong_types
+@pytest.mark.unchecked
 def test_what_cannot_be_differentiated_is_named():
     discrete = Space(n=Int(1, 3))
     with pytest.raises(TypeError, match="`gradients` needs a Float"):
