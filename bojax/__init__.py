@@ -24,7 +24,7 @@ from bojax.loop import (
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 
 if TYPE_CHECKING:
-    from bojax import hypergrad, multifidelity, study, testing
+    from bojax import hypergrad, integrations, multifidelity, study, testing
     from bojax.multifidelity import train_many
     from bojax.study import Study, maximize, minimize, tune, tune_nested
 
@@ -33,6 +33,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "Study": "bojax.study",
     "hypergrad": "bojax.hypergrad",
+    "integrations": "bojax.integrations",
     "maximize": "bojax.study",
     "minimize": "bojax.study",
     "multifidelity": "bojax.multifidelity",
@@ -63,6 +64,7 @@ __all__ = [
     "gradient_bayesopt",
     "host_scope",
     "hypergrad",
+    "integrations",
     "loop",
     "maximize",
     "minimize",

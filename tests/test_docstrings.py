@@ -4,6 +4,7 @@ import ast
 import enum
 import functools
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import re
@@ -11,10 +12,13 @@ import textwrap
 
 import pytest
 
+from bojax import integrations
+
 HERE = pathlib.Path(__file__).parent
 PACKAGES = (
     *("bojax", "bojax.models"),
     *(f"bojax.{path.parent.name}" for path in sorted((HERE.parent / "bojax").glob("*/__init__.py"))),
+    *(f"bojax.integrations.{tool}" for tool in sorted(dir(integrations)) if importlib.util.find_spec(tool)),
 )
 
 
