@@ -146,6 +146,9 @@ def pbt(
         ((3, 4), 36)
     """
     space = to_space(objective.space)
+    if space.is_conditional:
+        conditional = [name for name in space if space[name].when]
+        raise ValueError(f"`objective.space` must have no parameters with `when` in `pbt`, got {conditional}.")
     floats = [name for name in space if isinstance(space[name], Float) and name not in (fixed or {})]
     names = floats if tune is None else list(tune)
     num_steps = objective.num_steps if num_steps is None else num_steps

@@ -10,17 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from bojax._namespace import AnyArray, namespace
-from bojax._qmc import to_unit
+from bojax._qmc import shifted, sobol_integers, to_unit
 from bojax._types import Array, Bool, Float, Key
 from bojax.space import LONG_STEP, MAX_MOVES, Lattice
 
 SAME = 1e-5
 """Points closer than this in every continuous column, and equal in the others, count as the same point. Native units
 and storage round points, and closer points add nothing about a noiseless objective."""
+ELSEWHERE = 512
+"""Further points of a large finite space with conditions among which an unseen one is looked for."""
 
 
 def all_points(lattice: Lattice, dtype) -> tuple[Float[Array, "n d"], Bool[Array, "n"]]:
     """Every point of a small finite lattice, [kind.max_points, d], and which rows are points; the others repeat."""
+    if lattice.is_conditional:  # rows may repeat: where columns are held, and at the end
+        X = lattice.coordinates(lattice.table, jnp.full(lattice.table.shape, 0.5, dtype))
+        return X, jnp.ones(X.shape[0], bool)
     P, _ = _enumerated(lattice, lattice.kind.max_points)
     total = jnp.prod(_sizes(lattice))
     return lattice.coordinates(P, jnp.full(P.shape, 0.5, dtype)), jnp.arange(P.shape[0]) < total
@@ -60,7 +65,8 @@ def nearby_unseen(
     """A point of a finite lattice that was not seen, and whether there is one.
 
     Enumerates the lattice from x, with the last columns varying fastest. At most n points are seen, so checking n + 1
-    distinct points is enough.
+    distinct points is enough. With conditions, points that differ only in inactive columns are the same: small spaces
+    are checked whole, of larger ones `ELSEWHERE` more points of all branches.
 
     Args:
         lattice: the columns of the cube, all of them discrete.
@@ -80,9 +86,15 @@ def nearby_unseen(
     """
     xp = namespace(x, seen_X, lattice.num_values)
     needed = seen_X.shape[0] + 1
-    digits, sizes = _enumerated(lattice, min(lattice.kind.max_points or needed, needed))
-    P = (lattice.positions(x)[None, :] + digits) % sizes[None, :]
+    if lattice.is_conditional and lattice.kind.max_points:
+        P = xp.asarray(lattice.table)
+    else:
+        digits, sizes = _enumerated(lattice, min(lattice.kind.max_points or needed, needed))
+        P = (lattice.positions(x)[None, :] + digits) % sizes[None, :]
     X = lattice.coordinates(P, xp.broadcast_to(x[None, :], P.shape))
+    if lattice.is_conditional:
+        spread = shifted(sobol_integers(ELSEWHERE, x.shape[-1]), xp.zeros(x.shape[-1], np.uint32), x.dtype)
+        X = xp.concatenate([X, lattice.snap(xp.asarray(spread))])
     fresh = ~is_seen(lattice, X, seen_X, seen_mask)
     return X[xp.argmax(fresh)], xp.any(fresh)
 

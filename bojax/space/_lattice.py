@@ -5,7 +5,8 @@
 
 A program that takes a padded lattice as an argument serves every space of its class. Static are only the number of
 columns (4, 8, 16, ...), whether any is discrete, whether the space is finite and small, and the number of moves to
-neighbors, each rounded up. A padding column is one that is held: every point has 0.5 there.
+neighbors, each rounded up, and whether columns exist only under conditions, with room for these. A padding column is
+one that is held: every point has 0.5 there, as in the columns of inactive parameters.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ import numpy as np
 from bojax._namespace import AnyArray, namespace
 from bojax._types import Bool, Float, Int
 from bojax.space import _encoding as encoding
+from bojax.space._conditions import INACTIVE, Conditions, active
 from bojax.space._parameters import Float as FloatParameter
 from bojax.space._space import Space
 
@@ -30,6 +32,8 @@ LONG_STEP = 8
 """Ordered columns with more than twice this number of values also move by an eighth of their range."""
 MIN_DIMS, MIN_MOVES, FEW_POINTS = 4, 16, 128
 """The smallest size classes of columns, of moves, and of the points of a finite space."""
+MIN_CONDITIONS, MIN_ENTRIES = 2, 8
+"""The smallest size classes of the conditions of a column, and of the values of a column that decides."""
 
 
 class Kind(NamedTuple):
@@ -67,6 +71,9 @@ class Lattice:
         is_categorical: [d] which columns have no order.
         live: [d] which columns belong to the space; the others are padding.
         held: [d] fixed coordinates of every point, NaN where a column is free.
+        conditions: under which values of others a column exists: `parents` [d, c] and `allowed` [d, c, w]; c is 0 if
+            all always do.
+        table: [p, d] positions of all points of a small finite space with conditions; p is 0 for other spaces.
         columns: the constants of the encoding; None for exact columns, whose constants follow from `space`.
         space: the space of exact columns (static); None for padded ones.
         kind: what is static of them.
@@ -76,6 +83,8 @@ class Lattice:
     is_categorical: Bool[AnyArray, "*b d"]
     live: Bool[AnyArray, "*b d"]
     held: Float[AnyArray, "*b d"]
+    conditions: Conditions
+    table: Int[AnyArray, "*b p d"]
     columns: encoding.Columns | None
     space: Space | None = dataclasses.field(metadata={"static": True})
     kind: Kind = dataclasses.field(metadata={"static": True})
@@ -106,12 +115,13 @@ class Lattice:
         return cls(*_described(space, space.num_dims), columns=None, space=space, kind=_kind(space))
 
     @classmethod
-    def padded(cls, space: Space, num_dims: int | None = None) -> "Lattice":
+    def padded(cls, space: Space, num_dims: int | None = None, room: "Room | None" = None) -> "Lattice":
         """The columns of a space, padded to a size class, as arguments of a program.
 
         Args:
             space: the space.
             num_dims: number of columns, at least those of the space; by default the smallest class that has room.
+            room: room for conditions, at least what the space needs; by default the smallest class that has room.
 
         Returns:
             A lattice of 4, 8, 16, ... columns.
@@ -133,8 +143,9 @@ class Lattice:
             max_points=0 if kind.max_points == 0 else FEW_POINTS if kind.max_points <= FEW_POINTS else ENUMERATE,
             max_moves=min(MAX_MOVES, max(MIN_MOVES, _power(kind.max_moves))) if kind.has_discrete else 1,
         )
+        room = _room(space, rough) if room is None else room
         return cls(
-            *_described(space, num_dims),
+            *_described(space, num_dims, room),
             columns=columns._replace(start=none, values_at=none, table=np.zeros(1)),
             space=None,
             kind=rough,
@@ -170,7 +181,9 @@ class Lattice:
             )
         num_dims = max(lattice.num_dims for lattice in lattices)
         kind = Kind(*(max(values) for values in zip(*kinds, strict=True)))
-        alike = [dataclasses.replace(cls.padded(space, num_dims), kind=kind) for space in spaces]
+        rooms = [_room(space, kind) for space in spaces]
+        room = Room(*(max(values) for values in zip(*rooms, strict=True)))
+        alike = [dataclasses.replace(cls.padded(space, num_dims, room), kind=kind) for space in spaces]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *alike)
 
     @property
@@ -199,9 +212,21 @@ class Lattice:
         return self.num_values > 0
 
     @property
+    def is_conditional(self) -> bool:
+        """Whether columns may be inactive; False means that none is."""
+        return self.conditions.parents.shape[-1] > 0
+
+    @property
     def num_moves(self) -> Any:
         """[d] moves to neighbors along each column: to every other category, or up and down, near and far."""
         return _num_moves(self.num_values, self.is_categorical)
+
+    def active(self, X: Float[AnyArray, "*b d"]) -> Any:
+        """Which columns exist at the points, [..., d]; padding does, as what is held."""
+        if not self.is_conditional:
+            return namespace(X).ones(X.shape, bool)
+        xp = namespace(X, self.num_values, self.conditions.parents)
+        return active(self.conditions, self.positions(X), xp)
 
     def positions(self, X: Float[AnyArray, "*b d"]) -> Any:
         """The position of the value in each discrete column, and 0 in continuous ones."""
@@ -222,12 +247,15 @@ class Lattice:
         return self.pin(encoding.round_to_cells(self._columns(X), X, namespace(X, self.num_values)))
 
     def pin(self, X: Float[AnyArray, "*b d"]) -> Any:
-        """The points with the held coordinates."""
-        if isinstance(self.held, np.ndarray) and np.isnan(self.held).all():
+        """The points with the held coordinates, and with those of inactive columns."""
+        if not (isinstance(self.held, np.ndarray) and np.isnan(self.held).all()):
+            xp = namespace(X, self.held)
+            held = xp.asarray(self.held, X.dtype).reshape((1,) * (X.ndim - 1) + (-1,))
+            X = xp.where(xp.isnan(held), X, held)
+        if not self.is_conditional:
             return X
-        xp = namespace(X, self.held)
-        held = xp.asarray(self.held, X.dtype).reshape((1,) * (X.ndim - 1) + (-1,))
-        return xp.where(xp.isnan(held), X, held)
+        exists = self.active(X)
+        return namespace(X, exists).where(exists, X, X.dtype.type(INACTIVE))
 
     def hold(self, held: Float[AnyArray, "d"] | None) -> "Lattice":
         """The lattice with these coordinates held; NaN leaves a column free, None leaves all as they are."""
@@ -248,13 +276,35 @@ def _num_moves(num_values, is_categorical):
     return xp.where(num_values > 1, xp.where(is_categorical, num_values - 1, ordered), 0)
 
 
-def _described(space: Space, num_dims: int) -> tuple[np.ndarray, ...]:
-    """The first four fields: values, order, which columns are live, and what padding holds."""
+class Room(NamedTuple):
+    """The sizes of the arrays that describe conditions: of `parents`, `allowed` and `table`."""
+
+    num_conditions: int
+    num_entries: int
+    num_points: int
+
+
+def _room(space: Space, kind: Kind) -> Room:
+    """The smallest size class that has room for the conditions of a space."""
+    if not space.is_conditional:
+        return Room(0, 0, 0)
+    c, w = space.conditions.allowed.shape[1:]
+    return Room(max(MIN_CONDITIONS, _power(c)), max(MIN_ENTRIES, _power(w)), kind.max_points)
+
+
+def _described(space: Space, num_dims: int, room: Room | None = None) -> tuple[Any, ...]:
+    """The first fields: values, order, which columns are live, what padding holds, conditions, table of points."""
     padding = num_dims - space.num_dims
     live = np.arange(num_dims) < space.num_dims
     num_values = np.array((*space.num_values, *(0,) * padding), np.int32)
     is_categorical = np.array((*space.is_categorical, *(False,) * padding))
-    return num_values, is_categorical, live, np.where(live, np.nan, 0.5)
+    held, table = np.where(live, np.nan, 0.5), np.zeros((0, num_dims), np.int32)
+    rows = space.all_positions() if space.is_conditional and _kind(space).max_points else table
+    if room is None:
+        return num_values, is_categorical, live, held, space.conditions, rows
+    wide = np.pad(rows, ((0, max(room.num_points - len(rows), 0)), (0, num_dims - rows.shape[1])), mode="edge")
+    tables = space.conditions_of(num_dims, room.num_conditions, room.num_entries)
+    return num_values, is_categorical, live, held, tables, wide if len(rows) else table
 
 
 def _kind(space: Space) -> Kind:

@@ -22,6 +22,7 @@ import numpy as np
 
 from bojax._errors import BojaxWarning
 from bojax._plain import plain, plain_number
+from bojax.space._when import Conditional
 
 Choice: TypeAlias = bool | int | float | str | None
 """A value of a `Categorical` or an `Ordinal`."""
@@ -32,8 +33,8 @@ GRID_TOLERANCE = 1e-8
 """Largest distance, in steps, at which a number counts as a value of a stepped Float. Optuna uses the same."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Float:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Float(Conditional):
     """A real number between `low` and `high`, both included.
 
     Args:
@@ -44,6 +45,9 @@ class Float:
             decimal numbers (0.3, not 0.30000000000000004), and the parameter is not differentiated. If `high` is not
             one of them, it becomes the largest one below it, with a `BojaxWarning`. With `log` each value has a cell
             on the logarithmic scale, so small values have wide cells. By default every number is tried.
+        when: the values of other parameters under which this one exists, such as `{"optimizer": "sgd"}` or
+            `{"quality": [4, 8]}`; all names must hold, and a parent that does not exist makes it absent, too. By
+            default it always exists.
 
     Raises:
         TypeError: a bound or `step` is not a real number, or `log` is not a bool.
@@ -55,6 +59,8 @@ class Float:
         Float(low=1e-05, high=0.1, log=True)
         >>> Float(0.0, 0.5, step=0.1).value(3)
         0.3
+        >>> Float(0.0, 0.99, when={"optimizer": "sgd"}).when
+        (('optimizer', ('sgd',)),)
     """
 
     low: float
@@ -71,12 +77,9 @@ class Float:
             raise ValueError(f"`high - low` must be finite, got low={low}, high={high}. Narrow the range.")
         if self.log and low <= 0:
             raise ValueError(f"`low` must be positive with log=True, got {low}. Raise `low` or drop `log`.")
+        self.set_when()
         if self.step is not None:
             self._set_grid(_real(self.step, "step"))
-
-    def __repr__(self) -> str:
-        step = "" if self.step is None else f", step={self.step!r}"
-        return f"Float(low={self.low!r}, high={self.high!r}, log={self.log!r}{step})"
 
     @property
     def num_values(self) -> int:
@@ -150,8 +153,8 @@ class Float:
         _set(self, step=step, high=high, _last=last)
 
 
-@dataclasses.dataclass(frozen=True)
-class Int:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Int(Conditional):
     """A whole number `low, low + step, ..., high`, both ends included.
 
     With `log` each value has a cell on the logarithmic scale, so small values have wide cells. Compiled code uses
@@ -162,6 +165,9 @@ class Int:
         high: largest value; an int32 above `low` by a multiple of `step`.
         log: search on the logarithmic scale; False by default.
         step: distance between neighboring values, at least 1, the default.
+        when: the values of other parameters under which this one exists, such as `{"optimizer": "sgd"}` or
+            `{"quality": [4, 8]}`; all names must hold, and a parent that does not exist makes it absent, too. By
+            default it always exists.
 
     Raises:
         TypeError: a bound or `step` is not an int, or `log` is not a bool.
@@ -180,6 +186,7 @@ class Int:
     def __post_init__(self) -> None:
         low, high, step = _whole(self.low, "low"), _whole(self.high, "high"), _whole(self.step, "step")
         _set(self, low=low, high=high, log=_flag(self.log, "log"), step=step)
+        self.set_when()
         for argument, bound in (("low", low), ("high", high)):
             if not INT32_MIN <= bound <= INT32_MAX:
                 raise ValueError(
@@ -233,8 +240,8 @@ class Int:
         return above if take_above and above <= INT32_MAX else self.low + steps * self.step
 
 
-@dataclasses.dataclass(frozen=True)
-class _Listed:
+@dataclasses.dataclass(frozen=True, repr=False)
+class _Listed(Conditional):
     """Base class of `Categorical` and `Ordinal`: a tuple of distinct values, found by equality."""
 
     # In Python 1 == True == 1.0; the types distinguish descriptions that differ only in them.
@@ -263,13 +270,16 @@ class _Listed:
         raise ValueError(f"`{name}` must be one of {list(listed)}, got {value!r}.{did_you_mean(value, listed)}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Categorical(_Listed):
     """One of several choices without an order.
 
     Args:
         choices: the choices, in a list or tuple; each None, a bool, an int, a float or a str, no two equal
             (note that `1 == True == 1.0` in Python).
+        when: the values of other parameters under which this one exists, such as `{"optimizer": "sgd"}` or
+            `{"quality": [4, 8]}`; all names must hold, and a parent that does not exist makes it absent, too. By
+            default it always exists.
 
     Raises:
         TypeError: `choices` is not a sequence, or a choice is of another type.
@@ -285,18 +295,22 @@ class Categorical(_Listed):
     def __post_init__(self) -> None:
         choices = _distinct(self.choices, "choices")
         _set(self, choices=choices, _types=tuple(map(type, choices)))
+        self.set_when()
 
     def _listed(self) -> tuple[Choice, ...]:
         return tuple(self.choices)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Ordinal(_Listed):
     """One of several ordered values, of which only the order matters.
 
     Args:
         values: the values in their order, in a list or tuple; each None, a bool, an int, a float or a str, no
             two equal (note that `1 == True == 1.0` in Python).
+        when: the values of other parameters under which this one exists, such as `{"optimizer": "sgd"}` or
+            `{"quality": [4, 8]}`; all names must hold, and a parent that does not exist makes it absent, too. By
+            default it always exists.
 
     Raises:
         TypeError: `values` is not a sequence, or a value is of another type.
@@ -312,6 +326,7 @@ class Ordinal(_Listed):
     def __post_init__(self) -> None:
         values = _distinct(self.values, "values")
         _set(self, values=values, _types=tuple(map(type, values)))
+        self.set_when()
 
     def _listed(self) -> tuple[Choice, ...]:
         return tuple(self.values)

@@ -3,10 +3,14 @@
 Methods on arrays (`decode`, `encode`, `round`, `positions`, `coordinates`, `sample`) are pure, traceable and batched
 over leading axes; they keep the dtype of X. Methods on dicts of Python values (`to_params`, `from_params`, `to_arrays`)
 run on the host in NumPy float64, independent of JAX's settings.
+
+A parameter with `when` exists only under some values of others. Where it does not, dicts of Python values leave it out,
+its coordinate is 0.5, `decode` gives its lowest value, and `active` tells it.
 """
 
-import math
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any, final
 
 import jax
@@ -15,8 +19,10 @@ import numpy as np
 
 from bojax._plain import plain
 from bojax._types import Array, Key
+from bojax._types import Bool as BoolArray
 from bojax._types import Float as FloatArray
 from bojax._types import Int as IntArray
+from bojax.space import _conditions
 from bojax.space import _encoding as encoding
 from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter, did_you_mean
 from bojax.space._spec import parameter_from_spec, parameter_to_spec
@@ -40,26 +46,49 @@ class Space(Mapping[str, Parameter]):
         num_dims: d, the number of columns.
         num_values: number of values of each column, 0 for a Float without `step`.
         is_categorical: whether each column is a Categorical, whose positions have no order.
+        is_conditional: whether a parameter has the argument `when`.
         cardinality: number of points of the space; None if it has a Float without `step`.
+        conditions: the arguments `when` as arrays, joined with those of the parents.
 
     Raises:
         TypeError: a name is not a string, a parameter is of another type, or both forms are given.
-        ValueError: there are no parameters, or a name is empty.
+        ValueError: there are no parameters, a name is empty, or an argument `when` names an unknown or continuous
+            parameter or values that it does not have, forms a circle, or can never hold.
 
     Example:
         >>> space = Space({"learning_rate": Float(1e-5, 1e-1, log=True), "layers": Int(1, 4)})
         >>> space.to_params([1.0, 0.9])
         {'learning_rate': 0.1, 'layers': 4}
+        >>> choice = Categorical(["adam", "sgd"])
+        >>> branching = Space(optimizer=choice, momentum=Float(0.0, 0.9, when={"optimizer": "sgd"}))
+        >>> branching.to_params([0.2, 1.0]), branching.to_params([0.8, 1.0])
+        ({'optimizer': 'adam'}, {'optimizer': 'sgd', 'momentum': 0.9})
     """
 
-    __slots__ = ("_hash", "cardinality", "is_categorical", "names", "num_dims", "num_values", "parameters")
+    __slots__ = (
+        "_deciding",
+        "_hash",
+        "_resolved",
+        "cardinality",
+        "conditions",
+        "is_categorical",
+        "is_conditional",
+        "names",
+        "num_dims",
+        "num_values",
+        "parameters",
+    )
 
     names: tuple[str, ...]
     parameters: tuple[Parameter, ...]
     num_dims: int
     num_values: tuple[int, ...]
     is_categorical: tuple[bool, ...]
+    is_conditional: bool
     cardinality: int | None
+    conditions: _conditions.Conditions
+    _resolved: _conditions.Resolved
+    _deciding: frozenset[int]
 
     def __init__(self, parameters: Mapping[str, Parameter] | None = None, /, **named: Parameter) -> None:
         if parameters is not None and named:
@@ -72,13 +101,18 @@ class Space(Mapping[str, Parameter]):
         for name, parameter in given.items():
             _check_entry(name, parameter)
         sizes = tuple(parameter.num_values for parameter in given.values())
+        resolved = _conditions.resolve(given)
         fields = {
             "names": tuple(given),
             "parameters": tuple(given.values()),
             "num_dims": len(given),
             "num_values": sizes,
             "is_categorical": tuple(isinstance(parameter, Categorical) for parameter in given.values()),
-            "cardinality": math.prod(sizes) or None,
+            "is_conditional": any(resolved),
+            "cardinality": _conditions.count_points(tuple(given.values()), resolved),
+            "_resolved": resolved,
+            "_deciding": frozenset(parent for column in resolved for parent in column),
+            "conditions": _conditions.as_arrays(resolved, sizes),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -127,10 +161,13 @@ class Space(Mapping[str, Parameter]):
 
         Returns:
             For each name an array [...]: a Float in the dtype of X, within [low, high]; an Int's value as
-            int32; an Ordinal's or a Categorical's position as int32.
+            int32; an Ordinal's or a Categorical's position as int32. Inactive parameters have their lowest value.
         """
         X, columns = self._points(X)
         positions = encoding.positions(columns, X, jnp)
+        if self.is_conditional:
+            exists = _conditions.active(self.conditions, positions, jnp)
+            X, positions = jnp.where(exists, X, 0.0), jnp.where(exists, positions, 0)
         values = encoding.grid_values(columns, positions, encoding.float_values(columns, X, jnp), jnp)
         c = columns.against(X)
         numbers = c.first + c.step * positions
@@ -170,20 +207,39 @@ class Space(Mapping[str, Parameter]):
         V = jnp.stack(values, axis=-1)
         columns = encoding.make_columns(self.parameters, np.dtype(V.dtype))
         X = encoding.float_coordinates(columns, V, jnp)
-        return encoding.coordinates(columns, jnp.stack(numbers, axis=-1), X, jnp)
+        P = jnp.stack(numbers, axis=-1)
+        return self._without_inactive(encoding.coordinates(columns, P, X, jnp), P, jnp)
+
+    def active(self, X: FloatArray[Array, "... d"]) -> BoolArray[Array, "... d"]:
+        """Returns which parameters exist at points: all but those whose argument `when` does not hold.
+
+        Args:
+            X: points [..., d] of the unit cube.
+
+        Example:
+            >>> space = Space(kind=Categorical(["a", "b"]), x=Float(0.0, 1.0, when={"kind": "b"}))
+            >>> space.active(jnp.array([[0.25, 0.5], [0.75, 0.5]])).tolist()
+            [[True, False], [True, True]]
+        """
+        X, columns = self._points(X)
+        return _conditions.active(self.conditions, encoding.positions(columns, X, jnp), jnp)
 
     def round(self, X: FloatArray[Array, "... d"]) -> FloatArray[Array, "... d"]:
-        """Returns the nearest representable points: cell centers, or [0, 1] in Float columns.
+        """Returns the nearest representable points: cell centers, [0, 1] in Float columns, 0.5 where inactive.
 
         Idempotent bit for bit. A discrete column with more cells than the dtype can distinguish (in float32 2e6, or
         1.5e5 for a log Int) is only clipped. To compare points use `positions`: coordinates of log Ints with more than
         4096 values may differ in the last bit with the shape of X and under `jit`.
         """
         X, columns = self._points(X)
-        return encoding.round_to_cells(columns, X, jnp)
+        rounded = encoding.round_to_cells(columns, X, jnp)
+        return self._without_inactive(rounded, encoding.positions(columns, X, jnp), jnp)
 
     def positions(self, X: FloatArray[Array, "... d"]) -> IntArray[Array, "... d"]:
-        """Returns the 0-based value numbers, int32, of discrete columns, and 0 for Float columns."""
+        """Returns the 0-based value numbers, int32, of discrete columns, and 0 for Float columns.
+
+        Inactive columns have the number that belongs to their coordinate.
+        """
         X, columns = self._points(X)
         return encoding.positions(columns, X, jnp)
 
@@ -199,13 +255,14 @@ class Space(Mapping[str, Parameter]):
         if not jnp.issubdtype(P.dtype, jnp.integer):
             raise TypeError(f"`P` must be integers, got dtype {P.dtype}.")
         shape = jnp.broadcast_shapes(P.shape, X.shape)
-        return encoding.coordinates(columns, jnp.broadcast_to(P, shape), jnp.broadcast_to(X, shape), jnp)
+        P = jnp.broadcast_to(P, shape)
+        return self._without_inactive(encoding.coordinates(columns, P, jnp.broadcast_to(X, shape), jnp), P, jnp)
 
     def sample(self, key: Key, num_points: int, dtype: Any = None) -> FloatArray[Array, "n d"]:
         """Returns `num_points` points [num_points, d], uniform on the unit cube and rounded.
 
         Floats are uniform or log-uniform, choices and values equally likely, and the probability of a value of a log
-        Int is the width of its cell.
+        Int is the width of its cell. Parameters that decide about others do not depend on how many those are.
 
         Args:
             key: random key, as `jax.random.key` makes it.
@@ -220,6 +277,8 @@ class Space(Mapping[str, Parameter]):
     def to_params(self, x: Any) -> dict[str, Any]:
         """Returns the native values of one point as plain Python values: float, int, or the choice itself.
 
+        Inactive parameters are left out.
+
         Args:
             x: one point [d] of the unit cube; clipped to [0, 1].
 
@@ -233,10 +292,12 @@ class Space(Mapping[str, Parameter]):
             raise ValueError(f"`x` must be finite, got {x}.")
         columns = encoding.make_columns(self.parameters, x.dtype)
         values = encoding.float_values(columns, x, np).tolist()
-        numbers = encoding.positions(columns, x, np).tolist()
+        positions = encoding.positions(columns, x, np)
+        numbers, exists = positions.tolist(), _conditions.active(self.conditions, positions, np).tolist()
         return {
             name: parameter.value(numbers[i]) if parameter.num_values else values[i]
             for i, (name, parameter) in enumerate(self.items())
+            if exists[i]
         }
 
     def from_params(self, params: Mapping[str, Any]) -> np.ndarray:
@@ -244,35 +305,135 @@ class Space(Mapping[str, Parameter]):
 
         Raises:
             TypeError: `params` is not a mapping, or a value has the wrong type.
-            ValueError: a name is missing or unknown; a value is out of range, off the step grid, or not a choice.
+            ValueError: a name is missing, unknown or of an inactive parameter; a value is out of range, off the step
+                grid, or not a choice.
         """
-        self._check_names(params)
+        self._check_names(params, partial=self.is_conditional)
+        x = self.coordinates_of(params)
+        if self.is_conditional:
+            active = self.active_names(params)
+            self._check_active(params, active)
+            x = np.where([name in active for name in self.names], x, _conditions.INACTIVE)
+        return x
+
+    def active_names(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns the names of the parameters that exist given values of those that decide about them, in order.
+
+        Args:
+            params: plain Python values by name. A parameter that is missing here, or has a value that does not belong
+                to it, makes those that need it absent; further names are ignored.
+
+        Example:
+            >>> space = Space(kind=Categorical(["a", "b"]), x=Float(0.0, 1.0, when={"kind": "b"}))
+            >>> space.active_names({"kind": "a"}), space.active_names({"kind": "b"})
+            (('kind',), ('kind', 'x'))
+        """
+        if not self.is_conditional:
+            return self.names
+        numbers: dict[int, int] = {}
+        for i in self._deciding:
+            name, parameter = self.names[i], self.parameters[i]
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                numbers[i] = parameter.position(params[name], name=name)
+        exists = [
+            all(numbers.get(parent, -1) in positions for parent, positions in column.items())
+            for column in self._resolved
+        ]
+        return tuple(name for name, there in zip(self.names, exists, strict=True) if there)
+
+    def in_order(self) -> tuple[str, ...]:
+        """Returns the names such that those of parents come before those of parameters that need them.
+
+        Example:
+            >>> Space(x=Float(0.0, 1.0, when={"kind": "b"}), kind=Categorical(["a", "b"])).in_order()
+            ('kind', 'x')
+        """
+        return tuple(self.names[i] for i in sorted(range(self.num_dims), key=lambda i: len(self._resolved[i])))
+
+    def coordinates_of(self, params: Mapping[str, Any]) -> np.ndarray:
+        """Returns the coordinates, float64 [d], of some parameters, NaN for those without a value.
+
+        Raises:
+            TypeError: `params` is not a mapping, or a value has the wrong type.
+            ValueError: a name is unknown; a value is out of range, off the step grid, or not a choice.
+        """
+        self._check_names(params, partial=True)
         values, numbers = np.zeros(self.num_dims), np.zeros(self.num_dims, np.int32)
         for i, (name, parameter) in enumerate(self.items()):
+            if name not in params:
+                continue
             if isinstance(parameter, Float) and not parameter.num_values:
                 values[i] = parameter.check(params[name], name=name)
             else:
                 numbers[i] = parameter.position(params[name], name=name)
         columns = encoding.make_columns(self.parameters, values.dtype)
-        return encoding.coordinates(columns, numbers, encoding.float_coordinates(columns, values, np), np)
+        x = encoding.coordinates(columns, numbers, encoding.float_coordinates(columns, values, np), np)
+        return np.where([name in params for name in self.names], x, np.nan)
+
+    def is_complete(self, params: Mapping[str, Any]) -> bool:
+        """Returns whether a dict of plain Python values has all parameters that exist at its point.
+
+        Args:
+            params: plain Python values by name; names that are not in the space are ignored.
+
+        Example:
+            >>> space = Space(kind=Categorical(["a", "b"]), x=Float(0.0, 1.0, when={"kind": "b"}))
+            >>> space.is_complete({"kind": "a"}), space.is_complete({"kind": "b"})
+            (True, False)
+        """
+        return set(self.active_names(params)) <= set(params)
+
+    def num_points(self, held: Mapping[str, Any] | None = None) -> int | None:
+        """Returns the number of points that have the held values; None if a free Float without `step` can exist.
+
+        Args:
+            held: plain Python values by name; all parameters are free by default.
+
+        Example:
+            >>> Space(kind=Categorical(["a", "b"]), n=Int(1, 9, when={"kind": "b"})).num_points({"kind": "b"})
+            9
+        """
+        fixed = {
+            self.names.index(name): self[name].position(value, name=name) if self[name].num_values else None
+            for name, value in (held or {}).items()
+        }
+        return _conditions.count_points(self.parameters, self._resolved, fixed)
 
     def to_arrays(self, params: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Returns many dicts of plain Python values as one dict of arrays [n], in the form of `decode`.
 
-        Floats are float64, Ints int32 values, Ordinals and Categoricals int32 positions. Values are checked.
+        Floats are float64, Ints int32 values, Ordinals and Categoricals int32 positions, of absent parameters the
+        lowest. Values are checked.
         """
         columns: dict[str, list[Any]] = {name: [] for name in self.names}
         for row in params:
-            self._check_names(row)
+            self._check_names(row, partial=self.is_conditional)
+            self._check_active(row, self.active_names(row))
             for name, parameter in self.items():
-                value = row[name]
                 if isinstance(parameter, Float):
-                    columns[name].append(parameter.check(value, name=name))
+                    value = parameter.check(row[name], name=name) if name in row else parameter.low
+                    columns[name].append(value)
                 else:
-                    position = parameter.position(value, name=name)
+                    position = parameter.position(row[name], name=name) if name in row else 0
                     columns[name].append(parameter.value(position) if isinstance(parameter, Int) else position)
         kinds = {name: np.float64 if isinstance(p, Float) else np.int32 for name, p in self.items()}
         return {name: np.array(column, kinds[name]) for name, column in columns.items()}
+
+    def all_positions(self) -> IntArray[np.ndarray, "n d"]:
+        """Returns every point of a finite space, as positions; 0 for inactive parameters.
+
+        Raises:
+            ValueError: the space has a Float without `step`.
+        """
+        if self.cardinality is None:
+            raise ValueError(f"A space must be finite to be enumerated, got {self!r}.")
+        return _conditions.all_positions(self.parameters, self._resolved)
+
+    def conditions_of(self, num_dims: int, num_conditions: int, num_entries: int) -> _conditions.Conditions:
+        """Returns `conditions` with further columns, conditions and values that change nothing."""
+        padding = num_dims - self.num_dims
+        sizes = (*self.num_values, *(0,) * padding)
+        return _conditions.as_arrays((*self._resolved, *({},) * padding), sizes, num_conditions, num_entries)
 
     # Plain data.
 
@@ -306,7 +467,7 @@ class Space(Mapping[str, Parameter]):
             raise ValueError(f"`X` must have shape [..., {self.num_dims}], got {X.shape}.")
         return X, encoding.make_columns(self.parameters, np.dtype(X.dtype))
 
-    def _check_names(self, params: Any) -> None:
+    def _check_names(self, params: Any, *, partial: bool = False) -> None:
         if not isinstance(params, Mapping):
             raise TypeError(f"`params` must map names to values, got {params!r} ({type(params).__name__}).")
         for name in params:
@@ -314,8 +475,25 @@ class Space(Mapping[str, Parameter]):
                 hint = did_you_mean(name, [known for known in self.names if known not in params])
                 raise ValueError(f"`params` must have no names but {list(self.names)}, got {name!r}.{hint}")
         missing = [name for name in self.names if name not in params]
-        if missing:
+        if missing and not partial:
             raise ValueError(f"`params` must have all names of the space, got {list(params)}. Missing: {missing}.")
+
+    def _check_active(self, params: Mapping[str, Any], active: Sequence[str]) -> None:
+        """Raises ValueError if an active parameter is missing, or an inactive one is there."""
+        for name, parameter in self.items():
+            if name in active and name not in params:
+                raise ValueError(
+                    f"`params` must have all names that exist at its point, got {list(params)}. Missing: {name!r}."
+                )
+            if name not in active and name in params:
+                needed = {parent: list(values) for parent, values in parameter.when}
+                raise ValueError(f"`{name}` must be left out of `params` unless {needed} holds, got {dict(params)}.")
+
+    def _without_inactive(self, X: Any, P: Any, xp: ModuleType) -> Any:
+        """The points with the coordinates of inactive parameters at 0.5, given all positions."""
+        if not self.is_conditional:
+            return X
+        return xp.where(_conditions.active(self.conditions, P, xp), X, X.dtype.type(_conditions.INACTIVE))
 
 
 def _check_entry(name: Any, parameter: Any) -> None:

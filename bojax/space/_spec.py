@@ -11,19 +11,21 @@ from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter,
 
 _CLASSES = {"float": Float, "int": Int, "categorical": Categorical, "ordinal": Ordinal}
 _FIELDS = {
-    "float": ("low", "high", "log", "step"),
-    "int": ("low", "high", "log", "step"),
-    "categorical": ("choices",),
-    "ordinal": ("values",),
+    "float": ("low", "high", "log", "step", "when"),
+    "int": ("low", "high", "log", "step", "when"),
+    "categorical": ("choices", "when"),
+    "ordinal": ("values", "when"),
 }
-_OPTIONAL = ("log", "step")
+_OPTIONAL = ("log", "step", "when")
 
 
 def parameter_to_spec(parameter: Parameter) -> dict[str, Any]:
     """Returns the fields of `parameter` as plain data."""
     kind = next(kind for kind, cls in _CLASSES.items() if isinstance(parameter, cls))
     fields = {field: getattr(parameter, field) for field in _FIELDS[kind]}
+    fields["when"] = {name: list(values) for name, values in parameter.when}
     fields = {field: value for field, value in fields.items() if field != "step" or value is not None}
+    fields = {field: value for field, value in fields.items() if field != "when" or value}
     return {"type": kind} | {field: list(v) if isinstance(v, tuple) else v for field, v in fields.items()}
 
 

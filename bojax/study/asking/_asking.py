@@ -170,11 +170,11 @@ def _prepare(
     held = [fixed or _enqueued(core, trial.number) for trial in created]
     chosen: list[np.ndarray] = []  # rows that are about to become pending
     groups = groups_of(created, held)
-    for group in [group for group in groups if len(group.held) == core.space.num_dims]:
-        chosen += [held_row(core.space, group.held)] * len(group.trials)  # type: ignore[list-item]
+    for group in [group for group in groups if core.space.is_complete(group.held)]:
+        chosen += [core.space.from_params(group.held)] * len(group.trials)
         prepared |= {trial.number: group.held for trial in group.trials}
     dropped, surplus = 0, []
-    incomplete = [group for group in groups if len(group.held) < core.space.num_dims]
+    incomplete = [group for group in groups if not core.space.is_complete(group.held)]
     for group in incomplete:
         # Only free points share the program of larger batches: usually only one trial has given fixed values.
         q = len(group.trials) if group.held else max(request.program_q, len(group.trials))
@@ -223,17 +223,17 @@ def _fill(core: Core, trial: _Created, params: dict[str, Any]) -> Trial:
     attrs: dict[str, Any] = {}
     try:
         if trial.in_line is None:
-            ordered = {name: params[name] for name in core.space.names}
+            ordered = {name: params[name] for name in core.space.names if name in params}
             set_params(core.storage, trial.trial_id, ordered, core.distributions)
         else:
             attrs = _storage.shown_attrs(trial.in_line.user_attrs)
-            params = {name: _suggest_value(trial.in_line, name, d) for name, d in core.distributions.items()}
+            params = _suggested_in_order(core, trial.in_line)
     except _storage.ENDED_ERRORS as error:
         if core.storage.get_trial(trial.trial_id).state not in _storage.FINISHED:
             raise
         raise _TakenAwayError from error
-    kinds = core.distributions.items()
-    params = {name: kind.to_external_repr(kind.to_internal_repr(params[name])) for name, kind in kinds}
+    kinds = {name: kind for name, kind in core.distributions.items() if name in params}
+    params = {name: kind.to_external_repr(kind.to_internal_repr(params[name])) for name, kind in kinds.items()}
     return Trial(trial.number, params, user_attrs=attrs)
 
 
@@ -243,7 +243,7 @@ def suggest_one(core: Core, number: int) -> dict[str, Any]:
     with core.lock:
         _lost.recover(core)
         held = _enqueued(core, number)
-        if len(held) == core.space.num_dims:
+        if core.space.is_complete(held):
             return held
         _wait_for_earlier(core, number)
         suggested = _suggest(core, number, {number}, [], 1, held) if _num_left(core, held) else []
@@ -300,7 +300,7 @@ def _num_left(core: Core, held: Mapping[str, Any], more_pending: Sequence[np.nda
     """Number of points with the held values that are neither reported nor pending; a large number if infinite."""
     size = num_points(core.space, held)
     # A fully given point may be repeated, and so may any point of a noisy objective.
-    if size is None or len(held) == core.space.num_dims or may_repeat(core.algorithm, core.space):
+    if size is None or core.space.is_complete(held) or may_repeat(core.algorithm, core.space):
         return 2**31
     return max(0, size - core.ledger.num_points(held_row(core.space, held), more_pending))
 
@@ -327,11 +327,20 @@ def _wait_for_earlier(core: Core, number: int) -> None:
 def _is_choosing(core: Core, trial: FrozenTrial, number: int) -> bool:
     if trial.number >= number or trial.state != TrialState.RUNNING:
         return False
-    if set(core.space.names) <= set(trial.params):
+    if core.space.is_complete(trial.params):
         return False
     worker = trial.user_attrs.get(_storage.WORKER)
     # The worker of a trial is recorded one write after its creation.
     return _storage.is_new(trial) if worker is None else bool(worker.get("asking"))
+
+
+def _suggested_in_order(core: Core, trial: OptunaTrial) -> dict[str, Any]:
+    """The parameters of a queued trial, requested as an Optuna objective would: parents first."""
+    params: dict[str, Any] = {}
+    for name in core.space.in_order():
+        if name in core.space.active_names(params):
+            params[name] = _suggest_value(trial, name, core.distributions[name])
+    return {name: params[name] for name in core.space.names if name in params}
 
 
 def _suggest_value(trial: OptunaTrial, name: str, distribution: Any) -> Any:

@@ -1,7 +1,6 @@
 """Parameters that are fixed at given values while the others are chosen."""
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,7 +26,8 @@ def checked_values(space: Space, params: Any, argument: str) -> dict[str, Any]:
 
     Raises:
         TypeError: `params` is not a mapping, or a value has the wrong type.
-        ValueError: `params` is empty, a name is unknown, or a value does not belong to its parameter.
+        ValueError: `params` is empty, a name is unknown, a value does not belong to its parameter, or a parameter does
+            not exist with the other values.
     """
     if not isinstance(params, Mapping):
         raise TypeError(f"`{argument}` must map names to values, got {params!r} ({type(params).__name__}).")
@@ -36,7 +36,16 @@ def checked_values(space: Space, params: Any, argument: str) -> dict[str, Any]:
         raise ValueError(f"`{argument}` must have no names but {list(space.names)}, got {unknown[0]!r}.")
     if not params:
         raise ValueError(f"`{argument}` must name at least one parameter of {list(space.names)}, got none.")
-    return {name: _plain_value(space, name, params[name]) for name in space.names if name in params}
+    values = {name: _plain_value(space, name, params[name]) for name in space.names if name in params}
+    active = space.active_names(values)
+    for name in values:
+        if name not in active:
+            needed = {parent: list(allowed) for parent, allowed in space[name].when}
+            raise ValueError(
+                f"`{argument}` must give `{name}` only together with values of its parents under which it exists, "
+                f"{needed}, got {dict(params)}."
+            )
+    return values
 
 
 def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,21 +57,20 @@ def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
                 valid[name] = _plain_value(space, name, params[name])
             except (TypeError, ValueError):
                 continue
-    return valid
+    active = space.active_names(valid)
+    return {name: value for name, value in valid.items() if name in active}
 
 
 def held_row(space: Space, held: Mapping[str, Any]) -> np.ndarray | None:
     """The fixed coordinates in the cube [d], NaN where a parameter is free; None if all are free."""
     if not held:
         return None
-    anywhere = space.to_params(np.full(space.num_dims, 0.5))
-    row = space.from_params({**anywhere, **held})
-    return np.where([name in held for name in space.names], row, np.nan)
+    return space.coordinates_of(held)
 
 
 def num_points(space: Space, held: Mapping[str, Any]) -> int | None:
     """Number of points of the space with the fixed values; None if a free parameter is continuous."""
-    return math.prod(space[name].num_values for name in space.names if name not in held) or None
+    return space.num_points(held)
 
 
 def agree(row: np.ndarray, held: np.ndarray | None) -> bool:
@@ -85,7 +93,7 @@ def without_repeats(
     if num_points(space, held) is None:
         return points
     taken = {row.tobytes() for row in seen}
-    free = [name for name in space.names if name not in held]
+    free = [name for name in space.names if name not in held and space[name].num_values]
     values_of = (
         [parameter.value(i) for i in range(parameter.num_values)]  # type: ignore[union-attr]
         for parameter in (space[name] for name in free)
@@ -95,10 +103,11 @@ def without_repeats(
     for point in itertools.chain(points, ({**held, **dict(zip(free, values, strict=True))} for values in others)):
         if len(fresh) == len(points):
             break
+        point = {name: point[name] for name in space.active_names(point)}
         key = space.from_params(point).tobytes()
         if key not in taken:
             taken.add(key)
-            fresh.append({name: point[name] for name in space.names})
+            fresh.append(point)
     return fresh
 
 

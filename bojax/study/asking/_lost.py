@@ -153,7 +153,7 @@ def _successor(core: Core, trial: FrozenTrial) -> FrozenTrial:
     attrs = {k: v for k, v in trial.user_attrs.items() if k == _storage.RETRY_OF or not k.startswith("bojax:")}
     if _storage.is_lost(trial):
         params = _storage.params_of(trial)
-        fixed = {name: params[name] for name in core.space.names}
+        fixed = {name: params[name] for name in core.space.active_names(params)}
         attrs |= {_storage.RETRY_OF: trial.number, _storage.AGAIN: {"of": trial.number}}
     else:
         fixed = trial.system_attrs["fixed_params"]

@@ -197,13 +197,18 @@ def _check_complete(
     specs = [study.user_attrs[_storage.SPACE] for study in versions.values()]
     new = [name for name in space.names if name not in filled and any(name not in spec for spec in specs)]
     finished = [carried.params for carried in pool if carried.trial.state != TrialState.WAITING and carried.params]
-    missing = [name for name in new if any(name not in params for params in finished)]
+    missing = [name for name in new if any(_needs(space, name, {**filled, **params}) for params in finished)]
     if missing:
         given = ", ".join(f"{name!r}: ..." for name in missing)
         raise StudyError(
             f"earlier trials have no value of {', '.join(map(repr, missing))}: say with which they were made, "
             f"`space_changed={{{given}}}`."
         )
+
+
+def _needs(space: Space, name: str, params: Mapping[str, Any]) -> bool:
+    """Whether a parameter exists at a point and has no value there."""
+    return name not in params and name in space.active_names(params)
 
 
 def _copy(pool: list[Carried], target: optuna.Study, space: Space, filled: Mapping[str, Any]) -> int:
@@ -232,8 +237,10 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
     trial, waiting = carried.trial, carried.trial.state == TrialState.WAITING
     given = carried.params if waiting else {**filled, **carried.params}
     given = {name: value for name, value in given.items() if name in space.names}
+    active = space.active_names(given)
+    given = {name: value for name, value in given.items() if name in active}
     values = valid_values(space, given)
-    if len(values) < (max(1, len(given)) if waiting else space.num_dims):
+    if len(values) < max(1, len(given)) or not (waiting or space.is_complete(values)):
         return None
     not_kept = (*_storage.HIDDEN, _storage.INSTEAD_OF, CARRIED_FROM, CORRECTS)
     attrs = {key: attr for key, attr in trial.user_attrs.items() if key not in not_kept}
@@ -247,7 +254,7 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
         state=trial.state,
         values=trial.values,
         params={} if waiting else values,
-        distributions={} if waiting else to_distributions(space),
+        distributions={} if waiting else {name: d for name, d in to_distributions(space).items() if name in values},
         user_attrs=attrs,
         system_attrs={**trial.system_attrs, **({"fixed_params": values} if waiting else {})},
         intermediate_values=trial.intermediate_values,

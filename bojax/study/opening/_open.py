@@ -116,7 +116,7 @@ def _misfit(trial: FrozenTrial, space: Space, distributions: dict[str, BaseDistr
             parameter.check(value, name=name) if isinstance(parameter, Float) else parameter.position(value, name=name)
         except (ValueError, TypeError) as error:
             return f"does not fit: {str(error).rstrip('.')}"
-    missing = [name for name in space if name not in params]
+    missing = [name for name in space.active_names(params) if name not in params]
     if missing and trial.state == TrialState.COMPLETE:
         return f"has no parameter {missing[0]!r}"
     return None

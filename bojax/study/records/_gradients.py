@@ -36,7 +36,7 @@ def cube_gradient(space: Space, params: Mapping[str, Any], grad: Mapping[str, fl
     out = np.full(space.num_dims, np.nan)
     for i, name in enumerate(space):
         parameter = space[name]
-        if name in grad and isinstance(parameter, Float) and not parameter.num_values:
+        if name in grad and name in params and isinstance(parameter, Float) and not parameter.num_values:
             log_slope = params[name] * math.log(parameter.high / parameter.low) if parameter.log else 0.0
             out[i] = grad[name] * (log_slope if parameter.log else parameter.high - parameter.low)
     return out

@@ -59,7 +59,6 @@ class Ledger:
         self.told_after_all: set[int] = set()
         self.instead: dict[int, list[int]] = {}
         self._study, self._space, self._warn = study, space, warn
-        self._names = frozenset(space.names)
         self._table = Table(space.num_dims)
         self._trials: Sequence[FrozenTrial] = []
         self._open: list[int] = []  # unfinished at the last refresh
@@ -163,7 +162,7 @@ class Ledger:
         if self._table.has_point(trial.number):
             return self._table.X[trial.number]
         params = decided(trial)
-        complete = self._names <= set(params)
+        complete = self._space.is_complete(params)
         if not complete and trial.state != TrialState.COMPLETE:
             return None
         row = self.to_row(params) if complete else None
@@ -174,7 +173,7 @@ class Ledger:
     def to_row(self, params: Any) -> np.ndarray | None:
         """The point of some parameters; None if they do not belong to the space."""
         try:
-            return self._space.from_params({name: params[name] for name in self._space.names})
+            return self._space.from_params({name: params[name] for name in self._space.active_names(params)})
         except (ValueError, TypeError, KeyError):
             return None
 

@@ -1,5 +1,6 @@
 """Figures of a study, by matplotlib, which is imported when it is first needed."""
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -87,13 +88,14 @@ def plot_slices(study: Study, target: Any = None) -> Any:
         ['x']
     """
     best_params = study.best_params
-    best = {name: best_params[name] for name in study.space.names}
-    complete = [t for t in study.trials if t.state == "complete" and set(study.space.names) <= set(t.params)]
+    names = study.space.active_names(best_params)
+    best = {name: best_params[name] for name in names}
+    complete = [t for t in study.trials if t.state == "complete" and study.space.is_complete(t.params)]
     if len(complete) < 2:
         raise StudyError(f"the study {study.name!r} has fewer than two complete trials, too few to predict from.")
-    columns = [_slice_values(study.space[name]) for name in study.space.names]
-    pairs = zip(study.space.names, columns, strict=True)
-    means, stds = study.predict([{**best, name: value} for name, values in pairs for value in values])
+    columns = [_slice_values(study.space[name]) for name in names]
+    pairs = zip(names, columns, strict=True)
+    means, stds = study.predict([_with(study.space, best, name, value) for name, values in pairs for value in values])
     num_dims, edges = len(columns), np.cumsum([len(values) for values in columns])[:-1]
     num_columns = min(num_dims, 3)
     num_rows = -(-num_dims // num_columns)
@@ -102,11 +104,12 @@ def plot_slices(study: Study, target: Any = None) -> Any:
     for axes in grid.flat[num_dims:]:
         axes.set_visible(False)
     for axes, name, values, mean, std in zip(
-        grid.flat, study.space.names, columns, np.split(means, edges), np.split(stds, edges), strict=False
+        grid.flat, names, columns, np.split(means, edges), np.split(stds, edges), strict=False
     ):
         _draw_slice(axes, study, name, np.array([_place(study, name, value) for value in values]), mean, std)
-        places = [_place(study, name, trial.params[name]) for trial in complete]
-        axes.plot(places, [trial.value for trial in complete], ".", color="tab:gray", alpha=0.6, zorder=1)
+        having = [trial for trial in complete if name in trial.params]
+        places = [_place(study, name, trial.params[name]) for trial in having]
+        axes.plot(places, [trial.value for trial in having], ".", color="tab:gray", alpha=0.6, zorder=1)
     for axes in grid[:, 0]:
         axes.set_ylabel(f"value ({study.direction})")
     figure.suptitle(f"{study.name}: slices through trial {study.best_trial.number}")
@@ -115,10 +118,16 @@ def plot_slices(study: Study, target: Any = None) -> Any:
     return grid.flat[:num_dims]
 
 
+def _with(space: Space, params: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """The parameters with another value of one; those that exist only then have the middle of their range."""
+    x = space.coordinates_of({**params, name: value})
+    return space.to_params(np.where(np.isnan(x), 0.5, x))
+
+
 def _slice_values(parameter: Any) -> list[Any]:
     """Values of a parameter at which its slice is drawn: evenly spaced on its scale, or all of a few discrete ones."""
     if isinstance(parameter, Float) and not parameter.num_values:
-        line = Space({"value": parameter})
+        line = Space({"value": dataclasses.replace(parameter, when=None)})
         return [line.to_params(np.array([u]))["value"] for u in np.linspace(0.0, 1.0, _MAX_POINTS)]
     num_values = parameter.num_values
     positions = np.unique(np.linspace(0, num_values - 1, min(num_values, _MAX_POINTS)).round().astype(int))

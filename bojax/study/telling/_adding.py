@@ -85,7 +85,7 @@ class KnownResults:
         """Adds a known result, for example from an earlier experiment.
 
         Args:
-            params: a value for every parameter.
+            params: a value for every parameter that exists at the point.
             value: the value (see `Study.tell`).
             state: "complete" (the same as None), or "fail" for an evaluation without a value.
             noise_var: known variance of the value's noise, >= 0.
@@ -187,7 +187,7 @@ def _record(core: Core, params: Mapping[str, Any], outcome: Outcome, old: Frozen
         state=TrialState.FAIL if value is None else TrialState.COMPLETE,
         value=value,
         params=dict(params),
-        distributions=dict(core.distributions if old is None else old.distributions),
+        distributions={name: (core.distributions if old is None else old.distributions)[name] for name in params},
         user_attrs=attrs,
         system_attrs=None if old is None else old.system_attrs,
         intermediate_values=None if old is None else old.intermediate_values,

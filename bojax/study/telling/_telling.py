@@ -123,7 +123,7 @@ def _running(core: Core, trial: Trial | SupportsIndex) -> FrozenTrial:
         raise TypeError(f"`trial` must be a Trial that `ask` gave, or its number, got {trial!r}.")
     frozen = frozen_trial(core, trial.number if isinstance(trial, Trial) else int(trial))
     check_params(core, trial, frozen)
-    if _has_no_value(frozen) and set(core.space.names) <= set(frozen.params):
+    if _has_no_value(frozen) and core.space.is_complete(frozen.params):
         return frozen
     if frozen.state in _storage.FINISHED:
         raise _told_before(frozen)
