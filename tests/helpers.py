@@ -22,6 +22,12 @@ SPACES = {
         d=bojax.Ordinal([1, 2, 4, 8]),
     ),
     "finite": lambda: bojax.Space(a=bojax.Int(1, 6), b=bojax.Categorical(["u", "v", "w"])),
+    "tree": lambda: bojax.Space(
+        a=bojax.Categorical(["u", "v"]),
+        b=bojax.Float(0.0, 1.0, when={"a": "v"}),
+        c=bojax.Int(1, 5, when={"a": "u"}),
+        d=bojax.Float(0.1, 10.0, log=True, when={"c": [2, 3, 4, 5]}),
+    ),
 }
 
 SURROGATES = {
@@ -92,6 +98,8 @@ def small_bayesopt(space, *, num_restarts=2, raw_samples=32, **kwargs):
 ALGORITHMS = {
     "random_search": lambda: bojax.random_search(SPACES["mixed"](), q=2),
     "random_search-finite": lambda: bojax.random_search(SPACES["finite"](), q=2, capacity=32),
+    "random_search-tree": lambda: bojax.random_search(SPACES["tree"](), q=2),
+    "bayesopt-tree": lambda: small_bayesopt(SPACES["tree"](), q=2),
     "bayesopt": lambda: small_bayesopt(SPACES["continuous"]()),
     "bayesopt-mixed-batch": lambda: small_bayesopt(SPACES["mixed"](), q=2),
     "thompson": lambda: bojax.thompson(

@@ -12,6 +12,8 @@ BOTH, DOUBLE = ("float32", "float64"), ("float64",)
 FAST_ALGORITHMS = {
     "random_search": BOTH,
     "random_search-finite": DOUBLE,
+    "random_search-tree": DOUBLE,
+    "bayesopt-tree": DOUBLE,
     "bayesopt-mixed-batch": DOUBLE,
     "turbo": DOUBLE,
 }

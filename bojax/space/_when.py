@@ -76,7 +76,7 @@ def _name(name: Any) -> str:
 def _values(name: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, np.ndarray) and given.ndim == 1:
         given = given.tolist()
-    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)) and np.ndim(given) > 0
+    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)) and not np.isscalar(given)
     if isinstance(given, (set, frozenset)):
         raise TypeError(f"`when[{name!r}]` must be a value or a list of values, got the set {given!r}. Use a list.")
     values = tuple(map(plain, given)) if several else (plain(given),)

@@ -21,13 +21,13 @@ class Group(NamedTuple):
     trials: list[Any]
 
 
-def checked_values(space: Space, params: Any, argument: str) -> dict[str, Any]:
+def checked_values(space: Space, params: Any, argument: str, *, together: bool = True) -> dict[str, Any]:
     """Some or all parameters as plain Python values, in the order of the space.
 
     Raises:
         TypeError: `params` is not a mapping, or a value has the wrong type.
         ValueError: `params` is empty, a name is unknown, a value does not belong to its parameter, or a parameter does
-            not exist with the other values.
+            not exist with the other values although they stand `together` at one point.
     """
     if not isinstance(params, Mapping):
         raise TypeError(f"`{argument}` must map names to values, got {params!r} ({type(params).__name__}).")
@@ -39,7 +39,7 @@ def checked_values(space: Space, params: Any, argument: str) -> dict[str, Any]:
     values = {name: _plain_value(space, name, params[name]) for name in space.names if name in params}
     active = space.active_names(values)
     for name in values:
-        if name not in active:
+        if together and name not in active:
             needed = {parent: list(allowed) for parent, allowed in space[name].when}
             raise ValueError(
                 f"`{argument}` must give `{name}` only together with values of its parents under which it exists, "

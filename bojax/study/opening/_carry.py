@@ -65,7 +65,7 @@ def check_space_changed(space_changed: Any, space: Space | None) -> None:
     if space is None:
         raise ValueError("`space_changed` needs a `space` to carry the results over to.")
     if isinstance(space_changed, Mapping) and space_changed:
-        checked_values(space, space_changed, "space_changed")
+        checked_values(space, space_changed, "space_changed", together=False)
 
 
 def current(study: optuna.Study) -> optuna.Study:
