@@ -1,7 +1,7 @@
 """The host: studies that are stored, resumed and shared; `minimize` and `maximize` in one call."""
 
 from bojax.study._study import Study
-from bojax.study.asking._suggest import AlgorithmFactory
+from bojax.study.asking._suggest import AlgorithmFactory, suggest
 from bojax.study.opening._open import study_names
 from bojax.study.records._trial import Trial
 from bojax.study.reports._believed import Believed, SurrogateQuality
@@ -26,6 +26,7 @@ __all__ = [
     "plot_slices",
     "plot_trajectory",
     "study_names",
+    "suggest",
     "tune",
     "tune_nested",
     "tune_study",

@@ -19,37 +19,56 @@ from bojax.study.asking._job import AlgorithmFactory, Job, Params, capacity_for,
 
 @before_threads()
 def suggest(
-    algorithm: AlgorithmFactory,
+    algorithm: AlgorithmFactory | None,
     space: Space,
-    q: int,
+    q: int = 1,
     *,
     seed: int,
     ordinal: int,
     told: Told,
     held: np.ndarray | None = None,
+    num_initial: int = 0,
 ) -> tuple[list[dict[str, Any]], Status]:
     """Up to q suggestions, fewer only if a finite space is exhausted, and their status.
 
-    The initial design depends only on the seed, so it continues where it stopped. The randomness of a suggestion
-    depends on seed and ordinal. The design is computed on the host. While it is evaluated, the first program is
-    compiled, and each larger one before it is needed.
+    A pure function of its arguments, for tools that keep their trials themselves. The initial design depends only on
+    the seed, so it continues where it stopped. The randomness of a suggestion depends on seed and ordinal. The design
+    is computed on the host. While it is evaluated, the first program is compiled, and each larger one before it is
+    needed. Spaces of one size class share the programs of an algorithm that works on any lattice.
 
     Args:
-        algorithm: a function from (space, q) to the algorithm.
+        algorithm: a function from (space, q) to the algorithm; None for `bojax.bayesopt`.
         space: the search space.
-        q: number of points chosen jointly.
-        seed: seed of the study.
-        ordinal: number of earlier trials.
+        q: number of points chosen jointly, >= 1.
+        seed: 0 <= seed < 2**32, the seed of the study.
+        ordinal: number of earlier trials, >= 0.
         told: the reported data, in the order of the trials, and the pending points.
         held: [d] fixed coordinates of all points, NaN where a parameter is free. An algorithm whose `ask` has no
             argument `held` chooses as if all were free, and its choices are overwritten.
+        num_initial: the points of the initial design, at least: while fewer are reported or pending, the algorithm is
+            not asked. 0 leaves it to the algorithm, which may have an initial design of its own.
+
+    Returns:
+        The suggestions as plain Python values by name, and a `bojax.Status`.
 
     Raises:
         ValueError: the algorithm returns points of another shape.
+
+    Example:
+        >>> import bojax, numpy as np
+        >>> space = bojax.Space(x=bojax.Float(-1.0, 1.0))
+        >>> X = np.array([[0.1], [0.4], [0.6], [0.9]])
+        >>> told = bojax.data.Told(X, y=-((X[:, 0] - 0.5) ** 2), pending=X[:0])
+        >>> suggested, status = suggest(None, space, seed=0, ordinal=4, told=told)
+        >>> abs(suggested[0]["x"]) < 0.1, status.name
+        (True, 'OK')
     """
+    algorithm = bayesopt if algorithm is None else algorithm
     job = job_of(algorithm, space, q)
     request = _Request(job, seed, ordinal, held if takes_held(algorithm, space, q) else None)
     begin = getattr(job.algorithm, "begin", None)
+    if len(told.y) + len(told.pending) < num_initial:
+        begin = _longer_design(space, q, num_initial)
     design = None if begin is None else begin(random_bits(seed_words(seed), space.num_dims), told, request.held)
     if design is None:
         rows, valid, status = _asked(request, told)
@@ -66,6 +85,15 @@ def suggest(
     if held is not None:
         rows = np.where(np.isnan(held), rows, held)
     return [space.to_params(row) for row in rows[valid]], status
+
+
+@functools.lru_cache(maxsize=64)
+def _longer_design(space: Space, q: int, num_initial: int) -> Any:
+    """`Algorithm.begin` with that number of points."""
+    from bojax import loop
+
+    with host_scope():
+        return loop.bayesopt(space, q=q, num_initial=num_initial).begin
 
 
 class _Request(NamedTuple):

@@ -1,0 +1,143 @@
+"""Optuna's distributions as a `Space`, and values of one as values of the other.
+
+Choices are known by their position, so that they may be any objects. Numbers that a `Space` cannot count (integers
+beyond 32 bits, grids too fine to tell their values apart) are searched as real numbers and rounded to their grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from bojax.space import Categorical, Float, Int, Parameter, Space
+
+Distributions = Mapping[str, BaseDistribution]
+
+GRID_TOLERANCE = 1e-8
+"""Largest distance, in steps, at which a number counts as a value of a grid, as in Optuna."""
+
+
+class Translated(NamedTuple):
+    """Distributions and their space.
+
+    Attributes:
+        distributions: by name, in the order of the columns.
+        space: the space.
+    """
+
+    distributions: dict[str, BaseDistribution]
+    space: Space
+
+    def row(self, params: Mapping[str, Any]) -> np.ndarray | None:
+        """The point [d] of some values; None if one is missing or does not belong to the space."""
+        try:
+            return self.space.from_params({n: self._native(n, params[n]) for n in self.distributions})
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+
+    def held(self, params: Mapping[str, Any]) -> np.ndarray | None:
+        """The coordinates [d] of those values that belong to the space, NaN elsewhere; None without any."""
+        anywhere = self.params(np.full(self.space.num_dims, 0.5))
+        rows = {name: self.row({**anywhere, name: params[name]}) for name in self.distributions if name in params}
+        if all(row is None for row in rows.values()):
+            return None
+        found = [rows.get(name) for name in self.distributions]
+        return np.array([np.nan if row is None else row[i] for i, row in enumerate(found)])
+
+    def params(self, x: np.ndarray) -> dict[str, Any]:
+        """The values of a point [d] of the cube, as Optuna's own code would give them."""
+        return self.from_space(self.space.to_params(x))
+
+    def from_space(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the space as values of the distributions."""
+        return {name: _external(d, params[name]) for name, d in self.distributions.items()}
+
+    def internal(self, params: Mapping[str, Any]) -> dict[str, float]:
+        """Values as Optuna stores them: numbers, of choices their positions."""
+        return {n: float(d.to_internal_repr(params[n])) for n, d in self.distributions.items() if n in params}
+
+    def external(self, internal: Mapping[str, float]) -> dict[str, Any]:
+        """The inverse of `internal`, without values that do not belong to the distributions."""
+        known = [(name, d, internal[name]) for name, d in self.distributions.items() if name in internal]
+        return {name: d.to_external_repr(number) for name, d, number in known if d._contains(number)}
+
+    def _native(self, name: str, value: Any) -> Any:
+        number = self.distributions[name].to_internal_repr(value)
+        parameter = self.space[name]
+        if isinstance(parameter, Float):
+            return float(number)
+        return int(number) if number == int(number) else number  # off the grid, which the space rejects
+
+
+def translated(distributions: Distributions) -> Translated | None:
+    """The space of these distributions.
+
+    Args:
+        distributions: by name.
+
+    Returns:
+        The space of those that can be searched: none with a single value, and none whose range overflows; None if no
+        distribution is left.
+    """
+    parameters = {name: _parameter(d) for name, d in distributions.items()}
+    known = {name: parameter for name, parameter in parameters.items() if parameter is not None}
+    return Translated({name: distributions[name] for name in known}, Space(known)) if known else None
+
+
+def merged(distributions: Sequence[BaseDistribution]) -> BaseDistribution:
+    """One distribution in place of several of one parameter: over all their ranges, if they share a scale and a grid.
+
+    Args:
+        distributions: the distributions, the newest first; at least one.
+
+    Returns:
+        The merged distribution; the newest one if they differ in more than their range.
+    """
+    newest = distributions[0]
+    others = [d for d in distributions[1:] if d != newest]
+    if not others or not isinstance(newest, FloatDistribution | IntDistribution):
+        return newest
+    if not all(type(d) is type(newest) and _same_grid(newest, d) for d in others):
+        return newest
+    low, high = (limit(getattr(d, end) for d in [newest, *others]) for limit, end in ((min, "low"), (max, "high")))
+    make: Any = type(newest)
+    return make(low, high, log=newest.log, step=newest.step)
+
+
+def _same_grid(one: Any, other: Any) -> bool:
+    if (one.log, one.step) != (other.log, other.step):
+        return False
+    shift = 0.0 if one.step is None else (one.low - other.low) / one.step
+    return abs(shift - round(shift)) <= GRID_TOLERANCE
+
+
+def _parameter(distribution: BaseDistribution) -> Parameter | None:
+    if distribution.single():
+        return None
+    match distribution:
+        case CategoricalDistribution():
+            return Categorical(range(len(distribution.choices)))
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            return _first_valid(lambda: Int(low, high, log=log, step=step), lambda: Float(low, high, log=log))
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            return _first_valid(lambda: Float(low, high, log=log, step=step), lambda: Float(low, high, log=log))
+    return None
+
+
+def _first_valid(*makers: Any) -> Parameter | None:
+    for make in makers:
+        try:
+            return make()
+        except ValueError:  # too many values, or a range that overflows
+            continue
+    return None
+
+
+def _external(distribution: Any, value: Any) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[value]
+    if isinstance(value, float) and distribution.step is not None:
+        low, high, step = distribution.low, distribution.high, distribution.step
+        value = min(max(low + step * round((value - low) / step), low), high)
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)
