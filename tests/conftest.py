@@ -49,6 +49,7 @@ LONG_EXAMPLES = {
     "bojax.loop._turbo.turbo",
     "bojax.optim._multistart.multistart",
     "bojax.study.reports._plots.plot_slices",
+    "bojax.study.asking._suggest.suggest",
     "bojax.surrogates._gpjax.to_gpjax",
 }
 """Examples of docstrings that compile for long."""
