@@ -1,13 +1,45 @@
-"""Exceptions as short texts: what was raised, and which line of the user's code raised it."""
+"""Exceptions as short texts: what was raised, and which line of the user's code raised it.
+
+Worker processes run this file by its path, so it imports the standard library only.
+"""
 
 import os
 import sysconfig
 import traceback
+from typing import NamedTuple
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 _TEXT_LENGTH = 500
 """Characters of the text of an exception that are kept, a length that every database stores."""
+
+_TRACEBACK_LENGTH = 4000
+"""Number of characters kept of a traceback, from its end; as JSON they fit the 64 kB of a field in MySQL."""
+
+_TRACEBACK_DEPTH = 30
+"""Number of innermost calls kept of a traceback: an endless recursion has a thousand."""
+
+
+class Report(NamedTuple):
+    """An exception as texts.
+
+    Attributes:
+        text: its type and text.
+        where: file, line and function that raised; in the user's code if the exception passed through it.
+        traceback: the formatted traceback; empty for an exception that was not raised.
+    """
+
+    text: str
+    where: str
+    traceback: str
+
+
+def report_of(error: BaseException) -> Report:
+    """The texts of an exception. The first frame of its traceback, the caller's own, is omitted."""
+    calls = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    formatted = traceback.TracebackException(type(error), error, calls, limit=-_TRACEBACK_DEPTH)
+    text = "".join(formatted.format()).rstrip() if calls is not None else ""
+    return Report(describe_error(error), where(error), _cut_front(text, _TRACEBACK_LENGTH))
 
 
 def describe_error(error: BaseException) -> str:
@@ -45,3 +77,7 @@ def _shown_path(filename: str) -> str:
         return filename.removeprefix(os.path.join(os.getcwd(), ""))
     except OSError:  # the folder was deleted
         return filename
+
+
+def _cut_front(text: str, length: int) -> str:
+    return text if len(text) <= length else "..." + text[3 - length :]

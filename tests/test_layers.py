@@ -17,7 +17,7 @@ LAYERS = {
         0,
     ),
     **dict.fromkeys(
-        ("_alike", "_background", "_liveness", "_programs", "_program_store", "_progress", "_tracebacks"), 0
+        ("_alike", "_background", "_liveness", "_programs", "_program_store", "_progress", "_tracebacks", "_worker"), 0
     ),
     **dict.fromkeys(("space", "data", "objectives", "hypergrad"), 1),
     **dict.fromkeys(("surrogates", "acquisition", "optim", "storage"), 2),

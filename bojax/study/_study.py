@@ -37,6 +37,7 @@ from bojax.study.reports._believed import Beliefs
 from bojax.study.running._arguments import LoopArguments, check_loop
 from bojax.study.running._failures import MAX_FIRST_FAILURES, FirstFailures
 from bojax.study.running._optimize import optimize
+from bojax.study.running._side_by_side import optimize_side_by_side
 from bojax.study.telling._adding import KnownResults
 from bojax.study.telling._telling import tell
 
@@ -266,8 +267,23 @@ class Study(KnownResults, Beliefs):
         catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
         timeout: float | None = None,
         max_first_failures: int | None = MAX_FIRST_FAILURES,
+        *,
+        num_workers: int = 1,
+        worker: str | None = None,
+        trial_timeout: float | None = None,
     ) -> None:
-        """Evaluates an objective `num_trials` times.
+        """Evaluates an objective `num_trials` times, one trial after another or side by side.
+
+        With workers, a trial is chosen as soon as a worker is free, from all results reported so far and with the
+        running trials as pending ones. Results are told, and callbacks called, in the calling thread, in the order in
+        which evaluations end. The results of a study are the same for the same order, whatever the workers. With a
+        `batch_size` above 1, trials are chosen in batches and evaluated as workers become free, and the next batch is
+        chosen when none of the last one waits.
+
+        Threads suit objectives that wait or compute outside of Python, as JAX does. Processes suit all others, and
+        objectives that may hang or crash. They are started afresh ("spawn") and import the module of the objective, so
+        it must be importable, and a script must have `if __name__ == "__main__":`. If a process dies, its trial fails,
+        and another one takes its place. Processes take JAX's settings over from here, and GPU memory as they need it.
 
         Args:
             objective: a function from a dict of plain Python values to a number, or to a pair of a number and a dict of
@@ -287,9 +303,16 @@ class Study(KnownResults, Beliefs):
             timeout: seconds after which no further evaluation starts, >= 0; None for no limit.
             max_first_failures: number of exceptions in this call, with no success before them, after which the loop
                 ends because the objective is considered broken, >= 1; None for no limit.
+            num_workers: number of trials that are evaluated side by side, >= 1. Not together with `vectorized`.
+            worker: "thread" or "process": where trials are evaluated. By default in the calling thread, or in threads
+                if there are several workers or a `trial_timeout`.
+            trial_timeout: seconds after which an evaluation has failed, > 0, and its worker goes on with the next one;
+                None for no limit. A process is killed together with what it has started. A thread cannot be ended: what
+                it returns later is ignored, and the loop ends when 17 such threads run.
 
         Raises:
-            BojaxError: each of the first `max_first_failures` evaluations raised.
+            BojaxError: each of the first `max_first_failures` evaluations raised; or workers end before they evaluate
+                anything; or too many threads cannot be ended.
             TypeError: an argument is wrong, or the objective returned something that is not a number; its trial is
                 recorded as failed.
             ValueError: an argument is wrong.
@@ -322,4 +345,5 @@ def core_of(study: Study) -> Core:
 def run_loop(study: Study, objective: Callable[..., Any], loop: LoopArguments) -> FirstFailures:
     """The body of `Study.optimize`; returns the count of failures."""
     callbacks = tuple(functools.partial(callback, study) for callback in loop.callbacks)
-    return optimize(study._core, objective, loop._replace(callbacks=callbacks))
+    run = optimize if loop.worker is None else optimize_side_by_side
+    return run(study._core, objective, loop._replace(callbacks=callbacks))

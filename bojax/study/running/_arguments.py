@@ -8,6 +8,9 @@ from bojax._plain import plain, plain_number
 from bojax.study._checks import DIRECTIONS
 from bojax.study.running._failures import MAX_FIRST_FAILURES
 
+WORKERS = ("thread", "process")
+"""Where trials can be evaluated beside the calling thread."""
+
 
 class LoopArguments(NamedTuple):
     """The arguments that `minimize`, `Study.optimize` and `tune` have in common, checked and in one form.
@@ -21,6 +24,9 @@ class LoopArguments(NamedTuple):
         max_first_failures: number of exceptions at the start that ends the loop; None for no limit.
         catch: exceptions that make a failed trial.
         vectorized: whether one call evaluates a whole batch.
+        num_workers: number of trials that are evaluated side by side.
+        worker: "thread" or "process"; None where the calling thread evaluates.
+        trial_timeout: seconds after which an evaluation has failed; infinity for no limit.
     """
 
     num_trials: int | None
@@ -31,9 +37,12 @@ class LoopArguments(NamedTuple):
     max_first_failures: int | None
     catch: tuple[type[BaseException], ...]
     vectorized: bool
+    num_workers: int
+    worker: str | None
+    trial_timeout: float
 
 
-_DEFAULTS = {"max_first_failures": MAX_FIRST_FAILURES, "catch": (Exception,), "vectorized": False}
+_DEFAULTS = {"max_first_failures": MAX_FIRST_FAILURES, "catch": (Exception,), "vectorized": False, "num_workers": 1}
 """Arguments that not every loop has."""
 
 
@@ -54,15 +63,19 @@ def check_loop(given: Mapping[str, Any]) -> LoopArguments:
         check_count("max_first_failures", loop.max_first_failures, 1)
     check_flag("progress", loop.progress)
     check_flag("vectorized", loop.vectorized)
+    check_count("num_workers", loop.num_workers, 1)
     return LoopArguments(
         num_trials=plain(loop.num_trials),
         batch_size=plain(loop.batch_size),
         progress=bool(loop.progress),
         callbacks=_to_callbacks(loop.callbacks),
-        timeout=_to_seconds(loop.timeout),
+        timeout=_to_seconds("timeout", loop.timeout),
         max_first_failures=plain(loop.max_first_failures),
         catch=_to_exceptions(loop.catch),
         vectorized=bool(loop.vectorized),
+        num_workers=plain(loop.num_workers),
+        worker=_checked_worker(loop),
+        trial_timeout=_to_seconds("trial_timeout", loop.trial_timeout, may_be_zero=False),
     )
 
 
@@ -99,6 +112,20 @@ def checked_direction(direction: Any) -> str:
     return direction
 
 
+def _checked_worker(loop: LoopArguments) -> str | None:
+    """Where trials are evaluated; None for the calling thread."""
+    if loop.worker not in (None, *WORKERS):
+        raise ValueError(f'`worker` must be "thread", "process" or None, got {loop.worker!r}.')
+    if loop.worker is None and plain(loop.num_workers) == 1 and loop.trial_timeout is None:
+        return None
+    if loop.vectorized:
+        raise ValueError(
+            "`vectorized` must be False where `num_workers`, `worker` or `trial_timeout` is given: a vectorized call "
+            "evaluates a whole batch, and there is nothing to evaluate beside it."
+        )
+    return WORKERS[0] if loop.worker is None else loop.worker
+
+
 def _to_callbacks(callbacks: Any) -> tuple[Callable[..., Any], ...]:
     """A tuple of functions, from one function, several, or None."""
     if callbacks is None:
@@ -130,13 +157,14 @@ def _to_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if several else (value,)
 
 
-def _to_seconds(timeout: Any) -> float:
+def _to_seconds(name: str, timeout: Any, *, may_be_zero: bool = True) -> float:
     if timeout is None:
         return math.inf
     timeout = plain_number(timeout)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"`timeout` must be a number of seconds or None, got {timeout!r}.")
+        raise TypeError(f"`{name}` must be a number of seconds or None, got {timeout!r}.")
     seconds = float(timeout)
-    if not seconds >= 0.0:  # refuses NaN too
-        raise ValueError(f"`timeout` must be at least 0 seconds, got {timeout!r}. Write None for no limit.")
+    if not (seconds >= 0.0 if may_be_zero else seconds > 0.0):  # refuses NaN too
+        bound = "at least" if may_be_zero else "more than"
+        raise ValueError(f"`{name}` must be {bound} 0 seconds, got {timeout!r}. Write None for no limit.")
     return seconds

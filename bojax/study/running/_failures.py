@@ -9,20 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from bojax._errors import BojaxError
-from bojax._tracebacks import describe_error, where
+from bojax._tracebacks import Report, report_of
 
 MAX_FIRST_FAILURES = 5
 """Default number of exceptions at the start, with no success, that mean a broken objective."""
 
-_TRACEBACK_LENGTH = 4000
-"""Number of characters kept of a traceback, from its end; as JSON they fit the 64 kB of a field in MySQL."""
-
-_TRACEBACK_DEPTH = 30
-"""Number of innermost calls kept of a traceback: an endless recursion has a thousand."""
-
 
 class Failure:
     """An evaluation that raised. One call that fails a whole batch is one failure.
+
+    Args:
+        error: the exception.
+        report: its texts, where another process made them; by default they are made here.
 
     Attributes:
         text: type and text of the exception.
@@ -31,14 +29,8 @@ class Failure:
         error: the exception, with the variables of its frames cleared.
     """
 
-    def __init__(self, error: BaseException):
-        # The first frame is the loop's own.
-        calls = error.__traceback__.tb_next if error.__traceback__ is not None else None
-        self.text = describe_error(error)
-        self.where = where(error)
-        formatted = traceback.TracebackException(type(error), error, calls, limit=-_TRACEBACK_DEPTH)
-        text = "".join(formatted.format()).rstrip() if calls is not None else ""
-        self.traceback = _cut_front(text, _TRACEBACK_LENGTH)
+    def __init__(self, error: BaseException, report: Report | None = None):
+        self.text, self.where, self.traceback = report_of(error) if report is None else report
         self.error = error
         for link in _chain(error):
             traceback.clear_frames(link.__traceback__)
@@ -93,7 +85,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         left += [link.__cause__, link.__context__]
         if isinstance(link, BaseExceptionGroup):
             left += link.exceptions
-
-
-def _cut_front(text: str, length: int) -> str:
-    return text if len(text) <= length else "..." + text[3 - length :]

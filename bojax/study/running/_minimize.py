@@ -78,6 +78,9 @@ def minimize(
     catch: type[BaseException] | Sequence[type[BaseException]] = (Exception,),
     timeout: float | None = None,
     max_first_failures: int | None = MAX_FIRST_FAILURES,
+    num_workers: int = 1,
+    worker: str | None = None,
+    trial_timeout: float | None = None,
 ) -> Result:
     """Minimizes an objective over a space.
 
@@ -97,6 +100,10 @@ def minimize(
         timeout: seconds after which no further evaluation starts, >= 0; None for no limit.
         max_first_failures: number of exceptions, with no success before them, after which the objective is considered
             broken, >= 1; None for no limit.
+        num_workers: number of trials that are evaluated side by side, >= 1 (see `Study.optimize`).
+        worker: "thread" or "process": where trials are evaluated; by default in the calling thread, or in threads if
+            there are several workers or a `trial_timeout`.
+        trial_timeout: seconds after which an evaluation has failed, > 0; None for no limit.
 
     Returns:
         The result: `best_params`, `best_value`, `trials`, `to_dataframe()`, `study`.

@@ -44,23 +44,23 @@ def optimize(core: Core, objective: Callable[..., Any], loop: LoopArguments) -> 
                 # A vectorized batch is evaluated by now: all of it is recorded before anything may end the loop.
                 told: list[Trial] = []
                 for trial, returned in evaluate(core, objective, trials, loop.catch):
-                    outcome, attrs = _split(returned)
+                    outcome, attrs = split(returned)
                     failures.count(outcome)
-                    told.append(_tell(core, trial, outcome, attrs))
+                    told.append(tell_outcome(core, trial, outcome, attrs))
                     del returned, outcome, attrs  # they may hold much memory, which the next evaluation may need
                     advance(told[-1].value)
                     if not loop.vectorized:
                         failures.check()
-                        _call(loop.callbacks, told.pop())
+                        call_all(loop.callbacks, told.pop())
                         if core.stopping or time.monotonic() >= end:
                             break
                 failures.check()
                 for trial in told:
-                    _call(loop.callbacks, trial)
+                    call_all(loop.callbacks, trial)
     return failures
 
 
-def _call(callbacks: Sequence[Callable[[Trial], Any]], trial: Trial) -> None:
+def call_all(callbacks: Sequence[Callable[[Trial], Any]], trial: Trial) -> None:
     for callback in callbacks:
         callback(trial)
 
@@ -104,13 +104,13 @@ def giving_up_rest(core: Core, trials: Sequence[Trial]) -> Iterator[None]:
         _lost.end_rest(core, {trial.number for trial in trials}, reason)
 
 
-def _split(returned: Any) -> tuple[Any, Mapping[str, Any]]:
+def split(returned: Any) -> tuple[Any, Mapping[str, Any]]:
     """The value or `Failure` in what an objective returned, and the attributes to record."""
     outcome, attrs = returned if _is_pair(returned) else (returned, {})
     return Failure(TypeError(NO_VALUE)) if outcome is None else outcome, attrs
 
 
-def _tell(core: Core, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) -> Trial:
+def tell_outcome(core: Core, trial: Trial, outcome: Any, attrs: Mapping[str, Any]) -> Trial:
     attrs = fitting_attrs(attrs, functools.partial(warn_left_out, core, trial.number))  # a bad one loses no value
     if isinstance(outcome, Failure):
         told = _fail(core, trial, outcome, attrs)
@@ -143,14 +143,14 @@ def _evaluate_singly(
         if not _lost.begin(core, trial.number):
             continue  # another process gave it up
         # No name for the outcome: this frame would keep it alive during the next evaluation.
-        yield trial, _outcome(objective, dict(trial.params), catch)
+        yield trial, outcome_of(objective, dict(trial.params), catch)
 
 
 def _evaluate_batch(
     core: Core, objective: Callable, trials: Sequence[Trial], catch: tuple[type[BaseException], ...]
 ) -> Iterator[tuple[Trial, Any]]:
     columns = watched_arrays(core.space, core.space.to_arrays([trial.params for trial in trials]))
-    values = _outcome(objective, columns, catch)
+    values = outcome_of(objective, columns, catch)
     values = Failure(TypeError(NO_VALUE)) if values is None else values
     if isinstance(values, Failure):
         yield from ((trial, values) for trial in trials)
@@ -164,7 +164,7 @@ def _evaluate_batch(
     yield from zip(trials, outcomes, strict=True)
 
 
-def _outcome(objective: Callable, params: dict[str, Any], catch: tuple[type[BaseException], ...]) -> Any:
+def outcome_of(objective: Callable, params: dict[str, Any], catch: tuple[type[BaseException], ...]) -> Any:
     """The result of the objective, or its failure."""
     try:
         return objective(params)
