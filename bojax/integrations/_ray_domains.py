@@ -71,6 +71,8 @@ def read_value(node: Tuned, value: Any) -> Any:
     if node.normal is None:
         return value
     mean, sd = node.normal
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"`{node.name}` must be a number, got {value!r}.")
     if not abs(value - mean) <= _NUM_SD * sd * (1 + 1e-9):
         bounds = [mean - _NUM_SD * sd, mean + _NUM_SD * sd]
         raise ValueError(f"`{node.name}` must be within {_NUM_SD:g} standard deviations, {bounds}, got {value!r}.")

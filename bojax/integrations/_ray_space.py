@@ -2,8 +2,13 @@
 
 A configuration is nested dicts, lists and tuples; a parameter is named by its path, "optimizer/lr". The tree has the
 shape of the configuration. Its leaves are `Fixed` (a constant, passed through) and `Tuned` (a parameter).
+
+A choice among values that hold parameters is a `Branch`: a parameter for the position of the choice, and those inside
+of the values, which exist only together with it: "optimizer/0/lr" with `when={"optimizer": 0}`.
 """
 
+import contextlib
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -21,13 +26,20 @@ class Group(NamedTuple):
     nodes: dict[Any, Any]
 
 
+class Branch(NamedTuple):
+    """A choice among values that hold parameters, by its position."""
+
+    name: str
+    options: tuple[Any, ...]
+
+
 class Missing(NamedTuple):
     """A constant or choices that JSON could not hold: the place in a restored tree where an object belongs."""
 
     name: str
 
 
-Node: TypeAlias = Fixed | Tuned | Group | Missing
+Node: TypeAlias = Fixed | Tuned | Group | Branch | Missing
 
 _KINDS = {"dict": dict, "list": list, "tuple": tuple}
 
@@ -97,28 +109,37 @@ def fill(node: Node, params: Mapping[str, Any]) -> Any:
             f"`{node.name}` holds objects that the saved state could not hold. Give the same space to the restored "
             "searcher: `space` of BojaxSearch, or `param_space` of the Tuner."
         )
-    filled = {key: fill(inner, params) for key, inner in node.nodes.items()}
+    if isinstance(node, Branch):
+        return fill(node.options[params[node.name]], params)
+    there = {key: inner for key, inner in node.nodes.items() if not isinstance(inner, Tuned) or inner.name in params}
+    filled = {key: fill(inner, params) for key, inner in there.items()}
     return filled if node.kind == "dict" else _KINDS[node.kind](filled.values())
 
 
-def read(node: Node, config: Any, name: str = "", *, strict: bool) -> dict[str, Any]:
+def read(node: Node, config: Any, space: Space, name: str = "", *, strict: bool) -> dict[str, Any]:
     """The parameters of a configuration: the inverse of `fill`.
 
     Args:
         node: the tree.
+        space: the space of the tree.
         config: a configuration, also with paths as keys; parts of it may be missing.
         name: path of the node, for messages.
         strict: whether keys that the tree has not, and other constants than its own, are errors.
 
     Raises:
-        ValueError: the configuration does not have the shape of the tree, or a value is not in it.
+        ValueError, TypeError: the configuration does not have the shape of the tree, or a value is not in the space.
     """
     if isinstance(node, Fixed | Missing):
         if strict and isinstance(node, Fixed) and not same(node.value, config):
             raise ValueError(f"`{name}` must be the constant {node.value!r} of the search space, got {config!r}.")
         return {}
     if isinstance(node, Tuned):
-        return {node.name: read_value(node, config)}
+        value, parameter = read_value(node, config), space[node.name]
+        if isinstance(parameter, Float):
+            return {node.name: parameter.check(value, name=node.name)}
+        return {node.name: parameter.value(parameter.position(value, name=node.name))}
+    if isinstance(node, Branch):
+        return _read_branch(node, config, space)
     entries = _entries(node, config, name)
     extra = [key for key in entries if key not in node.nodes]
     if extra and strict:
@@ -126,7 +147,7 @@ def read(node: Node, config: Any, name: str = "", *, strict: bool) -> dict[str, 
     found: dict[str, Any] = {}
     for key, inner in node.nodes.items():
         if key in entries:
-            found |= read(inner, entries[key], _path(name, key), strict=strict)
+            found |= read(inner, entries[key], space, _path(name, key), strict=strict)
     return found
 
 
@@ -135,6 +156,9 @@ def to_json(node: Node, name: str = "") -> dict[str, Any]:
     if isinstance(node, Group):
         nodes = [[key, to_json(inner, _path(name, key))] for key, inner in node.nodes.items()]
         return {"kind": node.kind, "nodes": nodes}
+    if isinstance(node, Branch):
+        options = [to_json(option, _path(node.name, i)) for i, option in enumerate(node.options)]
+        return {"kind": "branch", "name": node.name, "options": options}
     if isinstance(node, Fixed) and _fits(node.value):
         return {"kind": "fixed", "value": node.value}
     if isinstance(node, Tuned) and (node.choices is None or _fits(list(node.choices))):
@@ -153,6 +177,8 @@ def from_json(data: Mapping[str, Any]) -> Node:
     if kind == "tuned":
         choices, normal = data.get("choices"), data.get("normal")
         return Tuned(data["name"], choices and tuple(choices), normal and (normal[0], normal[1]))
+    if kind == "branch":
+        return Branch(data["name"], tuple(map(from_json, data["options"])))
     return Group(kind, {key: from_json(inner) for key, inner in data["nodes"]})
 
 
@@ -160,11 +186,12 @@ def _node(value: Any, path: tuple[Any, ...], parameters: dict[str, Parameter]) -
     """The node of a part of a configuration; adds its parameters to `parameters`."""
     name, count = "/".join(map(str, path)), len(parameters)
     _refuse(value, name)
+    if _is_branch(value):
+        return _branch(value.categories, path, parameters)
     if isinstance(value, sample.Domain | Float | Int | Categorical | Ordinal):
         parameter, node = leaf(value, name) if isinstance(value, sample.Domain) else (value, Tuned(name))
-        if parameter is not None and name in parameters:
-            raise ValueError(f"`{name}` must name one parameter, got two. Rename a key.")
-        parameters |= {} if parameter is None else {name: parameter}
+        if parameter is not None:
+            _add(parameters, name, parameter)
         return node
     if not isinstance(value, Mapping) and type(value) not in (list, tuple):
         return Fixed(value)
@@ -172,10 +199,43 @@ def _node(value: Any, path: tuple[Any, ...], parameters: dict[str, Parameter]) -
     nodes: dict[Any, Any] = {}
     for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
         before = len(parameters)
-        nodes[key] = _node(inner, (*path, key), parameters)
+        nodes[key] = node = _node(inner, (*path, key), parameters)
         if "/" in str(key) and len(parameters) > before:
             raise ValueError(f"the keys of parameters must not hold '/', got {key!r}. Nest dicts instead.")
+        if kind != "dict" and isinstance(node, Tuned) and parameters[node.name].when:
+            raise ValueError(f"`{node.name}` has the argument `when`, and a {kind} cannot lack an entry. Use a dict.")
     return Group(kind, nodes) if len(parameters) > count or type(value) is dict else Fixed(value)
+
+
+def _is_branch(value: Any) -> bool:
+    """Whether a domain is a choice among several values of which one holds something to tune."""
+    if not isinstance(value, sample.Categorical) or not isinstance(value.get_sampler(), sample.Uniform):
+        return False
+    return any(map(has_domains, value.categories))
+
+
+def _branch(choices: Sequence[Any], path: tuple[Any, ...], parameters: dict[str, Parameter]) -> Node:
+    name, options = "/".join(map(str, path)), []
+    if len(choices) > 1:
+        _add(parameters, name, Categorical(list(range(len(choices)))))
+    for i, choice in enumerate(choices):
+        inside: dict[str, Parameter] = {}
+        options.append(_node(choice, (*path, i) if len(choices) > 1 else path, inside))
+        for inner, parameter in inside.items():
+            # A parameter whose parent is inside this value exists only together with it.
+            apart = len(choices) == 1 or inside.keys() & dict(parameter.when).keys()
+            _add(parameters, inner, parameter if apart else _only_with(parameter, name, i))
+    return options[0] if len(choices) == 1 else Branch(name, tuple(options))
+
+
+def _only_with(parameter: Parameter, name: str, position: int) -> Parameter:
+    return dataclasses.replace(parameter, when={**dict(parameter.when), name: [position]})
+
+
+def _add(parameters: dict[str, Parameter], name: str, parameter: Parameter) -> None:
+    if name in parameters:
+        raise ValueError(f"`{name}` must name one parameter, got two. Rename a key.")
+    parameters[name] = parameter
 
 
 def _refuse(value: Any, name: str) -> None:
@@ -187,11 +247,17 @@ def _refuse(value: Any, name: str) -> None:
         )
     if isinstance(value, Mapping) and set(value) == {"eval"}:
         raise ValueError(f"`{name}` is an expression ('eval'), which has no range. Compute it in the trainable.")
-    if isinstance(value, sample.Categorical) and any(map(has_domains, value.categories)):
-        raise ValueError(
-            f"`{name}` is a choice among values that hold search spaces themselves. Tune their parameters beside it, "
-            "and use in the trainable those that belong to the choice."
-        )
+
+
+def _read_branch(node: Branch, config: Any, space: Space) -> dict[str, Any]:
+    """The first choice that the configuration fits, constants included, with the most of its parameters given."""
+    found: list[dict[str, Any]] = []
+    for i, option in enumerate(node.options):
+        with contextlib.suppress(TypeError, ValueError):
+            found.append({node.name: i, **read(option, config, space, _path(node.name, i), strict=True)})
+    if not found:
+        raise ValueError(f"`{node.name}` must fit one of its {len(node.options)} choices, got {config!r}.")
+    return max(found, key=len)
 
 
 def _entries(node: Group, config: Any, name: str) -> dict[Any, Any]:

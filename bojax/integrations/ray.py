@@ -36,8 +36,11 @@ class BojaxSearch(SavedSearch, Searcher):
 
     The space is usually `param_space` of the Tuner: dicts, lists and tuples, nested at will, that hold ranges of
     `ray.tune` (`uniform`, `loguniform`, `randint`, `lograndint`, and those with a step, `quniform` and so on),
-    `tune.choice`, and constants. `tune.randn` is searched by its quantiles, within four standard deviations.
-    `tune.qrandn`, `tune.sample_from` and `tune.grid_search` raise an error that names the parameter.
+    `tune.choice`, and constants. A choice among values that hold ranges themselves becomes a conditional space: the
+    ranges of a value exist only where it is chosen, and are named by its position, "optimizer/0/lr".
+
+    `tune.randn` is searched by its quantiles, within four standard deviations. `tune.qrandn`, `tune.sample_from` and
+    `tune.grid_search` raise an error that names the parameter.
 
     A trial that a scheduler stops counts with its last value. A trial that raises, or whose value is not finite, counts
     as failed, and its configuration is not suggested again. A trial that fails and is restarted counts with the result
@@ -244,7 +247,7 @@ class BojaxSearch(SavedSearch, Searcher):
             ValueError: the configuration does not belong to the space, or there is no value.
         """
         study = self._ready()
-        params = _ray_space.read(self._need_tree(), parameters, strict=False)
+        params = self._read(parameters, strict=False)
         if value is None and intermediate_values:
             value = intermediate_values[-1]
         if error:
@@ -280,8 +283,7 @@ class BojaxSearch(SavedSearch, Searcher):
             return
         self._metric = self._metric or DEFAULT_METRIC
         study = self._new_study()
-        tree = self._need_tree()
-        points = [_ray_space.read(tree, point, strict=True) for point in self._points]
+        points = [self._read(point, strict=True) for point in self._points]
         for i, params in enumerate(points):
             if self._rewards is None:
                 study.enqueue(params)
@@ -309,6 +311,10 @@ class BojaxSearch(SavedSearch, Searcher):
     def _fill(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return _ray_space.fill(self._need_tree(), params)
 
+    def _read(self, config: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+        assert self._space is not None
+        return _ray_space.read(self._need_tree(), config, self._space, strict=strict)
+
     def _correct(self, trial_id: str, value: Any) -> None:
         """A value replaces a failure; anything else that comes late is ignored."""
         study, number = self._ready(), self._finished[trial_id]
@@ -327,7 +333,7 @@ class BojaxSearch(SavedSearch, Searcher):
             return
         try:
             study, attrs = self._ready(), {_TRIAL_ID: str(trial_id)}
-            params = _ray_space.read(self._need_tree(), config, strict=False)
+            params = self._read(config, strict=False)
             failed = next((t.number for t in study.trials if t.state == "fail" and t.params == params), None)
             add = functools.partial(study.add, params) if failed is None else functools.partial(study.correct, failed)
             self._finished[trial_id] = add(value, user_attrs=attrs).number

@@ -1,7 +1,7 @@
 """A search in a Ray cluster on this machine that is interrupted, restored and continued; prints what it found as JSON.
 
-A process of its own, because Ray forks, and a process in which JAX has computed should not. Values do not depend on time,
-but which trials are stopped does.
+A process of its own, because Ray forks, and a process in which JAX has computed should not. Which trials are stopped
+depends on time, values do not.
 """
 
 import json

@@ -180,6 +180,7 @@ def custom():
         (tune.qrandn(0.0, 1.0, 0.1), r"`b/x`, a Float .*Normal, q=0.1.*tune.quniform"),
         (Float(None, 1.0), r"`b/x`, a Float .*must be finite"),
         (tune.randint(5, 5), r"`b/x`, a Integer .*no values"),
+        (tune.choice([{"y": tune.grid_search([1])}, 2]), r"`b/x/0/y` is a grid search"),
         (tune.choice([]), r"`b/x`, .*at least one choice"),
         (tune.randint(0, 2**40), r"`b/x`, .*int32"),
     ],
@@ -241,6 +242,86 @@ def test_choices_that_are_not_plain_come_back_as_they_were_given():
     assert search.study.trials[-1].params == {"x": 1}
     with pytest.raises(ValueError, match="`x` must be one of"):
         search.add_evaluated_point({"x": "third"}, 1.0)
+
+
+BRANCHES = {
+    "optimizer": tune.choice(
+        [
+            {"name": "adam", "lr": tune.loguniform(1e-4, 1e-2)},
+            {"name": "sgd", "lr": tune.loguniform(1e-2, 1.0), "momentum": [tune.uniform(0.0, 0.9), "nesterov"]},
+            "none",
+            {"name": "nested", "inner": tune.choice([{"a": tune.randint(0, 4)}, {"b": tune.choice(["u", "v"])}, 7])},
+        ]
+    ),
+    "seed": 3,
+}
+
+
+def test_a_choice_of_values_with_ranges_is_a_conditional_space():
+    space = BojaxSearch.convert_search_space(BRANCHES)
+    assert space == bojax.Space(
+        {
+            "optimizer": bojax.Categorical([0, 1, 2, 3]),
+            "optimizer/0/lr": bojax.Float(1e-4, 1e-2, log=True, when={"optimizer": 0}),
+            "optimizer/1/lr": bojax.Float(1e-2, 1.0, log=True, when={"optimizer": 1}),
+            "optimizer/1/momentum/0": bojax.Float(0.0, 0.9, when={"optimizer": 1}),
+            "optimizer/3/inner": bojax.Categorical([0, 1, 2], when={"optimizer": 3}),
+            "optimizer/3/inner/0/a": bojax.Int(0, 3, when={"optimizer/3/inner": 0}),
+            "optimizer/3/inner/1/b": bojax.Categorical(["u", "v"], when={"optimizer/3/inner": 1}),
+        }
+    )
+    search, kinds = make(BRANCHES), set()
+    for i in range(40):
+        config = search.suggest(str(i))
+        assert set(config) == {"optimizer", "seed"}
+        optimizer = config["optimizer"]
+        if optimizer == "none":
+            kinds.add("none")
+            continue
+        kinds.add(optimizer["name"])
+        if optimizer["name"] == "adam":
+            assert set(optimizer) == {"name", "lr"} and 1e-4 <= optimizer["lr"] <= 1e-2
+        elif optimizer["name"] == "sgd":
+            assert 1e-2 <= optimizer["lr"] <= 1.0 and optimizer["momentum"][1] == "nesterov"
+        else:
+            inner = optimizer["inner"]
+            assert inner == 7 or inner.get("a") in range(4) or inner.get("b") in ("u", "v")
+            kinds.add(str(inner))
+        search.add_evaluated_point(config, 1.0)  # reads back what was suggested
+        asked, added = search.study.trials[-2:]
+        assert asked.params == added.params
+        search.on_trial_complete(str(i), {"loss": 1.0})
+    assert {"none", "adam", "sgd", "nested", "7"} < kinds
+    restored = BojaxSearch(algorithm=random_search)
+    restored.set_state(json.loads(json.dumps(search.get_state())))
+    assert restored.suggest("next") == search.suggest("next")
+
+
+def test_points_of_a_conditional_space_name_their_choice():
+    points = [{"optimizer": {"name": "sgd", "lr": 0.5}}, {"optimizer/name": "adam"}, {"optimizer": "none"}]
+    search = make(BRANCHES, points_to_evaluate=points)
+    first = search.suggest("1")["optimizer"]
+    assert first["name"] == "sgd" and first["lr"] == 0.5 and 0.0 <= first["momentum"][0] <= 0.9
+    assert search.suggest("2")["optimizer"]["name"] == "adam"
+    assert search.suggest("3")["optimizer"] == "none"
+    with pytest.raises(ValueError, match="`optimizer` must fit one of its 4 choices"):
+        make(BRANCHES, points_to_evaluate=[{"optimizer": {"name": "adam", "lr": 0.5}}])
+
+
+def test_a_choice_of_one_value_with_ranges_is_no_choice():
+    space = BojaxSearch.convert_search_space({"a": tune.choice([{"x": tune.uniform(0, 1)}])})
+    assert space == bojax.Space({"a/x": bojax.Float(0.0, 1.0)})
+
+
+def test_conditions_of_bojax_leave_out_what_does_not_exist():
+    kind, width = bojax.Categorical(["a", "b"]), bojax.Int(1, 4, when={"net/kind": "b"})
+    for space in (bojax.Space({"net/kind": kind, "net/width": width}), {"net": {"kind": kind, "width": width}, "n": 1}):
+        search = make(space)
+        configs = [search.suggest(str(i))["net"] for i in range(5)]
+        assert all(("width" in config) == (config["kind"] == "b") for config in configs)
+        assert {config["kind"] for config in configs} == {"a", "b"}
+    with pytest.raises(ValueError, match="a list cannot lack an entry"):
+        make({"net": {"kind": kind}, "widths": [width]})
 
 
 # Suggestions and results.
