@@ -268,7 +268,7 @@ class BojaxSearch(SavedSearch, Searcher):
         """
         return False
 
-    def _set_space(self, space: Mapping[str, Any] | Space, *, paths: bool = True) -> None:
+    def _set_space(self, space: Any, *, paths: bool = True) -> None:
         if not isinstance(space, Mapping):
             raise TypeError(f"`space` must be a dict with domains of ray.tune, or a bojax.Space, got {space!r}.")
         if isinstance(space, Space):
