@@ -1,0 +1,102 @@
+"""The algorithms that `fmin` takes as `algo`, by Hyperopt's names."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import bojax
+from bojax import loop
+from bojax.space import Space
+
+Factory = Callable[[Space, int], loop.Algorithm]
+
+
+class Method(NamedTuple):
+    """How trials are chosen.
+
+    Attributes:
+        factory: a function from (space, q) to an algorithm; None for draws from the distributions of the space.
+        num_initial: number of points before the algorithm learns, from the number of dimensions.
+        takes_beliefs: whether the densities of the space guide it.
+    """
+
+    factory: Factory | None
+    num_initial: Callable[[int], int]
+    takes_beliefs: bool = False
+
+
+class Suggest:
+    """An algorithm by Hyperopt's name, to be given to `fmin` as `algo`; settings by `functools.partial`.
+
+    Args:
+        name: Hyperopt's name of the algorithm.
+        make: a function of settings by keywords that returns the method.
+    """
+
+    def __init__(self, name: str, make: Callable[..., Method]):
+        self.name, self.make = name, make
+
+    def __repr__(self) -> str:
+        return f"{self.name}.suggest"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises, since only `fmin` chooses trials."""
+        raise TypeError(f"{self!r} must be given to `fmin` as `algo`, and is not called.")
+
+
+def design_size(num_dims: int) -> int:
+    """The number of trials that `bojax.bayesopt` chooses without its model."""
+    return min(max(3, num_dims + 1), 16)
+
+
+def bayesopt() -> Method:
+    """The method of `algo=None`."""
+    return Method(lambda space, q: loop.bayesopt(space, q=q), design_size, takes_beliefs=True)
+
+
+def _tpe(*, n_startup_jobs: int = 20) -> Method:
+    return Method(lambda space, q: bojax.tpe(space, q=q, num_initial=n_startup_jobs), lambda num_dims: n_startup_jobs)
+
+
+def _rand() -> Method:
+    return Method(None, lambda num_dims: 0)
+
+
+tpe = SimpleNamespace(suggest=Suggest("tpe", _tpe))
+rand = SimpleNamespace(suggest=Suggest("rand", _rand))
+SUGGESTS = {"hyperopt.tpe": tpe.suggest, "hyperopt.rand": rand.suggest}
+"""What stands for Hyperopt's own functions, by the module they are from."""
+
+
+def method_of(algo: Any) -> Method:
+    """The method that `algo` names, with its settings.
+
+    Raises:
+        TypeError: `algo` is not an algorithm, or a setting is unknown.
+    """
+    if algo is None:
+        return bayesopt()
+    settings: Mapping[str, Any] = {}
+    if isinstance(algo, functools.partial):
+        if algo.args:
+            raise TypeError(f"settings of `algo` must be given by name, got {algo.args!r}.")
+        algo, settings = algo.func, algo.keywords
+    module = getattr(algo, "__module__", None) or ""
+    if module.split(".")[0] == "hyperopt":
+        if module not in SUGGESTS:
+            raise TypeError(f"`algo` must be one of {list(SUGGESTS.values())}, got {module}.suggest.")
+        algo = SUGGESTS[module]
+    if isinstance(algo, Suggest):
+        known = list(inspect.signature(algo.make).parameters)
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise TypeError(f"{algo!r} must have no settings but {known}, got {unknown[0]!r}.")
+        return algo.make(**settings)
+    if not callable(algo):
+        raise TypeError(
+            f"`algo` must be tpe.suggest, rand.suggest, or a function from (space, q) to an algorithm, got {algo!r}."
+        )
+    factory: Any = functools.partial(algo, **settings) if settings else algo
+    return Method(factory, design_size)
