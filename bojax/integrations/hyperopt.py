@@ -18,7 +18,7 @@ from bojax.integrations._hyperopt._errors import (
 )
 from bojax.integrations._hyperopt._fmin import fmin, space_eval, space_from_hyperopt
 from bojax.integrations._hyperopt._namespaces import pyll, scope
-from bojax.integrations._hyperopt._suggest import rand, tpe
+from bojax.integrations._hyperopt._suggest import rand
 from bojax.integrations._hyperopt._trials import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,
@@ -65,5 +65,4 @@ __all__ = [
     "scope",
     "space_eval",
     "space_from_hyperopt",
-    "tpe",
 ]

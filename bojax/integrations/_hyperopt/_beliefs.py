@@ -66,7 +66,7 @@ def beliefs_of(forms: Forms) -> tuple[Belief, ...]:
     """The densities that the bojax space does not know of."""
     found = []
     for label, (node, conditions) in forms.labels.items():
-        density = None if label in forms.constants else _density(forms, label, node)
+        density = _density(forms, label, node)
         if density is not None:
             ways = [way for way in (_positions(forms, condition) for condition in conditions) if way is not None]
             found.append(Belief(label, tuple(ways), density))
@@ -74,10 +74,12 @@ def beliefs_of(forms: Forms) -> tuple[Belief, ...]:
 
 
 def _density(forms: Forms, label: str, node: Draw | Choice) -> Normal | tuple[float, ...] | None:
+    if forms.space is None or label not in forms.space:
+        return None
     if isinstance(node, Choice):
         numbers, weights = possible(node), node.weights
         return None if weights is None else tuple(math.log(len(numbers) * weights[i]) for i in numbers)
-    prior, column = node.prior, forms.space[label] if forms.space else None
+    prior, column = node.prior, forms.space[label]
     if prior.base != "normal" or not isinstance(column, FloatParameter):
         return None
     mean, std = prior.first, prior.second

@@ -100,7 +100,7 @@ class Found(NamedTuple):
 
 
 def find_labels(space: Any) -> dict[str, Found]:
-    """All labels of a space, in order, choices before what depends on them.
+    """All labels of a space, in the order in which they are found.
 
     Raises:
         DuplicateLabel: two different nodes have one label.

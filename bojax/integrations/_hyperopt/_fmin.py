@@ -97,7 +97,7 @@ def fmin(
             `trials.trial_attachments`.
         space: dicts, lists and tuples, nested, of constants and `hp.*`, either of this module or of Hyperopt; or
             "annotated" to take it from the annotations of `fn`, which is then called with keywords.
-        algo: None for `bojax.bayesopt`, a Gaussian process; `tpe.suggest`; `rand.suggest`, draws from the
+        algo: None for `bojax.bayesopt`, a Gaussian process; `rand.suggest`, draws from the
             distributions of the space; or a function from (bojax space, q) to a bojax algorithm.
         max_evals: number of trials that `trials` holds at the end, those of earlier calls included, and
             `points_to_evaluate` not; >= 0. None to go on until something else ends the loop.
@@ -183,9 +183,9 @@ def space_from_hyperopt(hp_space: Any) -> Space:
     """The bojax space of a search space of Hyperopt's kind, for `Study`, `minimize` and every algorithm of bojax.
 
     Each label is a parameter: choices are Categoricals of the numbers of their options, whole numbers Ints, all others
-    Floats, with a `step` for those with a `q`. Normal distributions are cut at `mu +- 4.89 sigma`; the space does not
-    know which values are more likely. `space_eval` makes the point from the params of a trial, and rounds what has a
-    `q` and begins with 0 on a logarithmic scale.
+    Floats, with a `step` for those with a `q`. Labels within an option exist only with it (`when`). Normal
+    distributions are cut at `mu +- 4.89 sigma`, and the space does not know which values are more likely. `space_eval`
+    makes the point from the params of a trial. It rounds values with a `q` that begin with 0 on a logarithmic scale.
 
     Args:
         hp_space: dicts, lists and tuples, nested, of constants and `hp.*`, either of this module or of Hyperopt.

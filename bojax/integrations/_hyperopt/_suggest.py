@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import bojax
 from bojax import loop
 from bojax.space import Space
 
@@ -56,17 +55,12 @@ def bayesopt() -> Method:
     return Method(lambda space, q: loop.bayesopt(space, q=q), design_size, takes_beliefs=True)
 
 
-def _tpe(*, n_startup_jobs: int = 20) -> Method:
-    return Method(lambda space, q: bojax.tpe(space, q=q, num_initial=n_startup_jobs), lambda num_dims: n_startup_jobs)
-
-
 def _rand() -> Method:
     return Method(None, lambda num_dims: 0)
 
 
-tpe = SimpleNamespace(suggest=Suggest("tpe", _tpe))
 rand = SimpleNamespace(suggest=Suggest("rand", _rand))
-SUGGESTS = {"hyperopt.tpe": tpe.suggest, "hyperopt.rand": rand.suggest}
+SUGGESTS = {"hyperopt.rand": rand.suggest}
 """What stands for Hyperopt's own functions, by the module they are from."""
 
 
@@ -95,8 +89,6 @@ def method_of(algo: Any) -> Method:
             raise TypeError(f"{algo!r} must have no settings but {known}, got {unknown[0]!r}.")
         return algo.make(**settings)
     if not callable(algo):
-        raise TypeError(
-            f"`algo` must be tpe.suggest, rand.suggest, or a function from (space, q) to an algorithm, got {algo!r}."
-        )
+        raise TypeError(f"`algo` must be rand.suggest, or a function from (space, q) to an algorithm, got {algo!r}.")
     factory: Any = functools.partial(algo, **settings) if settings else algo
     return Method(factory, design_size)
