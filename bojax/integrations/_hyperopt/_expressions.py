@@ -5,12 +5,14 @@ Hyperopt.
 """
 
 import dataclasses
+import math
+import numbers
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bojax._plain import plain
-from bojax.integrations._hyperopt._errors import DuplicateLabel
+from bojax.integrations._hyperopt._errors import BadSearchSpace, DuplicateLabel
 from bojax.integrations._hyperopt._priors import Prior, value_of
 
 Condition = tuple[tuple[str, int], ...]
@@ -87,6 +89,21 @@ class Call(Node):
     kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def checked_number(value: Any, name: str, label: Any) -> float:
+    """The argument `name` of a distribution as a float, or an error that names it and the label."""
+    if isinstance(value, Node):
+        raise BadSearchSpace(
+            f"`{name}` of {label!r} must be a number, got {value!r}: a distribution cannot depend on what is drawn. "
+            "Draw both from fixed ranges and combine them in the objective."
+        )
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
+        raise TypeError(f"`{name}` of {label!r} must be a number, got {value!r}.")
+    if not math.isfinite(number):
+        raise ValueError(f"`{name}` of {label!r} must be finite, got {value!r}.")
+    return float(number)
+
+
 class Found(NamedTuple):
     """Where a label stands.
 
@@ -106,26 +123,27 @@ def find_labels(space: Any) -> dict[str, Found]:
         DuplicateLabel: two different nodes have one label.
     """
     found: dict[str, Found] = {}
-
-    def visit(part: Any, condition: Condition) -> None:
-        if isinstance(part, Draw | Choice):
-            known = found.setdefault(part.label, Found(part, []))
-            if known.node is not part:
-                raise DuplicateLabel(
-                    f"`space` must have one hyperparameter for each label, got two for {part.label!r}. Rename one; "
-                    "to use one value in two places, use the same object twice."
-                )
-            if condition in known.conditions:
-                return
-            known.conditions.append(condition)
-        if isinstance(part, Choice):
-            for i, option in enumerate(part.options):
-                visit(option, (*condition, (part.label, i)))
-        for child in _children(part):
-            visit(child, condition)
-
-    visit(space, ())
+    _find(space, (), found)
     return found
+
+
+def _find(part: Any, condition: Condition, found: dict[str, Found]) -> None:
+    """Adds the labels of a part that exists under a condition."""
+    if isinstance(part, Draw | Choice):
+        known = found.setdefault(part.label, Found(part, []))
+        if known.node is not part:
+            raise DuplicateLabel(
+                f"`space` must have one hyperparameter for each label, got two for {part.label!r}. Rename one; "
+                "to use one value in two places, use the same object twice."
+            )
+        if condition in known.conditions:
+            return
+        known.conditions.append(condition)
+    if isinstance(part, Choice):
+        for i, option in enumerate(part.options):
+            _find(option, (*condition, (part.label, i)), found)
+    for child in _children(part):
+        _find(child, condition, found)
 
 
 def _children(part: Any) -> Iterator[Any]:
@@ -162,37 +180,44 @@ def evaluate(space: Any, values: Mapping[str, Any]) -> tuple[Any, set[str]]:
     Raises:
         ValueError: a value that is needed is missing, or an option does not exist.
     """
-    used: set[str] = set()
-    made: dict[int, Any] = {}  # a node that is used twice has one value
+    point = _Point(values, set(), {})
+    return _value(space, point), point.used
 
-    def value_of_label(label: str) -> Any:
-        if label not in values:
-            raise ValueError(f"the point must have a value for {label!r}, got values for {sorted(values)}.")
-        used.add(label)
-        return values[label]
 
-    def visit(part: Any) -> Any:
-        match part:
-            case dict():
-                return {key: visit(value) for key, value in part.items()}
-            case list() | tuple():
-                return tuple(visit(value) for value in part)
-            case Node():
-                if id(part) not in made:
-                    made[id(part)] = compute(part)
-                return made[id(part)]
-            case _:
-                return part
+class _Point(NamedTuple):
+    """Values by label, the labels that were used, and the values of nodes: one that is used twice is made once."""
 
-    def compute(node: Node) -> Any:
-        match node:
-            case Draw():
-                return value_of(node.prior, value_of_label(node.label))
-            case Choice():
-                return visit(node.options[option_number(node, value_of_label(node.label))])
-            case Call():
-                arguments = [visit(argument) for argument in node.args]
-                return node.function(*arguments, **{name: visit(value) for name, value in node.kwargs.items()})
+    values: Mapping[str, Any]
+    used: set[str]
+    made: dict[int, Any]
+
+
+def _value(part: Any, point: _Point) -> Any:
+    match part:
+        case dict():
+            return {key: _value(value, point) for key, value in part.items()}
+        case list() | tuple():
+            return tuple(_value(value, point) for value in part)
+        case Node():
+            if id(part) not in point.made:
+                point.made[id(part)] = _computed(part, point)
+            return point.made[id(part)]
+        case _:
+            return part
+
+
+def _computed(node: Node, point: _Point) -> Any:
+    if isinstance(node, Call):
+        arguments = [_value(argument, point) for argument in node.args]
+        return node.function(*arguments, **{name: _value(value, point) for name, value in node.kwargs.items()})
+    if not isinstance(node, Draw | Choice):
         raise TypeError(f"`space` holds {node!r}, which has no value.")
-
-    return visit(space), used
+    if node.label not in point.values:
+        raise ValueError(f"the point must have a value for {node.label!r}, got values for {sorted(point.values)}.")
+    point.used.add(node.label)
+    value = point.values[node.label]
+    return (
+        value_of(node.prior, value)
+        if isinstance(node, Draw)
+        else _value(node.options[option_number(node, value)], point)
+    )

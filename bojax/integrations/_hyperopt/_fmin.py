@@ -282,7 +282,7 @@ def _chosen(search: _Search, q: int, max_evals: int | None) -> list[tuple[dict[s
     if study is None:
         pairs = [(vals_of(forms, {}), None) for _ in range(q)]
     elif search.method.factory is None or _draws_design(search):
-        drawn = [draw_vals(forms, search.rng) for _ in range(q)]
+        drawn = [draw_vals(forms.expression, forms.labels, search.rng) for _ in range(q)]
         pairs = [(vals, study.ask(fixed=complete(forms, params_of(forms, vals)))[0]) for vals in drawn]
     else:
         try:

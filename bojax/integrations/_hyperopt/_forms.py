@@ -137,11 +137,11 @@ def complete(forms: Forms, params: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
-def draw_vals(forms: Forms, rng: np.random.Generator) -> dict[str, Any]:
-    """A random point from the distributions of the space: the values of the labels that it uses."""
-    vals = {label: _drawn(found.node, rng) for label, found in forms.labels.items()}
-    _, used = evaluate(forms.expression, vals)
-    return {label: vals[label] for label in forms.labels if label in used}
+def draw_vals(expression: Any, labels: Mapping[str, Found], rng: np.random.Generator) -> dict[str, Any]:
+    """A random point from the distributions of a space: the values of the labels that it uses."""
+    vals = {label: _drawn(found.node, rng) for label, found in labels.items()}
+    _, used = evaluate(expression, vals)
+    return {label: vals[label] for label in labels if label in used}
 
 
 def _val(node: Draw | Choice, value: Any) -> Any:

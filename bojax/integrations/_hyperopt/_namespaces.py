@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from bojax.integrations._hyperopt._errors import BadSearchSpace
-from bojax.integrations._hyperopt._expressions import Call, evaluate
-from bojax.integrations._hyperopt._forms import draw_vals, forms_of
+from bojax.integrations._hyperopt._expressions import Call, evaluate, find_labels
+from bojax.integrations._hyperopt._forms import draw_vals
+from bojax.integrations._hyperopt._pyll import from_pyll
 
 
 class Scope:
@@ -48,8 +49,8 @@ def sample(space: Any, rng: np.random.Generator | None = None) -> Any:
         The point, as the objective gets it.
     """
     rng = np.random.default_rng() if rng is None else rng
-    forms = forms_of(space)
-    return evaluate(forms.expression, draw_vals(forms, rng))[0]
+    expression = from_pyll(space)
+    return evaluate(expression, draw_vals(expression, find_labels(expression), rng))[0]
 
 
 scope = Scope()

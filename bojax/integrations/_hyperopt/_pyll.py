@@ -11,7 +11,10 @@ from typing import Any
 
 from bojax.integrations._hyperopt import hp
 from bojax.integrations._hyperopt._errors import BadSearchSpace
-from bojax.integrations._hyperopt._expressions import Call, Choice, Node
+from bojax.integrations._hyperopt._expressions import Call, Choice, Node, checked_number
+
+Made = dict[int, Any]
+"""What was made of nodes, by their id: a node that is used twice stays one node."""
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: getattr(operator, name)
@@ -39,30 +42,29 @@ def from_pyll(space: Any) -> Any:
     Raises:
         BadSearchSpace: a graph holds a function that cannot be read; the message names it.
     """
-    made: dict[int, Any] = {}  # a node that is used twice stays one node
-
-    def visit(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {key: visit(value) for key, value in part.items()}
-        if type(part) in (list, tuple):
-            return type(part)(visit(value) for value in part)
-        if not isinstance(part, Choice | Call) and not _is_graph(part):
-            return part
-        if id(part) not in made:
-            made[id(part)] = _inside(part, visit) if isinstance(part, Node) else _read(part, visit)
-        return made[id(part)]
-
-    return visit(space)
+    return _converted(space, {})
 
 
-def _inside(node: Node, visit: Callable[[Any], Any]) -> Node:
+def _converted(part: Any, made: Made) -> Any:
+    if isinstance(part, dict):
+        return {key: _converted(value, made) for key, value in part.items()}
+    if type(part) in (list, tuple):
+        return type(part)(_converted(value, made) for value in part)
+    if not isinstance(part, Choice | Call) and not _is_graph(part):
+        return part
+    if id(part) not in made:
+        made[id(part)] = _inside(part, made) if isinstance(part, Node) else _read(part, made)
+    return made[id(part)]
+
+
+def _inside(node: Node, made: Made) -> Node:
     """The node, with the graphs among its options or arguments read."""
     match node:
         case Choice():
-            return dataclasses.replace(node, options=tuple(map(visit, node.options)))
+            return dataclasses.replace(node, options=tuple(_converted(option, made) for option in node.options))
         case Call():
-            kwargs = {name: visit(value) for name, value in node.kwargs.items()}
-            return dataclasses.replace(node, args=tuple(map(visit, node.args)), kwargs=kwargs)
+            kwargs = {name: _converted(value, made) for name, value in node.kwargs.items()}
+            return dataclasses.replace(node, args=tuple(_converted(value, made) for value in node.args), kwargs=kwargs)
     return node
 
 
@@ -71,52 +73,53 @@ def _is_graph(part: Any) -> bool:
     return pyll is not None and isinstance(part, pyll.Apply)
 
 
-def _read(graph: Any, visit: Callable[[Any], Any]) -> Any:
+def _read(graph: Any, made: Made) -> Any:
     named = dict(graph.named_args)
     match graph.name:
         case "literal":
             return graph.obj
         case "pos_args":
-            return tuple(map(visit, graph.pos_args))
+            return tuple(_converted(value, made) for value in graph.pos_args)
         case "dict":
-            pairs = [] if not graph.pos_args else visit(graph.pos_args[0])
-            return {**dict(pairs), **{name: visit(value) for name, value in named.items()}}
+            pairs = [] if not graph.pos_args else _converted(graph.pos_args[0], made)
+            return {**dict(pairs), **{name: _converted(value, made) for name, value in named.items()}}
         case "hyperopt_param":
-            return _draw(graph, visit)
+            return _draw(graph, made)
         case "switch":
-            return _choice(graph, visit)
+            return _choice(graph, made)
         case name if name in FUNCTIONS:
-            args = tuple(map(visit, graph.pos_args))
+            args = tuple(_converted(value, made) for value in graph.pos_args)
             only = args[0] if len(args) == 1 else None
             if isinstance(only, Node) and name == "float" and not isinstance(only, Call):
                 return only  # `hp` puts it around every draw
-            return Call(name, FUNCTIONS[name], args, {key: visit(value) for key, value in named.items()})
+            return Call(name, FUNCTIONS[name], args, {key: _converted(value, made) for key, value in named.items()})
     raise BadSearchSpace(
         f"`space` must be made of hp.*, dicts, lists, tuples and arithmetic, got the function {graph.name!r}. "
         "Call it in the objective instead."
     )
 
 
-def _draw(graph: Any, visit: Callable[[Any], Any]) -> Node:
+def _draw(graph: Any, made: Made) -> Node:
     label, drawn = _arguments(graph, ("label", "obj"))
     name = drawn.name
     if name not in DRAWS:
         raise BadSearchSpace(f"{label.obj!r} must have a distribution of {sorted(DRAWS)}, got {name!r}.")
     names = DRAWS[name]
     given = dict(zip(names, drawn.pos_args, strict=False)) | dict(drawn.named_args)
-    values = {key: visit(value) for key, value in given.items() if key in names}
-    make = getattr(hp, name)
-    return make(label.obj, *(values[key] for key in names if key in values))
+    values = {key: _converted(given[key], made) for key in names if key in given}
+    for key, value in values.items():
+        checked_number(value, key, label.obj)
+    return getattr(hp, name)(label.obj, *values.values())
 
 
-def _choice(graph: Any, visit: Callable[[Any], Any]) -> Node:
+def _choice(graph: Any, made: Made) -> Node:
     chosen, *options = graph.pos_args
     if chosen.name != "hyperopt_param":
         raise BadSearchSpace(f"`space` must choose with hp.choice, got a switch on {chosen.name!r}.")
     label, drawn = _arguments(chosen, ("label", "obj"))
-    options = [visit(option) for option in options]
+    options = [_converted(option, made) for option in options]
     if drawn.name == "categorical":
-        return hp.pchoice(label.obj, list(zip(visit(_arguments(drawn, ("p",))[0]), options, strict=True)))
+        return hp.pchoice(label.obj, list(zip(_converted(_arguments(drawn, ("p",))[0], made), options, strict=True)))
     return hp.choice(label.obj, options)
 
 

@@ -1,13 +1,11 @@
 """Hyperopt's `hp`: hyperparameters by label, for nested search spaces."""
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from bojax._plain import plain
 from bojax.integrations._hyperopt._errors import BadSearchSpace
-from bojax.integrations._hyperopt._expressions import Choice, Draw, Node
+from bojax.integrations._hyperopt._expressions import Choice, Draw, Node, checked_number
 from bojax.integrations._hyperopt._priors import Prior, check_prior
 
 
@@ -24,7 +22,7 @@ def pchoice(label: str, p_options: Sequence[tuple[float, Any]]) -> Node:
     pairs = [tuple(pair) for pair in p_options]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise BadSearchSpace(f"`p_options` of {label!r} must be pairs (probability, option), got {p_options!r}.")
-    weights = tuple(_number(p, "probability", label) for p, _ in pairs)
+    weights = tuple(checked_number(p, "probability", label) for p, _ in pairs)
     if min(weights) < 0 or not math.isclose(sum(weights), 1.0, abs_tol=1e-6):
         raise BadSearchSpace(f"the probabilities of {label!r} must not be negative and sum to 1, got {list(weights)}.")
     options = tuple(option for _, option in pairs)
@@ -81,7 +79,7 @@ def qlognormal(label: str, mu: float, sigma: float, q: float) -> Node:
 def randint(label: str, low: int, high: int | None = None) -> Node:
     """A whole number from `low` to `high - 1`, or from 0 to `low - 1` if `high` is not given."""
     given = {"upper": low} if high is None else {"low": low, "high": high}
-    bounds = [_number(bound, name, label) for name, bound in given.items()]
+    bounds = [checked_number(bound, name, label) for name, bound in given.items()]
     if any(bound != int(bound) for bound in bounds):
         raise BadSearchSpace(f"the bounds of {label!r} must be whole numbers, got {given}.")
     first, last = (0.0, *bounds) if high is None else bounds
@@ -89,10 +87,10 @@ def randint(label: str, low: int, high: int | None = None) -> Node:
 
 
 def _draw(
-    label: str, base: Any, *, q: float | None = None, log: bool = False, whole: bool = False, **bounds: Any
+    label: Any, base: Any, *, q: float | None = None, log: bool = False, whole: bool = False, **bounds: Any
 ) -> Node:
-    first, second = (_number(value, name, label) for name, value in bounds.items())
-    q = None if q is None else _number(q, "q", label)
+    first, second = (checked_number(value, name, label) for name, value in bounds.items())
+    q = None if q is None else checked_number(q, "q", label)
     return Draw(_checked_label(label), check_prior(Prior(base, first, second, log, q, whole), label))
 
 
@@ -100,17 +98,3 @@ def _checked_label(label: Any) -> str:
     if not isinstance(label, str) or not label:
         raise TypeError(f"`label` must be a str that is not empty, got {label!r}. The label comes first.")
     return label
-
-
-def _number(value: Any, name: str, label: Any) -> float:
-    if isinstance(value, Node):
-        raise BadSearchSpace(
-            f"`{name}` of {label!r} must be a number, got {value!r}: a distribution cannot depend on what is drawn. "
-            "Draw both from fixed ranges and combine them in the objective."
-        )
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, numbers.Real):
-        raise TypeError(f"`{name}` of {label!r} must be a number, got {value!r}.")
-    if not math.isfinite(number):
-        raise ValueError(f"`{name}` of {label!r} must be finite, got {value!r}.")
-    return float(number)
