@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 import struct
+import time
 
 import pytest
 
@@ -201,6 +202,8 @@ def wandb_steps(path):
 
     content, at, data, steps = path.read_bytes(), 7, b"", []
     while at + 7 <= len(content):
+        if len(content) < at + 7 + struct.unpack("<H", content[at + 4 : at + 6])[0]:
+            break  # it is being written
         if 32768 - at % 32768 < 7:  # the rest of a block is empty
             at += 32768 - at % 32768
             continue
@@ -228,7 +231,9 @@ def test_wandb_has_a_step_for_each_trial(tmp_path, monkeypatch):
     assert run.summary["best_value"] == -1.5 and run.summary["best/optimizer"] == "sgd"
     callback.finish()
     assert callback.run is None
-    steps = wandb_steps(next(tmp_path.rglob("*.wandb")))
+    end = time.monotonic() + 100.0
+    while len(steps := wandb_steps(next(tmp_path.rglob("*.wandb")))) < 3 and time.monotonic() < end:
+        time.sleep(0.05)  # another process writes the file, a moment later
     assert [step["trial"] for step in steps] == [0, 1, 2] and [step.get("value") for step in steps] == [
         None,
         -1.5,
