@@ -19,6 +19,7 @@ PACKAGES = (
     *("bojax", "bojax.models"),
     *(f"bojax.{path.parent.name}" for path in sorted((HERE.parent / "bojax").glob("*/__init__.py"))),
     *(f"bojax.integrations.{tool}" for tool in sorted(dir(integrations)) if importlib.util.find_spec(tool)),
+    "bojax.integrations.gpyopt",  # it works without its tool
 )
 
 

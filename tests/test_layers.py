@@ -216,6 +216,7 @@ def test_only_the_command_line_imports_the_zoo():
 
 MAX_PARAMETERS = 10
 ENTRY_POINTS = {"Study.optimize", "minimize", "maximize", "tune", "cli/_app.tune", "fmin"}
+ENTRY_POINTS |= {"BayesianOptimization.__init__"}
 """What a user may want to say of a whole study."""
 
 

@@ -1,0 +1,62 @@
+"""Initial designs: points of the cube that are evaluated before a model chooses."""
+
+import warnings
+
+import jax
+import numpy as np
+
+from bojax._errors import BojaxWarning
+from bojax.integrations.gpyopt._domain import Domain
+from bojax.optim import sobol
+from bojax.space import Float
+
+
+def initial_rows(kind: str, domain: Domain, count: int, rng: np.random.Generator) -> np.ndarray:
+    """The rows of X of an initial design.
+
+    Args:
+        kind: "random", "latin", "sobol" or "grid". A grid has the largest number of levels per continuous variable
+            with which it has at most `count` points; other variables are random.
+        domain: the domain.
+        count: number of rows, >= 1.
+        rng: source of random numbers.
+
+    Returns:
+        [count, d] rows; fewer for a grid, and for bandits with fewer arms.
+    """
+    if domain.arms is not None:
+        if kind != "random":
+            raise ValueError(f"`initial_design_type` must be 'random' with bandits, got {kind!r}.")
+        return domain.arms[rng.permutation(len(domain.arms))[:count]]
+    points = _cube_points(kind, domain, count, rng)
+    return np.array([domain.row(domain.space.to_params(point)) for point in points])
+
+
+def _cube_points(kind: str, domain: Domain, count: int, rng: np.random.Generator) -> np.ndarray:
+    d = domain.space.num_dims
+    if kind == "random":
+        return rng.random((count, d))
+    if kind == "grid":
+        return _grid(domain, count, rng)
+    if kind == "latin":  # one point in each of `count` slices of every column
+        slices = np.stack([rng.permutation(count) for _ in range(d)], axis=1)
+        return (slices + rng.random((count, d))) / count
+    return np.asarray(sobol(jax.random.key(int(rng.integers(2**31))), count, d), float)
+
+
+def _grid(domain: Domain, count: int, rng: np.random.Generator) -> np.ndarray:
+    free = [i for i, p in enumerate(domain.space.parameters) if isinstance(p, Float)]
+    if not free:
+        return rng.random((count, domain.space.num_dims))
+    levels = max(1, int(np.floor(count ** (1.0 / len(free)) + 1e-9)))
+    axes = [np.linspace(0.0, 1.0, levels) if levels > 1 else np.array([0.5])] * len(free)
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(free))
+    if len(grid) < count:
+        warnings.warn(
+            f"the grid has {len(grid)} points instead of {count}: {levels} levels of {len(free)} continuous variables.",
+            BojaxWarning,
+            stacklevel=5,
+        )
+    points = rng.random((len(grid), domain.space.num_dims))
+    points[:, free] = grid
+    return points
