@@ -68,7 +68,7 @@ class BayesianOptimization:
         de_duplication: whether no point is evaluated twice. A finite domain can then be used up.
         seed: 0 <= seed < 2**32, all randomness. By default it is drawn from `numpy.random`, so `numpy.random.seed`
             makes a script repeatable, as with GPyOpt.
-        **kwargs: `acquisition_jitter` (0.01, in standard deviations of the values), `acquisition_weight` (2),
+        **kwargs: `acquisition_jitter` (0, in standard deviations of the values), `acquisition_weight` (2),
             `noise_var`, `num_inducing`, `optimize_restarts`, `max_iters`, `n_samples`, `n_burnin`,
             `subsample_interval`, `objective_name`.
 
