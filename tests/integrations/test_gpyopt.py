@@ -22,7 +22,7 @@ MIXED = [
     {"name": "v", "type": "discrete", "domain": (8, 3, 10)},
     {"name": "w", "type": "categorical", "domain": (0, 1, 2)},
 ]
-QUICK = {"optimize_restarts": 1, "max_iters": 20, "seed": 0}
+SEED = {"seed": 0}
 
 
 def square(x):
@@ -33,7 +33,7 @@ def square(x):
 def told(domain=LINE, n=4, **kwargs):
     """A problem without an objective, that knows n values."""
     X = GPyOpt.methods.BayesianOptimization(square, domain, initial_design_numdata=n, seed=1).X
-    return BayesianOptimization(None, domain, X=X, Y=square(X), **(QUICK | kwargs))
+    return BayesianOptimization(None, domain, X=X, Y=square(X), **(SEED | kwargs))
 
 
 # The programs of GPyOpt's manual, at small sizes.
@@ -42,7 +42,7 @@ def told(domain=LINE, n=4, **kwargs):
 @pytest.mark.long
 def test_a_function_of_one_variable():
     function = GPyOpt.objective_examples.experiments1d.forrester()
-    problem = GPyOpt.methods.BayesianOptimization(f=function.f, domain=LINE, acquisition_type="EI", **QUICK)
+    problem = GPyOpt.methods.BayesianOptimization(f=function.f, domain=LINE, acquisition_type="EI", **SEED)
     problem.run_optimization(8, 60, 10e-6)
     assert problem.x_opt.shape == (1,) and problem.X.shape == (13, 1) and problem.Y.shape == (13, 1)
     assert problem.num_acquisitions == 8
@@ -53,7 +53,7 @@ def test_a_function_of_one_variable():
 def test_a_function_of_two_variables_with_noise():
     function = GPyOpt.objective_examples.experiments2d.branin(sd=0.1)
     choice = {"acquisition_type": "LCB", "acquisition_weight": 2}
-    problem = GPyOpt.methods.BayesianOptimization(function.f, domain=PLANE, **choice, **QUICK)
+    problem = GPyOpt.methods.BayesianOptimization(function.f, domain=PLANE, **choice, **SEED)
     problem.run_optimization(max_iter=10, verbosity=False)
     X, Y = problem.get_evaluations()
     assert X.shape == (15, 2) and Y.min() == problem.fx_opt < 4.0
@@ -64,7 +64,7 @@ def test_a_function_of_two_variables_with_noise():
 def test_mixed_variables_in_batches_with_a_context():
     function = GPyOpt.objective_examples.experimentsNd.alpine1(input_dim=4)
     problem = GPyOpt.methods.BayesianOptimization(
-        f=function.f, domain=MIXED, evaluator_type="local_penalization", batch_size=3, num_cores=3, **QUICK
+        f=function.f, domain=MIXED, evaluator_type="local_penalization", batch_size=3, num_cores=3, **SEED
     )
     problem.run_optimization(1, eps=0)
     problem.run_optimization(1, eps=0, context={"u_1": 0.3, "v": 3})
@@ -80,7 +80,7 @@ def test_values_from_elsewhere_one_at_a_time():
     X = np.array([[0.0], [0.5], [1.0]])
     Y = (X - 0.3) ** 2
     for _ in range(3):
-        step = BayesianOptimization(f=None, domain=LINE, X=X, Y=Y, **QUICK)
+        step = BayesianOptimization(f=None, domain=LINE, X=X, Y=Y, **SEED)
         suggested = step.suggest_next_locations()
         assert suggested.shape == (1, 1)
         X, Y = np.vstack([X, suggested]), np.vstack([Y, (suggested - 0.3) ** 2])
@@ -91,7 +91,7 @@ def test_values_from_elsewhere_one_at_a_time():
 def test_pending_and_ignored_points_are_not_suggested():
     domain = [{"name": "n", "type": "discrete", "domain": range(6)}]
     X, Y = np.array([[0.0], [5.0]]), np.array([[25.0], [4.0]])
-    problem = BayesianOptimization(None, domain, X=X, Y=Y, de_duplication=True, **QUICK)
+    problem = BayesianOptimization(None, domain, X=X, Y=Y, de_duplication=True, **SEED)
     assert problem.suggest_next_locations(pending_X=[[1], [2]], ignored_X=[[4]]).tolist() == [[3.0]]
     with pytest.raises(bojax.SpaceExhaustedError):
         problem.suggest_next_locations(pending_X=[[1], [2]], ignored_X=[[3], [4]])
@@ -102,7 +102,7 @@ def test_pending_and_ignored_points_are_not_suggested():
 def test_bandits_evaluate_each_arm_once():
     arms = np.random.default_rng(0).normal(size=(9, 2))
     domain = [{"name": "stations", "type": "bandit", "domain": arms}]
-    problem = BayesianOptimization(square, domain, de_duplication=True, exact_feval=True, **QUICK)
+    problem = BayesianOptimization(square, domain, de_duplication=True, exact_feval=True, **SEED)
     problem.run_optimization(2)
     assert len(problem.X) == 7
     with pytest.warns(bojax.BojaxWarning, match="ends after 2 iterations"):
@@ -129,7 +129,7 @@ def test_tuning_of_a_model_of_scikit_learn():
         {"name": "gamma", "type": "continuous", "domain": (-12.0, -2.0)},
     ]
     problem = GPyOpt.methods.BayesianOptimization(
-        f=functools.partial(loss, model=SVC()), domain=domain, acquisition_type="LCB", acquisition_weight=2, **QUICK
+        f=functools.partial(loss, model=SVC()), domain=domain, acquisition_type="LCB", acquisition_weight=2, **SEED
     )
     problem.run_optimization(max_iter=6)
     assert problem.fx_opt < -0.95
@@ -171,8 +171,8 @@ def test_cheap_points_are_preferred():
 
     X = np.array([[0.05], [0.35], [0.65], [0.95]])
     Y = np.array([[1.0], [0.0], [0.0], [1.0]]) + 0.01 * X
-    plain = BayesianOptimization(None, LINE, X=X, Y=-Y, exact_feval=True, **QUICK)
-    cheap = BayesianOptimization(None, LINE, X=X, Y=-Y, exact_feval=True, cost_withGradients=cost, **QUICK)
+    plain = BayesianOptimization(None, LINE, X=X, Y=-Y, exact_feval=True, **SEED)
+    cheap = BayesianOptimization(None, LINE, X=X, Y=-Y, exact_feval=True, cost_withGradients=cost, **SEED)
     assert cheap.suggest_next_locations()[0, 0] <= plain.suggest_next_locations()[0, 0] + 1e-6
     assert cheap.suggest_next_locations()[0, 0] < 0.5
 
@@ -197,7 +197,7 @@ def test_a_grid_of_other_size_is_reported():
 
 
 def test_maximizing_keeps_the_sign_of_gpyopt():
-    problem = BayesianOptimization(lambda x: -square(x), LINE, maximize=True, **QUICK)
+    problem = BayesianOptimization(lambda x: -square(x), LINE, maximize=True, **SEED)
     assert problem.fx_opt == pytest.approx(float(square(problem.X).min()))
     assert problem.x_opt == problem.X[np.argmin(square(problem.X))]
 
@@ -218,7 +218,7 @@ def test_the_objective_sees_one_row_at_a_time():
 
 @pytest.mark.long
 def test_failed_evaluations_are_passed_over():
-    problem = BayesianOptimization(lambda x: np.nan if x[0, 0] < 0.5 else x, LINE, initial_design_numdata=8, **QUICK)
+    problem = BayesianOptimization(lambda x: np.nan if x[0, 0] < 0.5 else x, LINE, initial_design_numdata=8, **SEED)
     problem.run_optimization(2)
     assert np.isnan(problem.Y).any() and problem.fx_opt == np.nanmin(problem.Y) and problem.X.shape == (10, 1)
 
@@ -233,7 +233,7 @@ def test_an_exception_of_the_objective_ends_the_run_and_is_raised():
             raise RuntimeError("out of order")
         return square(x)
 
-    problem = BayesianOptimization(broken, LINE, **QUICK)
+    problem = BayesianOptimization(broken, LINE, **SEED)
     with pytest.raises(RuntimeError, match="out of order"):
         problem.run_optimization(5)
     assert len(problem.Y) == 6
@@ -251,7 +251,7 @@ def test_numpys_seed_makes_scripts_repeatable():
 
 
 def test_runs_end_by_time_and_by_distance():
-    problem = BayesianOptimization(square, LINE, **QUICK)
+    problem = BayesianOptimization(square, LINE, **SEED)
     problem.run_optimization()
     problem.run_optimization(None, None)
     problem.run_optimization(max_iter=5, max_time=0)
@@ -494,6 +494,15 @@ def test_wrong_arguments_of_a_run_are_named(given, message):
     with pytest.raises(ValueError, match=message):
         problem.run_optimization(**({"max_iter": 1} | given))
     assert len(problem.X) == 5
+
+
+def test_what_is_missing_is_named_with_a_way_out():
+    with pytest.raises(AttributeError, match="no attribute 'model'.*predict"):
+        told().model  # noqa: B018
+    with pytest.raises(AttributeError, match="no 'Design_space'.*BayesianOptimization"):
+        GPyOpt.Design_space  # noqa: B018
+    with pytest.raises(AttributeError, match="ModularBayesianOptimization.*BayesianOptimization"):
+        GPyOpt.methods.ModularBayesianOptimization  # noqa: B018
 
 
 # Test functions.

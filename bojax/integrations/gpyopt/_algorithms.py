@@ -28,7 +28,8 @@ from bojax.surrogates import (
 )
 
 JITTER, WEIGHT = 0.0, 2.0
-"""Defaults of `acquisition_jitter` and `acquisition_weight`. With GPyOpt's jitter of 0.01, runs end far from the optimum."""
+"""Defaults of `acquisition_jitter` and `acquisition_weight`.
+With GPyOpt's jitter of 0.01 runs end farther from the optimum (benchmarks/results/algorithms.md)."""
 NUM_SAMPLES = 64
 """Sampled objectives of a batch acquisition."""
 MAX_ROWS = 2048

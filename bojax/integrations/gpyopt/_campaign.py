@@ -1,6 +1,6 @@
 """What stands under `BayesianOptimization`: results as arrays, and suggestions from a `bojax.Study`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -11,6 +11,9 @@ from bojax.integrations.gpyopt._algorithms import factory_of
 from bojax.integrations.gpyopt._domain import Domain, value_of
 from bojax.integrations.gpyopt._settings import Settings
 from bojax.study import Study
+
+SHORTEST = 1e-9
+"""Smallest cost of an evaluation that is timed, in seconds: costs must be positive."""
 
 
 class Rows(NamedTuple):
@@ -127,6 +130,30 @@ def values_of(f: Callable[..., Any], X: np.ndarray, num_cores: int) -> list[Any]
         return [f(row[None].copy()) for row in X]
     with ThreadPoolExecutor(min(num_cores, len(X))) as pool:
         return list(pool.map(lambda row: f(row[None].copy()), X))
+
+
+def costs_of(cost: Any, X: np.ndarray, seconds: Sequence[float] | None) -> np.ndarray:
+    """[n] the costs of evaluated points; NaN where they are unknown.
+
+    Args:
+        cost: the argument `cost_withGradients`.
+        X: [n, d] the points.
+        seconds: how long the evaluations took; None if that is unknown.
+
+    Raises:
+        ValueError: a cost is not positive.
+        TypeError: the function returns no number.
+    """
+    if cost is None or (cost == "evaluation_time" and seconds is None):
+        return np.full(len(X), np.nan)
+    if seconds is not None and cost == "evaluation_time":
+        return np.maximum(seconds, SHORTEST)
+    found = values_of(cost, X, 1)
+    costs = [as_number(each[0] if isinstance(each, tuple) else each, "`cost_withGradients`") for each in found]
+    wrong = next((i for i, each in enumerate(costs) if not (np.isfinite(each) and each > 0)), None)
+    if wrong is not None:
+        raise ValueError(f"`cost_withGradients` must be positive, got {costs[wrong]} at {X[wrong].tolist()}.")
+    return np.array(costs)
 
 
 def as_number(result: Any, what: str) -> float:

@@ -180,7 +180,7 @@ class _Reader:
     def _call(self, node: ast.Call) -> tuple[Any, int | None]:
         name = node.func.id if isinstance(node.func, ast.Name) else _numpy_name(node.func)
         known = _BUILTINS if isinstance(node.func, ast.Name) else (*FUNCTIONS, *REDUCTIONS)
-        if name not in known or any(isinstance(argument, ast.Starred) for argument in node.args):
+        if name is None or name not in known or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise self._refused(node, "is not allowed")
         if name in REDUCTIONS:
             return self._reduction(node, name)

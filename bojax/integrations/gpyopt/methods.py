@@ -9,7 +9,7 @@ import numpy as np
 
 from bojax._errors import BojaxError, SpaceExhaustedError
 from bojax.integrations.gpyopt import _reports
-from bojax.integrations.gpyopt._campaign import Campaign, Rows, as_number, values_array, values_of
+from bojax.integrations.gpyopt._campaign import Campaign, Rows, as_number, costs_of, values_array, values_of
 from bojax.integrations.gpyopt._designs import initial_rows
 from bojax.integrations.gpyopt._domain import constrained, read_domain
 from bojax.integrations.gpyopt._settings import DESIGNS, chosen, is_flag, number, read_settings, seed_of, warn, whole
@@ -17,6 +17,15 @@ from bojax.space import Space
 from bojax.study import Study
 
 __all__ = ["BayesianOptimization"]
+
+_ABSENT = {
+    "model": " Use `predict(X)`, which is in the units of `Y`, or `study.predict`.",
+    "acquisition": " Use `plot_acquisition` and `suggest_next_locations`.",
+    "objective": " Use `f`.",
+    "evaluator": " Use `suggest_next_locations`.",
+    "save_models": " Parameters of models are not kept.",
+}
+"""What GPyOpt's class has beside, and what to use."""
 
 
 class BayesianOptimization:
@@ -326,6 +335,10 @@ class BayesianOptimization:
 
     # Private.
 
+    def __getattr__(self, name: str) -> Any:
+        hint = _ABSENT.get(name, "")
+        raise AttributeError(f"BayesianOptimization of bojax has no attribute {name!r}.{hint}")
+
     def _initial(self, X: Any, Y: Any) -> Rows:
         if X is None:
             design = self.initial_design_type, self._domain, self.initial_design_numdata
@@ -336,7 +349,7 @@ class BayesianOptimization:
         if Y is None:
             return self._evaluated(points)
         values = values_array(Y, len(points))
-        return Rows(points, np.where(np.isfinite(values), values, np.nan), self._costs(points, None))
+        return Rows(points, np.where(np.isfinite(values), values, np.nan), costs_of(self._cost, points, None))
 
     def _iterate(self, held: Mapping[str, Any]) -> None:
         if self._study is None:
@@ -366,20 +379,14 @@ class BayesianOptimization:
         results = values_of(timed, X, self.num_cores)
         Y = np.array([as_number(result, "`f`") for result, _ in results])
         Y = np.where(np.isfinite(Y), -Y if self.maximize else Y, np.nan)
-        return Rows(X, Y, self._costs(X, [seconds for _, seconds in results]))
-
-    def _costs(self, X: np.ndarray, seconds: list[float] | None) -> np.ndarray:
-        if self._cost is None or (self._cost == "evaluation_time" and seconds is None):
-            return np.full(len(X), np.nan)
-        if self._cost == "evaluation_time":
-            return np.maximum(seconds, 1e-9)  # type: ignore[arg-type]
-        found = values_of(self._cost, X, 1)
-        costs = [as_number(cost[0] if isinstance(cost, tuple) else cost, "`cost_withGradients`") for cost in found]
-        wrong = next((i for i, cost in enumerate(costs) if not (math.isfinite(cost) and cost > 0)), None)
-        if wrong is not None:
-            raise ValueError(f"`cost_withGradients` must be positive, got {costs[wrong]} at {X[wrong].tolist()}.")
-        return np.array(costs)
+        return Rows(X, Y, costs_of(self._cost, X, [seconds for _, seconds in results]))
 
     def _last_distance(self) -> float:
         X = self._rows.X
         return math.inf if len(X) < 2 else float(np.linalg.norm(X[-1] - X[-2]))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ModularBayesianOptimization":
+        raise AttributeError(f"bojax has no {name}. Use BayesianOptimization, or bojax.Study with parts of your own.")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {__all__}")
