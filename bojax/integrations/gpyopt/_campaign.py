@@ -144,10 +144,11 @@ def costs_of(cost: Any, X: np.ndarray, seconds: Sequence[float] | None) -> np.nd
         ValueError: a cost is not positive.
         TypeError: the function returns no number.
     """
-    if cost is None or (cost == "evaluation_time" and seconds is None):
+    timed = isinstance(cost, str)
+    if cost is None or (timed and seconds is None):
         return np.full(len(X), np.nan)
-    if seconds is not None and cost == "evaluation_time":
-        return np.maximum(seconds, SHORTEST)
+    if timed:
+        return np.maximum(np.array(seconds, float), SHORTEST)
     found = values_of(cost, X, 1)
     costs = [as_number(each[0] if isinstance(each, tuple) else each, "`cost_withGradients`") for each in found]
     wrong = next((i for i, each in enumerate(costs) if not (np.isfinite(each) and each > 0)), None)
