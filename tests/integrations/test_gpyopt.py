@@ -164,7 +164,7 @@ def test_models_and_evaluators_suggest_points_of_the_domain(choice):
     assert ((X >= [-5, 1]) & (X <= [10, 15])).all() and len(np.unique(X, axis=0)) == len(X)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_cheap_points_are_preferred():
     def cost(x):
         return np.exp(4.0 * x), 4.0 * np.exp(4.0 * x)

@@ -45,6 +45,8 @@ class Campaign:
 
     def __init__(self, domain: Domain, settings: Settings, seed: int) -> None:
         self.domain, self.settings, self.seed = domain, settings, seed
+        if domain.arms is not None and settings.evaluator == "thompson_sampling":
+            raise ValueError("`evaluator_type` must be another one with bandits, got 'thompson_sampling'.")
         space, arms = domain.space, None
         if domain.arms is not None:
             arms = np.stack([space.from_params(domain.params(arm, "an arm")) for arm in domain.arms])
