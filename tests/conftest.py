@@ -42,6 +42,7 @@ gc.set_threshold(50_000, 20, 50)
 
 
 LONG_EXAMPLES = {
+    "bojax.integrations.gpyopt.methods.BayesianOptimization",
     "bojax.loop._bayesopt.bayesopt",
     "bojax.loop._hybrid.hybrid",
     "bojax.loop._run.run_many",
