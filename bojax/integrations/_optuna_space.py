@@ -4,16 +4,21 @@ Choices are known by their position, so that they may be any objects. Numbers th
 beyond 32 bits, grids too fine to tell their values apart) are searched as real numbers and rounded to their grid.
 """
 
+import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from bojax.integrations._optuna_tree import Condition
 from bojax.space import Categorical, Float, Int, Parameter, Space
 
 Distributions = Mapping[str, BaseDistribution]
 
+NO_CONDITIONS: Mapping[str, Condition] = MappingProxyType({})
 GRID_TOLERANCE = 1e-8
 """Largest distance, in steps, at which a number counts as a value of a grid, as in Optuna."""
 
@@ -32,18 +37,20 @@ class Translated(NamedTuple):
     def row(self, params: Mapping[str, Any]) -> np.ndarray | None:
         """The point [d] of some values; None if one is missing or does not belong to the space."""
         try:
-            return self.space.from_params({n: self._native(n, params[n]) for n in self.distributions})
+            given = {name: self._native(name, params[name]) for name in self.distributions if name in params}
+            return self.space.from_params({name: given[name] for name in self.space.active_names(given)})
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
-    def held(self, params: Mapping[str, Any]) -> np.ndarray | None:
-        """The coordinates [d] of those values that belong to the space, NaN elsewhere; None without any."""
-        anywhere = self.params(np.full(self.space.num_dims, 0.5))
-        rows = {name: self.row({**anywhere, name: params[name]}) for name in self.distributions if name in params}
-        if all(row is None for row in rows.values()):
-            return None
-        found = [rows.get(name) for name in self.distributions]
-        return np.array([np.nan if row is None else row[i] for i, row in enumerate(found)])
+    def valid(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Those values that belong to the space, as values of the space."""
+        given = {}
+        for name in self.distributions:
+            with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+                value = self._native(name, params[name])
+                self.space.coordinates_of({name: value})
+                given[name] = value
+        return {name: given[name] for name in self.space.active_names(given) if name in given}
 
     def params(self, x: np.ndarray) -> dict[str, Any]:
         """The values of a point [d] of the cube, as Optuna's own code would give them."""
@@ -51,7 +58,7 @@ class Translated(NamedTuple):
 
     def from_space(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the space as values of the distributions."""
-        return {name: _external(d, params[name]) for name, d in self.distributions.items()}
+        return {name: _external(d, params[name]) for name, d in self.distributions.items() if name in params}
 
     def internal(self, params: Mapping[str, Any]) -> dict[str, float]:
         """Values as Optuna stores them: numbers, of choices their positions."""
@@ -70,18 +77,25 @@ class Translated(NamedTuple):
         return int(number) if number == int(number) else number  # off the grid, which the space rejects
 
 
-def translated(distributions: Distributions) -> Translated | None:
+def translated(distributions: Distributions, conditions: Mapping[str, Condition] = NO_CONDITIONS) -> Translated | None:
     """The space of these distributions.
 
     Args:
         distributions: by name.
+        conditions: under which values of others some of the parameters exist.
 
     Returns:
-        The space of those that can be searched: none with a single value, and none whose range overflows; None if no
-        distribution is left.
+        The space of those that can be searched: none with a single value, none whose range overflows, and none that
+        depends on such a one; None if no distribution is left.
     """
-    parameters = {name: _parameter(d) for name, d in distributions.items()}
-    known = {name: parameter for name, parameter in parameters.items() if parameter is not None}
+    known = {name: p for name, d in distributions.items() if (p := _parameter(d)) is not None}
+    lost = set(distributions) - set(known)
+    while more := {name for name in known if name in conditions and conditions[name].parent in lost}:
+        known = {name: parameter for name, parameter in known.items() if name not in more}
+        lost |= more
+    for name in set(known) & set(conditions):
+        parent, values = conditions[name]
+        known[name] = dataclasses.replace(known[name], when={parent: list(values)})
     return Translated({name: distributions[name] for name in known}, Space(known)) if known else None
 
 

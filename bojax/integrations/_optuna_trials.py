@@ -6,9 +6,7 @@ A finished trial never changes, so it is read once, and its point is computed on
 the stored trials alone, not on the order in which this process saw them finish.
 """
 
-import bisect
 import math
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax.data import Told
 from bojax.integrations._optuna_space import Translated, merged, translated
+from bojax.integrations._optuna_tree import Presence
 
 RELATIVE_PARAMS = "bojax:relative_params"
 """System attribute of a trial: what was chosen for it, as Optuna stores parameters. Other processes see it there before
@@ -51,17 +50,17 @@ class Trials:
         self._stored: list[FrozenTrial] = []
         self._open: list[int] = []
         self._constrained: FrozenTrial | None = None
-        self._numbers: dict[TrialState, list[int]] = {TrialState.COMPLETE: [], TrialState.PRUNED: []}
-        self._names: dict[TrialState, set[str]] = {}
+        self._presence = {TrialState.COMPLETE: Presence(), TrialState.PRUNED: Presence()}
         self._y = np.full(FIRST_CAPACITY, np.nan)
         self._is_pruned = np.zeros(FIRST_CAPACITY, bool)
-        self._tables: OrderedDict[Any, _Table] = OrderedDict()
-        self._space: tuple[Any, dict[str, BaseDistribution]] = (None, {})
+        self._spaces: dict[Any, tuple[Any, Translated | None]] = {}
+        self._tables: dict[Any, _Table] = {}
+        self._relative: tuple[Any, dict[str, BaseDistribution]] = (None, {})
 
     @property
     def num_complete(self) -> int:
         """Number of complete trials."""
-        return len(self._numbers[TrialState.COMPLETE])
+        return self._presence[TrialState.COMPLETE].num_trials
 
     def refresh(self, storage: BaseStorage, study_id: int) -> "Trials":
         """Reads the study's trials.
@@ -90,33 +89,50 @@ class Trials:
         return self
 
     def relative_space(self) -> dict[str, BaseDistribution]:
-        """The parameters that every complete trial has, sorted by name; of every pruned one while none is complete.
+        """The parameters of complete trials that are chosen together, sorted by name.
 
-        The range of each is that of the latest trials, so it follows an objective that changes its ranges.
+        These are the ones that every complete trial has, and the ones of which is known under which values of others
+        they exist. While no trial is complete, the pruned ones show them. The range of each is that of the latest
+        trials that have it, so it follows an objective that changes its ranges.
         """
-        state = TrialState.COMPLETE if self.num_complete else TrialState.PRUNED
-        recent = self._numbers[state][-NUM_RECENT:]
-        if not recent:
-            return {}
-        names = sorted(self._names[state])
-        if self._space[0] != (recent, names):
-            latest = [self._stored[number].distributions for number in reversed(recent)]
-            space = translated({name: merged([of[name] for of in latest]) for name in names})
-            self._space = (recent, names), {} if space is None else space.distributions
-        return dict(self._space[1])
+        shown = self._shown
+        state = len(self.finished)
+        if self._relative[0] != state:
+            recent = {name: numbers[: -NUM_RECENT - 1 : -1] for name, numbers in sorted(shown.numbers.items())}
+            latest = {name: [self._stored[n].distributions[name] for n in of] for name, of in recent.items()}
+            table = self._translated({name: merged(of) for name, of in latest.items()})
+            self._relative = state, {} if table is None else table.distributions
+        return dict(self._relative[1])
+
+    @property
+    def _shown(self) -> Presence:
+        """The trials that show which parameters there are."""
+        return self._presence[TrialState.COMPLETE if self.num_complete else TrialState.PRUNED]
+
+    def _translated(self, distributions: Mapping[str, BaseDistribution]) -> Translated | None:
+        shown, key = self._shown, tuple(distributions.items())
+        conditions = shown.conditions(distributions)
+        known = {n: d for n, d in distributions.items() if n in conditions or shown.is_always_there(n)}
+        rules, space = self._spaces.get(key, (None, None))
+        if rules != (conditions, list(known)):
+            space = translated(known, conditions)
+            self._spaces[key] = (conditions, list(known)), space
+            _drop_oldest(self._spaces)
+        return space
 
     def table(self, distributions: Mapping[str, BaseDistribution]) -> "_Table | None":
-        """The points of the trials in the space of these distributions; None if there is nothing to search."""
-        key = tuple(distributions.items())
+        """The points of the trials in the space of these distributions; None if there is nothing to search.
+
+        Parameters that only some trials have, without a rule that is known, are left out.
+        """
+        space = self._translated(distributions)
+        if space is None:
+            return None
+        key = space.space, tuple(space.distributions.items())
         table = self._tables.get(key)
         if table is None:
-            space = translated(distributions)
-            if space is None:
-                return None
             table = self._tables[key] = _Table(space)
-            while len(self._tables) > MAX_TABLES:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(key)
+            _drop_oldest(self._tables)
         table.add(self.finished, len(self._y))
         return table
 
@@ -132,9 +148,10 @@ class Trials:
 
     def _values(self) -> np.ndarray:
         """Values to be maximized. A pruned trial is no better than the median of the complete ones."""
-        numbers = self._numbers[TrialState.COMPLETE]
-        complete = self._y[numbers][np.isfinite(self._y[numbers])]
-        if not len(complete) or not self._numbers[TrialState.PRUNED]:
+        if not self._is_pruned.any():
+            return self._y
+        complete = self._y[~self._is_pruned & np.isfinite(self._y)]
+        if not len(complete):
             return self._y
         return np.where(self._is_pruned, np.minimum(self._y, np.median(complete)), self._y)
 
@@ -144,11 +161,8 @@ class Trials:
         self.finished.append(trial)
         self._y[trial.number] = self._sign * _value_of(trial)
         self._is_pruned[trial.number] = trial.state == TrialState.PRUNED
-        if trial.state in self._numbers:
-            bisect.insort(self._numbers[trial.state], trial.number)
-            names = self._names.get(trial.state)
-            own = set(trial.distributions)
-            self._names[trial.state] = own if names is None else names & own
+        if trial.state in self._presence:
+            self._presence[trial.state].add(trial)
 
 
 class _Table:
@@ -177,6 +191,11 @@ class _Table:
             if row is not None:
                 self.X[trial.number], self.known[trial.number] = row, True
         self._num_added = len(finished)
+
+
+def _drop_oldest(cache: dict[Any, Any]) -> None:
+    while len(cache) > MAX_TABLES:
+        del cache[next(iter(cache))]
 
 
 def check_unconstrained(trial: FrozenTrial) -> None:

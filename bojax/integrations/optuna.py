@@ -46,10 +46,12 @@ _logger = optuna.logging.get_logger("optuna.bojax")
 class BojaxSampler(BaseSampler):
     """An Optuna sampler that suggests by `bojax.bayesopt`, or by any other algorithm of bojax.
 
-    The parameters that all complete trials have are chosen together (the relative search space). Others, such as those
-    of one branch of an objective, are sampled one by one by `independent_sampler`. A parameter that changes its range
-    is searched over its ranges in the latest ten trials; a suggestion outside the range of the moment is replaced by an
-    independent one. Fixed parameters of enqueued trials are taken into account when the others are chosen.
+    The parameters that all complete trials have are chosen together (the relative search space), and with them the
+    parameters of branches: those of which the trials show that they exist exactly under certain values of a categorical
+    or an integer parameter. Such a rule is learned from about ten trials, and dropped when a trial contradicts it.
+    Other parameters are sampled one by one by `independent_sampler`. A parameter that changes its range is searched
+    over its ranges in the latest ten trials that have it; a suggestion outside the range of the moment is replaced by
+    an independent one. Fixed parameters of enqueued trials are taken into account when the others are chosen.
 
     How trials teach:
 
@@ -59,8 +61,8 @@ class BojaxSampler(BaseSampler):
     - A failed trial (an exception, NaN) as a failure: a second model learns where evaluations succeed.
     - A running trial of this or another process as a pending point, near which nothing else is suggested.
 
-    Trials that lack one of the parameters, or have values outside of the search space, are left out. Once every point
-    of a finite space is evaluated or running, points are drawn at random.
+    Trials that lack a parameter that exists at their point, or have values outside of the search space, are left out.
+    Once every point of a finite space is evaluated or running, points are drawn at random.
 
     The same seed gives the same suggestions in every process, also where a stored study is continued. With `n_jobs`
     above 1 Optuna draws a new seed, and the order in which trials end varies. Studies of a single objective without
@@ -140,7 +142,7 @@ class BojaxSampler(BaseSampler):
             self._independent_sampler.reseed_rng()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The parameters that are chosen together: those of all complete trials, with more than one value.
+        """The parameters that are chosen together: those of all complete trials, and those of known branches.
 
         Args:
             study: the study.
@@ -163,7 +165,8 @@ class BojaxSampler(BaseSampler):
             search_space: distributions by name.
 
         Returns:
-            Values by name, plain Python; empty if the independent sampler should choose.
+            Values by name, plain Python, of the parameters that exist at the chosen point; empty if the independent
+            sampler should choose.
         """
         with self._lock:
             trials = self._trials(study)
@@ -173,17 +176,16 @@ class BojaxSampler(BaseSampler):
             space, told = table.space, trials.told(table, trial.number)
             if self._independent_sampler is not None and len(told.y) + len(told.pending) < self._n_startup_trials:
                 return {}
-            fixed = trial.system_attrs.get("fixed_params", {})
-            held = space.held(fixed) if fixed else None
-            if held is not None and not np.isnan(held).any():
-                return space.params(held)  # Optuna gives the fixed values themselves
+            fixed = space.valid(trial.system_attrs.get("fixed_params", {}))
+            if fixed and space.space.is_complete(fixed):
+                return space.from_space(fixed)
             suggested, status = suggest(
                 self._algorithm,
                 space.space,
                 seed=self._seed,
                 ordinal=trial.number,
                 told=told,
-                held=held,
+                held=space.space.coordinates_of(fixed) if fixed else None,
                 num_initial=self._n_startup_trials,
             )
             self._note(study, trial, status)

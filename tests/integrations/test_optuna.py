@@ -133,7 +133,8 @@ def test_what_was_chosen_and_not_requested_counts(asked):
     study = study_of(complete(1.0, 0.25))
     asked.answers = [np.array([0.125, 0.75]), np.array([0.625, 0.75])]
     study.tell(ask(study), state=TrialState.FAIL)  # does not request `y`
-    study.tell(ask(study), 2.0)
+    trial = ask(study)
+    study.tell(trial, trial.suggest_float("y", -2.0, 2.0))
     table = study.sampler._of(study).refresh(study._storage, study._study_id).table({"x": X, "y": Y})
     told = study.sampler._of(study).told(table, own=-1)
     assert told.X.tolist() == [[0.25, 0.5], [0.125, 0.75], [0.625, 0.75]]
