@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import random
+import runpy
 
 import numpy as np
 import optuna
@@ -491,6 +492,12 @@ def test_it_finds_the_optimum_and_a_new_dimension_compiles_nothing(compiled):
 def test_wrong_arguments_are_named(settings, error, message):
     with pytest.raises(error, match=message):
         BojaxSampler(**settings)
+
+
+def test_an_older_optuna_is_refused(monkeypatch):
+    monkeypatch.setattr(optuna, "__version__", "4.4.9")
+    with pytest.raises(ImportError, match=r"must have Optuna 4.5 or newer, got 4.4.9"):
+        runpy.run_path(integration.__file__)
 
 
 def test_several_objectives_are_refused_when_the_first_parameter_is_requested():
