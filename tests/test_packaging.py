@@ -49,4 +49,6 @@ def test_every_source_file_is_inside(names):
 def test_marker_and_note_are_inside(names):
     assert "bojax/py.typed" in names
     assert "bojax/README.md" in names
+    guides = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bojax" / "guide").glob("*.md")}
+    assert guides and guides <= set(names)
     assert not [name for name in names if "tests/" in name or "benchmarks/" in name]

@@ -24,6 +24,9 @@ SQLITE_TIMEOUT = 60.0
 
 NUM_RETRIES = 8
 
+_MADE_BY_ANOTHER = "already exists|UNIQUE constraint|duplicate (key|entry)|concurrently updated|deadlock detected"
+"""What SQLite, PostgreSQL and MySQL say where two processes create the tables of a new database."""
+
 _MEMORY = ("", ":memory:")
 _URI_OPTIONS = frozenset(["cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"])
 _OPTIONS = _URI_OPTIONS | frozenset(
@@ -163,18 +166,18 @@ def _open_url(url: str, path: str | None, create: bool) -> optuna.storages.BaseS
         host, _, port = rest.rstrip("/").partition(":")
         return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
     if scheme.split("+")[0] != "sqlite":
-        return ClaimingRDBStorage(url)
+        return _open_database(url, {})
     query = _split_query(rest)[1]
     timeout = float(query.get("timeout", SQLITE_TIMEOUT))
     if path is None:
-        return _open_sqlite(url, {"connect_args": {"timeout": timeout}})
+        return _open_database(url, {"connect_args": {"timeout": timeout}})
     uri = _check_file(path, {key: value for key, value in query.items() if key in _URI_OPTIONS}, create, timeout)
     options: dict[str, Any] = {"connect_args": {"timeout": timeout}}
     if scheme in ("sqlite", "sqlite+pysqlite") and set(query) <= _URI_OPTIONS | {"timeout", "uri"}:
         # A URI allows any character in the name, and SQLite then does not recreate a file that is deleted later.
         url = f"sqlite:///{urllib.parse.quote(os.fsencode(path))}"
         options = {"creator": functools.partial(_connect, uri, timeout, path, identity_of(path))}
-    storage = _open_sqlite(url, options)
+    storage = _open_database(url, options)
     _explain_errors(storage, path, timeout)
     return storage
 
@@ -221,19 +224,28 @@ def _check_file(path: str, query: Mapping[str, str], create: bool, timeout: floa
     return uri
 
 
-def _open_sqlite(url: str, options: dict[str, Any]) -> optuna.storages.RDBStorage:
+def _open_database(url: str, options: dict[str, Any]) -> optuna.storages.RDBStorage:
     end = time.monotonic() + SQLITE_TIMEOUT
     for _ in range(NUM_RETRIES - 1):
-        # Processes that create the tables of a new file at the same time disturb each other.
+        # Processes that create the tables of a new database at the same time disturb each other.
         try:
             return ClaimingRDBStorage(url, engine_kwargs=options)
         except Exception as error:
-            if not (is_locked(error) or re.search("already exists|UNIQUE constraint", str(error))):
+            if not (is_locked(error) or _made_by_another(error)):
                 raise
             if time.monotonic() > end:
                 raise
         time.sleep(random.uniform(0.05, 0.3))
     return ClaimingRDBStorage(url, engine_kwargs=options)
+
+
+def _made_by_another(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that another process made the same table or row first."""
+    while error is not None:
+        if re.search(_MADE_BY_ANOTHER, str(error), flags=re.IGNORECASE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _explain_errors(storage: optuna.storages.RDBStorage, path: str, timeout: float) -> None:

@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 import bojax
-from bojax.storage import claim
+from bojax.storage import claim, set_params
 from bojax.study import Study
 from bojax.study._study import core_of
 from bojax.study.asking import _asking, _lost
@@ -88,6 +88,36 @@ def test_a_worker_that_died_while_asking_holds_nobody_up(zombie):
     study.ask()
     assert time.monotonic() - begin < 30
     assert [trial.number for trial in study.trials] == [0, 2]
+
+
+@linux
+@pytest.mark.parametrize("look", ["asks", "waits", "reads"])
+def test_parameters_that_a_worker_wrote_right_before_its_death_count(zombie, look, monkeypatch):
+    """It writes them, begins and dies after another worker has read the trials and before that one looks for it."""
+    study = make()
+    study.tell(study.ask()[0], 1.0)  # compiles
+    core, params = core_of(study), {"x": 3, "y": 4}
+    core.sampler.asking = True
+    study.optuna.ask()
+    core.sampler.asking = False
+    set_worker(study, 1, **zombie)
+    core.ledger.refresh()
+    is_dead = core.ledger.watch.dead
+
+    def dead(trials):
+        trial = study.optuna.trials[1]
+        if not trial.params:
+            set_params(core.storage, trial._trial_id, params, core.distributions)
+        return is_dead(trials)
+
+    monkeypatch.setattr(core.ledger.watch, "dead", dead)
+    if look == "waits":
+        _asking._wait_for_earlier(core, 5)
+        assert study.optuna.trials[1].state == optuna.trial.TrialState.RUNNING
+    if look == "asks":
+        assert study.ask()[0].params == params  # the retry
+    lost = study.trials[1]
+    assert lost.state == "fail" and lost.params == params and lost.user_attrs["bojax:lost"]
 
 
 @pytest.mark.long

@@ -4,9 +4,12 @@ The command for both servers: `python -m pytest tests/faults/test_many_workers.p
 """
 
 import collections
+import threading
+from concurrent import futures
 
 import pytest
 
+from bojax.storage import open_storage
 from bojax.study import Study
 from tests.faults.forks import run_forked
 from tests.faults.servers import postgres
@@ -56,6 +59,32 @@ def check_workers(storage, folder, num_trials, dies_at):
     # All of them worked.
     workers = collections.Counter(pid for *_, pid in notes)
     assert len(workers) == 4 and min(workers.values()) >= min(dies_at, num_trials // 20)
+
+
+def open_at_once(url, barrier):
+    barrier.wait(60)
+    return open_storage(url)
+
+
+@pytest.mark.long
+def test_workers_that_open_an_empty_postgresql_at_once_make_its_tables_once():
+    psycopg2 = pytest.importorskip("psycopg2")
+    barrier = threading.Barrier(4)
+    with postgres() as url:
+        address = url.replace("+psycopg2", "")
+        for i in range(3):
+            connection = psycopg2.connect(address)
+            connection.autocommit = True
+            connection.cursor().execute(f"CREATE DATABASE empty_{i}")
+            connection.close()
+            with futures.ThreadPoolExecutor(4) as pool:
+                tasks = [
+                    pool.submit(open_at_once, f"{url.removesuffix('postgres')}empty_{i}", barrier) for _ in range(4)
+                ]
+            storages = [task.result() for task in tasks]
+            assert [storage.get_all_studies() for storage in storages] == [[]] * 4
+            for storage in storages:
+                storage.engine.dispose()
 
 
 @pytest.mark.long

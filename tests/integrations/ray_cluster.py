@@ -1,7 +1,7 @@
 """A search in a Ray cluster on this machine that is interrupted, restored and continued; prints what it found as JSON.
 
 A process of its own, because Ray forks, and a process in which JAX has computed should not. Which trials are stopped
-depends on time, values do not.
+depends on time, values do not. The guide's search follows in the same cluster.
 """
 
 import json
@@ -15,8 +15,9 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from bojax.integrations.ray import BojaxSearch
+from tests.guides import scripts, with_trials
 
-NUM_TRIALS, NUM_STEPS, NUM_RUNNING = 14, 4, 4
+NUM_TRIALS, NUM_STEPS, NUM_RUNNING, NUM_IN_GUIDE = 14, 4, 4, 5
 SPACE = {
     "optimizer": {"lr": tune.loguniform(1e-4, 1e-1), "name": tune.choice(["adam", "sgd"])},
     "layers": [tune.randint(1, 5), 32],
@@ -71,6 +72,9 @@ def main(folder):
         experiment = os.path.join(folder, "search")
         interrupted = states_in(experiment)[-1]
         results = tune.Tuner.restore(experiment, tune.with_resources(train, {"cpu": 0.5})).fit()
+        guide = {"__name__": "search"}
+        exec(with_trials(scripts("scaling_out.md")["search.py"], NUM_IN_GUIDE), guide)
+        shown = guide["tuner"](folder).fit()
     finally:
         ray.shutdown()
     searcher = BojaxSearch()
@@ -83,6 +87,8 @@ def main(folder):
         "errors": [str(result.error) for result in results if result.error],
         "steps": [(result.metrics or {}).get("training_iteration") for result in results],
         "best": searcher.study.best_value,
+        "guide": [[result.config, result.metrics["loss"], str(result.error or "")] for result in shown],
+        "guide_best": shown.get_best_result().config,
         "next": searcher.suggest("next"),
     }
     print(json.dumps(found))

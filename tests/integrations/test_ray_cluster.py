@@ -1,4 +1,7 @@
-"""The searcher in a Ray cluster on this machine: ASHA, four trials at a time, interrupted, restored and continued."""
+"""The searcher in a Ray cluster on this machine: ASHA, four trials at a time, interrupted, restored and continued.
+
+It takes about 40 s of processor time, most of it Ray's processes and one program for the model-based suggestions.
+"""
 
 import json
 import os
@@ -65,3 +68,10 @@ def test_a_search_with_asha_is_interrupted_restored_and_finished(tmp_path):
         assert config["layers"][0] in range(1, 5) and config["optimizer"]["name"] in ("adam", "sgd")
     assert len({json.dumps(config) for config in found["configs"]}) == ray_cluster.NUM_TRIALS
     assert finished["seed"] == interrupted["seed"] == 5
+    # The search of the guide, with a conditional space.
+    configs = [config for config, _, _ in found["guide"]]
+    assert len(configs) == ray_cluster.NUM_IN_GUIDE and not any(error for *_, error in found["guide"])
+    for config in configs:
+        assert set(config) == {"optimizer", "layers", "epochs"} and config["epochs"] == 9
+        assert ("momentum" in config["optimizer"]) == (config["optimizer"]["name"] == "sgd")
+    assert found["guide_best"] in configs

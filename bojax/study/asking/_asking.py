@@ -312,8 +312,10 @@ def _wait_for_earlier(core: Core, number: int) -> None:
     """
     end = time.monotonic() + _ASK_TIMEOUT
     while True:
-        choosing = [trial for trial in core.ledger.open_trials() if _is_choosing(core, trial, number)]
-        dead = {trial.number for trial in core.ledger.dead()} if choosing else set()
+        choosing, dead = _choosing(core, number), set()
+        if choosing:
+            dead = {trial.number for trial in core.ledger.dead()}
+            choosing = _choosing(core, number)  # without those that died with their parameters chosen
         late = time.monotonic() >= end
         gone = [trial for trial in choosing if late or trial.number in dead]
         if gone:
@@ -322,6 +324,10 @@ def _wait_for_earlier(core: Core, number: int) -> None:
             return
         time.sleep(0.05)
         core.ledger.refresh()
+
+
+def _choosing(core: Core, number: int) -> list[FrozenTrial]:
+    return [trial for trial in core.ledger.open_trials() if _is_choosing(core, trial, number)]
 
 
 def _is_choosing(core: Core, trial: FrozenTrial, number: int) -> bool:

@@ -195,9 +195,12 @@ class Ledger:
             return [t for t in self.open_trials() if t.state == TrialState.WAITING and self._is_double(t)]
 
     def dead(self) -> list[FrozenTrial]:
-        """The running trials whose worker is dead."""
+        """The running trials whose worker is dead, with all that it wrote before."""
         with self.mutex:
-            return self.watch.dead(self.open_trials())
+            numbers = {trial.number for trial in self.watch.dead(self.open_trials())}
+            if numbers:  # a worker may have written after the trials were read, and died before it was looked for
+                self.refresh()
+            return [trial for trial in self.open_trials() if trial.number in numbers]
 
     def _is_double(self, trial: FrozenTrial) -> bool:
         of = trial.user_attrs.get(_storage.AGAIN, {}).get("of")
