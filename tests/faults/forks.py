@@ -28,14 +28,16 @@ def note(params, *more):  # whole lines, whoever writes
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
+LIMIT = 100  # seconds
+
 def fork(work, *args):
-    signal.alarm(100)
+    signal.alarm(LIMIT)
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        signal.alarm(100)
+        signal.alarm(LIMIT)
         work(*args)
         code = 0
     except BaseException as error:
@@ -49,8 +51,9 @@ def wait(pid):
 """
 
 
-def run_forked(code: str, storage: str, log) -> list:
-    """Runs a script after `PRELUDE`; returns what its workers noted, in order."""
+def run_forked(code: str, storage: str, log, *, limit: int = 100) -> list:
+    """Runs a script after `PRELUDE`, of `limit` seconds at most; returns what its workers noted, in order."""
     head = f"import sys; sys.argv[1:] = [{storage!r}, {str(log)!r}]\n"
-    run_python(head + PRELUDE + textwrap.dedent(code), timeout=120)
+    prelude = PRELUDE.replace("LIMIT = 100", f"LIMIT = {limit}")
+    run_python(head + prelude + textwrap.dedent(code), timeout=limit + 20)
     return [json.loads(line) for line in log.read_text().splitlines()]

@@ -14,6 +14,11 @@ from bojax.study import Study
 from tests.faults.forks import run_forked
 from tests.faults.servers import postgres
 
+LIMIT = 240
+"""Seconds for all workers together: ten times what they take on two free cores."""
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
 WORK = """
 from optuna.trial import TrialState
 
@@ -37,7 +42,7 @@ assert codes == [-9, 0, 0, 0], codes
 def check_workers(storage, folder, num_trials, dies_at):
     """Runs the workers and compares what they noted with what is stored."""
     code = WORK.replace("NUM_TRIALS", str(num_trials)).replace("DIES_AT", str(dies_at))
-    notes = run_forked(code, storage, folder / "log")
+    notes = run_forked(code, storage, folder / "log", limit=LIMIT)
     trials = {trial.number: trial for trial in Study(storage=storage).trials}
     # Whoever asked before the last result came evaluates to the end.
     assert num_trials <= sum(trial.state == "complete" for trial in trials.values()) <= num_trials + 2
@@ -66,7 +71,6 @@ def open_at_once(url, barrier):
     return open_storage(url)
 
 
-@pytest.mark.long
 def test_workers_that_open_an_empty_postgresql_at_once_make_its_tables_once():
     psycopg2 = pytest.importorskip("psycopg2")
     barrier = threading.Barrier(4)
@@ -87,12 +91,10 @@ def test_workers_that_open_an_empty_postgresql_at_once_make_its_tables_once():
                 storage.engine.dispose()
 
 
-@pytest.mark.long
 def test_four_workers_on_postgresql(tmp_path):
     with postgres() as url:
         check_workers(url, tmp_path, num_trials=40, dies_at=4)
 
 
-@pytest.mark.long
 def test_four_workers_on_a_sqlite_file_evaluate_two_hundred_trials(tmp_path):
     check_workers(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, num_trials=200, dies_at=20)
