@@ -9,7 +9,7 @@ import pytest
 
 import bojax
 import bojax.integrations.gpyopt as GPyOpt
-from bojax.integrations.gpyopt import space_from_gpyopt
+from bojax.integrations.gpyopt import _plots, space_from_gpyopt
 from bojax.integrations.gpyopt.methods import BayesianOptimization
 
 LINE = [{"name": "x", "type": "continuous", "domain": (0, 1)}]
@@ -49,7 +49,7 @@ def test_a_function_of_one_variable():
     assert problem.fx_opt == problem.Y.min() < -5.9
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_function_of_two_variables_with_noise():
     function = GPyOpt.objective_examples.experiments2d.branin(sd=0.1)
     choice = {"acquisition_type": "LCB", "acquisition_weight": 2}
@@ -290,10 +290,34 @@ def test_figures(tmp_path):
     line = told(n=5)
     line.plot_convergence(tmp_path / "convergence.png")
     line.plot_acquisition(tmp_path / "line.png")
-    plane = told(PLANE, n=5, acquisition_type="LCB")
+    plane = told(PLANE, n=5)
     axes = plane.plot_acquisition(label_x="first")
     assert axes[0].get_xlabel() == "first" and len(axes) == 3
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("convergence.png", "line.png"))
+
+
+class Believed:
+    """A problem whose model believes that f(x) = x, and knows less about large x."""
+
+    X, Y = np.array([[0.0], [1.0]]), np.array([[0.0], [1.0]])
+
+    def predict(self, X):
+        return np.asarray(X), 0.1 + 2.0 * np.asarray(X)
+
+
+@pytest.mark.parametrize(
+    ("choice", "best"),
+    [
+        ({"acquisition_type": "LCB", "acquisition_weight": 0}, 0.0),
+        ({"acquisition_type": "LCB"}, 1.0),
+        ({"acquisition_type": "MPI"}, 0.0),
+        ({"acquisition_type": "EI"}, 1.0),
+    ],
+)
+def test_the_drawn_acquisition_is_that_of_the_settings(choice, best):
+    grid = np.linspace(0.0, 1.0, 11)
+    drawn = _plots._utility(Believed(), told(**choice)._settings, grid, 0.1 + 2.0 * grid)
+    assert drawn.min() == 0.0 and drawn.max() == 1.0 and grid[np.argmax(drawn)] == best
 
 
 def test_figures_of_other_domains_are_refused():
