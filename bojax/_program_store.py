@@ -47,7 +47,7 @@ STALE = 3600.0
 _MAGIC = b"bojax program 1\n"
 _TEMPORARY = ".new-"
 _LOCK = ".lock"
-_LIBRARIES = ("jax", "jaxlib", "numpy", "scipy", "optax", "flax", "lineax", "equinox", "gpjax", "paramax")
+_LIBRARIES = ("jax", "jaxlib", "numpy", "scipy", "optax", "flax", "lineax", "equinox", "gpjax", "paramax", "evosax")
 _IMPORTED = time.time()
 
 Program = Callable[[Sequence[Any]], tuple[Any, ...]]

@@ -2,9 +2,13 @@
 
 from bojax.loop._algorithm import Algorithm, Info, grow, restore, status_of, tell_state
 from bojax.loop._bayesopt import BayesoptInfo, bayesopt
+from bojax.loop._cma_es import cma_es
 from bojax.loop._cost_aware import CostAwareInfo, cost_aware
 from bojax.loop._defaults import default_gradient_surrogate, default_surrogate
 from bojax.loop._design import replace_seen, seen_points
+from bojax.loop._differential_evolution import differential_evolution
+from bojax.loop._evolution import EvolutionInfo, EvolutionState
+from bojax.loop._genetic import genetic
 from bojax.loop._hybrid import HybridInfo, hybrid
 from bojax.loop._model_based import (
     Asked,
@@ -16,6 +20,7 @@ from bojax.loop._model_based import (
     without_failures,
 )
 from bojax.loop._presets import gradient_bayesopt, noisy_bayesopt
+from bojax.loop._pso import pso
 from bojax.loop._random_search import RandomSearchState, random_search
 from bojax.loop._run import run, run_many
 from bojax.loop._thompson import thompson
@@ -26,6 +31,8 @@ __all__ = [
     "Asked",
     "BayesoptInfo",
     "CostAwareInfo",
+    "EvolutionInfo",
+    "EvolutionState",
     "HybridInfo",
     "Info",
     "ModelState",
@@ -35,15 +42,19 @@ __all__ = [
     "TrustRegion",
     "TurboInfo",
     "bayesopt",
+    "cma_es",
     "cost_aware",
     "default_gradient_surrogate",
     "default_surrogate",
+    "differential_evolution",
     "failures_as_worst",
+    "genetic",
     "gradient_bayesopt",
     "grow",
     "hybrid",
     "model_based",
     "noisy_bayesopt",
+    "pso",
     "random_search",
     "replace_seen",
     "restore",
