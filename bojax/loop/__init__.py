@@ -1,6 +1,6 @@
 """Algorithms: whole studies as pure functions."""
 
-from bojax.loop._algorithm import Algorithm, Info, grow, restore, status_of, tell_state
+from bojax.loop._algorithm import Algorithm, Host, Info, grow, restore, status_of, tell_state
 from bojax.loop._bayesopt import BayesoptInfo, bayesopt
 from bojax.loop._cma_es import cma_es
 from bojax.loop._cost_aware import CostAwareInfo, cost_aware
@@ -8,6 +8,7 @@ from bojax.loop._defaults import default_gradient_surrogate, default_surrogate
 from bojax.loop._design import replace_seen, seen_points
 from bojax.loop._differential_evolution import differential_evolution
 from bojax.loop._evolution import EvolutionInfo, EvolutionState
+from bojax.loop._forest import ForestState, forest
 from bojax.loop._genetic import genetic
 from bojax.loop._hybrid import HybridInfo, hybrid
 from bojax.loop._model_based import (
@@ -33,6 +34,8 @@ __all__ = [
     "CostAwareInfo",
     "EvolutionInfo",
     "EvolutionState",
+    "ForestState",
+    "Host",
     "HybridInfo",
     "Info",
     "ModelState",
@@ -48,6 +51,7 @@ __all__ = [
     "default_surrogate",
     "differential_evolution",
     "failures_as_worst",
+    "forest",
     "genetic",
     "gradient_bayesopt",
     "grow",

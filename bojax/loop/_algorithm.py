@@ -24,10 +24,31 @@ from bojax import data
 from bojax._errors import BojaxError, Status
 from bojax._runtime import as_key, own_settings, under_own_settings
 from bojax._types import Array, Bool, Int
-from bojax.loop._contracts import AskFn, BeginFn, InitFn, OnFn, PredictFn, TellFn
+from bojax.loop._contracts import (
+    AskFn,
+    BeginFn,
+    HostAskFn,
+    HostPredictFn,
+    InitFn,
+    OnFn,
+    PredictFn,
+    TellFn,
+)
 from bojax.space import Lattice, Space
 
 StateT = TypeVar("StateT", bound=Any)
+
+
+class Host(NamedTuple):
+    """The functions of an algorithm that works in Python, as a study calls them.
+
+    Attributes:
+        ask: `ask(words, shift [d], told, held=None) -> (X [q, d], valid [q], status)`, NumPy arrays.
+        predict: `predict(words, told, X [k, d]) -> (mean [k], std [k])`; None for an algorithm without a surrogate.
+    """
+
+    ask: HostAskFn
+    predict: HostPredictFn | None = None
 
 
 class Algorithm(NamedTuple):
@@ -52,6 +73,8 @@ class Algorithm(NamedTuple):
             initial design, NumPy arrays; None once `ask` must choose. None for an algorithm whose `ask` does that, too.
         on: `on(lattice) -> Algorithm`, the same algorithm for a `Lattice`, whose arrays may be traced. A study compiles
             that once for all spaces of a size class. None for an algorithm that needs its space exactly.
+        host: the functions of an algorithm that works in Python, which a study calls in place of `ask` and `predict`.
+            None for an algorithm that is compiled.
     """
 
     init: InitFn
@@ -64,6 +87,7 @@ class Algorithm(NamedTuple):
     columns: tuple[str, ...] = ("noise_var",)
     begin: BeginFn | None = None
     on: OnFn | None = None
+    host: Host | None = None
 
 
 class Info(NamedTuple):

@@ -4,6 +4,7 @@ States, infos and the results of `prepare` belong to the algorithm and are opaqu
 in `bojax/loop/_algorithm.py`.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -116,6 +117,45 @@ class BeginFn(Protocol):
 
         Returns:
             [q, d] points and [q] which of them are suggestions; None once the data are enough to choose by.
+        """
+        ...
+
+
+@runtime_checkable
+class HostAskFn(Protocol):
+    """How the next points are chosen on the host."""
+
+    def __call__(
+        self, words: Sequence[int], shift: np.ndarray, told: "Told", /, held: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """The next q points.
+
+        Args:
+            words: random integers, not negative, others in each `ask`; the same ones give the same points.
+            shift: [d] random integers, uint32, the same in the whole study.
+            told: the data, and the pending points.
+            held: [d] fixed coordinates of all points, NaN where they are free; None if all are free.
+
+        Returns:
+            [q, d] points of the unit cube, [q] which of them are suggestions, and a `Status` code.
+        """
+        ...
+
+
+@runtime_checkable
+class HostPredictFn(Protocol):
+    """What an algorithm's surrogate predicts, on the host."""
+
+    def __call__(self, words: Sequence[int], told: "Told", X: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]:
+        """The prediction of the noise-free objective.
+
+        Args:
+            words: random integers, not negative, for the fit.
+            told: the data.
+            X: [k, d] points of the unit cube.
+
+        Returns:
+            [k] means and [k] standard deviations, in the units of y.
         """
         ...
 

@@ -155,7 +155,7 @@ def evolutionary(space: Space, evolution: Evolution, *, q: int, capacity: int) -
 
     @keyed_init
     def init(key):
-        observations = data.empty(space.num_dims, capacity)
+        observations = data.empty(space.num_dims, capacity, columns=())
         dtype = observations.X.dtype
         return EvolutionState(
             observations=observations,
@@ -226,7 +226,7 @@ def evolutionary(space: Space, evolution: Evolution, *, q: int, capacity: int) -
     def tell(state, X, y, **columns):
         return tell_state(space, state, X, y, **columns)
 
-    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q)
+    return Algorithm(init=init, ask=ask, tell=tell, space=space, q=q, columns=())
 
 
 def population_based(strategy: Callable[[Any], Any], params: Callable[[Any], Any], space: Space) -> Evolution:

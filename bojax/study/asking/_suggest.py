@@ -66,12 +66,14 @@ def suggest(
     algorithm = bayesopt if algorithm is None else algorithm
     job = job_of(algorithm, space, q)
     request = _Request(job, seed, ordinal, held if takes_held(algorithm, space, q) else None)
-    begin = getattr(job.algorithm, "begin", None)
+    shift = random_bits(seed_words(seed), space.num_dims)
+    host, begin = (getattr(job.algorithm, name, None) for name in ("host", "begin"))
     if len(told.y) + len(told.pending) < num_initial:
         begin = _longer_design(space, q, num_initial)
-    design = None if begin is None else begin(random_bits(seed_words(seed), space.num_dims), told, request.held)
+    design = None if begin is None else begin(shift, told, request.held)
     if design is None:
-        rows, valid, status = _asked(request, told)
+        asked = _asked(request, told) if host is None else host.ask((seed, ordinal), shift, told, request.held)
+        rows, valid, status = asked
         if rows.shape[0] != q or (job.lattice is None and rows.shape != (q, space.num_dims)):
             raise ValueError(
                 f"the algorithm gave points of shape {rows.shape}, but ({q}, {space.num_dims}) was asked for. "
@@ -81,10 +83,11 @@ def suggest(
     else:
         rows, valid = design
         status = Status.INITIAL if valid.all() else Status.EXHAUSTED
-        _compile_ahead(request, told, capacity_for(len(told.y) + q))
+        if host is None:
+            _compile_ahead(request, told, capacity_for(len(told.y) + q))
     if held is not None:
         rows = np.where(np.isnan(held), rows, held)
-    return [space.to_params(row) for row in rows[valid]], status
+    return [space.to_params(row) for row in rows[valid]], Status(int(status))
 
 
 @functools.lru_cache(maxsize=64)
@@ -197,6 +200,9 @@ def predicted(
     For an algorithm without a surrogate it is that of the default algorithm.
     """
     job = job_of(algorithm, space, 1)
+    host = getattr(job.algorithm, "host", None)
+    if host is not None and host.predict is not None:
+        return host.predict((seed,), told, X)
     job = job_of(bayesopt, space, 1) if job.predict is None else job
     predict: Any = job.predict
     padded = np.full((next_capacity(len(X)), X.shape[1]), 0.5)  # few sizes, so few programs are compiled
