@@ -124,7 +124,9 @@ def forest(
         X, told = np.asarray(X, float), _finite(told)
         if not len(told.y):
             return np.zeros(len(X)), np.ones(len(X))
-        return _fitted(lattice, settings, words, told)(X)
+        standard, center, scale = _standardized(told)
+        mean, std = _fitted(lattice, settings, words, standard)(X)
+        return center + scale * mean, scale * std
 
     @compiled_ask
     def ask(key, state, held=None):
@@ -215,9 +217,16 @@ def _finite(told):
     return told._replace(y=np.where(ok, told.y, told.y[ok].min()))
 
 
+def _standardized(told):
+    """The data with mean 0 and standard deviation 1, and what these were."""
+    center, scale = told.y.mean(), told.y.std() or 1.0
+    # Values that only rounding separates are equal to a tree, which breaks ties by chance.
+    return told._replace(y=np.round((told.y - center) / scale, 9)), center, scale
+
+
 def _best(lattice, settings, rng, told):
     """The candidate [1, d] of the largest expected improvement that is neither told nor pending."""
-    told = _finite(told)
+    told, _, _ = _standardized(_finite(told))
     words = rng.integers(2**32, size=2).tolist()
     if len(told.pending):
         believed = _fitted(lattice, settings, words, told)(told.pending)[0]
@@ -264,15 +273,14 @@ def _expected_improvement(mean, std, best_f):
 
 
 def _fitted(lattice, settings, words: Sequence[int], told):
-    """The forest of these data, as a function from points [k, d] to means and standard deviations [k]."""
+    """The forest of standardized data, as a function from points [k, d] to means and standard deviations [k]."""
     from sklearn.ensemble import RandomForestRegressor
 
     seed = int(np.random.default_rng(list(words)).integers(2**31))
-    scale = told.y.std() or 1.0
     model = RandomForestRegressor(
         settings.num_trees, min_samples_leaf=settings.min_samples_leaf, max_features=MAX_FEATURES, random_state=seed
     )
-    model.fit(_features(lattice, told.X), (told.y - told.y.mean()) / scale)
+    model.fit(_features(lattice, told.X), told.y)
     trees = [estimator.tree_ for estimator in model.estimators_]
 
     def predict(X):
@@ -281,7 +289,7 @@ def _fitted(lattice, settings, words: Sequence[int], told):
         means = np.stack([tree.value[leaf, 0, 0] for tree, leaf in zip(trees, leaves, strict=True)])
         variances = np.stack([tree.impurity[leaf] for tree, leaf in zip(trees, leaves, strict=True)])
         std = np.sqrt(np.maximum(variances.mean(axis=0) + means.var(axis=0), 0.0))
-        return told.y.mean() + scale * means.mean(axis=0), scale * std
+        return means.mean(axis=0), std
 
     return predict
 
