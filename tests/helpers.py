@@ -126,6 +126,12 @@ ALGORITHMS = {
         num_features=32,
         surrogate=small_gp(max_evals=20),
     ),
+    "genetic": lambda: bojax.genetic(SPACES["tree"](), q=2, popsize=4, capacity=16),
+    "pso": lambda: bojax.pso(SPACES["mixed"](), q=3, popsize=4, capacity=32),
+    "differential_evolution": lambda: bojax.differential_evolution(SPACES["finite"](), q=2, popsize=4, capacity=16),
+    "cma_es": lambda: bojax.cma_es(SPACES["continuous"](), q=2, popsize=4, capacity=16),
+    "forest": lambda: bojax.forest(SPACES["mixed"](), q=2, num_trees=4, num_candidates=60, num_initial=3, capacity=16),
+    "forest-finite": lambda: bojax.forest(SPACES["finite"](), q=2, num_trees=4, num_candidates=60, capacity=32),
 }
 
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from bojax import cli
-from bojax.space import Float, Int, Space
+from bojax import cli, loop
+from bojax.space import Categorical, Float, Int, Space
 from bojax.study import Study
 
 TIMEOUT = 100
@@ -109,6 +109,21 @@ def test_tune_prints_the_best_and_a_second_run_only_the_result(folder, capsys):
     assert (folder / "calls").read_text() == "x" * 6
     assert cli.run(["tune", "mine:objective", "--trials", "9", *QUICK]) == 0
     assert (folder / "calls").read_text() == "x" * 9
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["forest", "differential_evolution"])
+def test_a_method_goes_by_its_name_here_or_in_python(folder, capsys, method):
+    args = ["tune", "mine:objective", "--trials", "7", "--storage", "a.db", "--json", "--method", method, "--no-cache"]
+    assert cli.run(args) == 0
+    assert json.loads(capsys.readouterr().out)["num_trials"] == 7
+
+
+def test_every_method_is_an_algorithm():
+    space = Space(x=Float(-1.0, 1.0), kind=Categorical(["a", "b"]))
+    for name in cli.METHODS.values():
+        assert getattr(loop, name)(space, q=2).q == 2
+    assert next(iter(cli.METHODS)) == "bayesopt"
 
 
 def test_json_is_one_document(folder, capsys):
@@ -223,7 +238,8 @@ def test_a_used_up_space_is_a_short_study(folder, capsys):
         (["tune", "mine:objective", "--seed", "-1"], 2, "--seed"),
         (["tune", "mine:objective", "--direction", "up"], 2, "minimize or maximize"),
         (["tune", "mine:trainer", "--direction", "minimize"], 2, "to be maximized"),
-        (["tune", "mine:objective", "--algorithm", "magic"], 2, "bayesopt or random_search"),
+        (["tune", "mine:objective", "--method", "magic"], 2, "must be one of bayesopt, random,"),
+        (["tune", "mine:objective", "--method", "cma"], 2, "Did you mean 'cma_es'?"),
         (["tune", "mine:objective", "--steps", "3"], 2, "objectives of the zoo only"),
         (["tune", "mine:objective", "--gradients"], 2, "is no training function"),
         (["tune", "mine:discrete", "--gradients"], 2, "needs a Float without `step` to differentiate by"),

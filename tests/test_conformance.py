@@ -16,6 +16,11 @@ FAST_ALGORITHMS = {
     "bayesopt-tree": DOUBLE,
     "bayesopt-mixed-batch": DOUBLE,
     "turbo": DOUBLE,
+    "genetic": DOUBLE,
+    "pso": DOUBLE,
+    "differential_evolution": DOUBLE,
+    "cma_es": DOUBLE,
+    "forest": DOUBLE,
 }
 
 

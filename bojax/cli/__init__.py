@@ -7,14 +7,15 @@ so that `bojax --help` answers at once.
 """
 
 from bojax.cli._app import app, main, run
-from bojax.cli._options import ALGORITHMS, DEFAULT_STORAGE
+from bojax.cli._methods import METHODS
+from bojax.cli._options import DEFAULT_STORAGE
 from bojax.cli._running import DEFAULT_SEED, TARGET_ATTR
 from bojax.cli._target import Target, find_target
 
 __all__ = [
-    "ALGORITHMS",
     "DEFAULT_SEED",
     "DEFAULT_STORAGE",
+    "METHODS",
     "TARGET_ATTR",
     "Target",
     "app",

@@ -13,7 +13,8 @@ import typer
 from bojax._errors import BojaxError, BojaxWarning, StudyError
 from bojax._runtime import enable_compilation_cache
 from bojax.cli import _options as options
-from bojax.cli._options import ALGORITHMS, DEFAULT_STORAGE
+from bojax.cli._methods import algorithm_name, algorithm_of
+from bojax.cli._options import DEFAULT_STORAGE
 from bojax.cli._output import (
     complain,
     located,
@@ -25,7 +26,7 @@ from bojax.cli._output import (
     to_json,
     to_url,
 )
-from bojax.cli._running import Limits, algorithm_of, check_use, evaluate, open_study, report
+from bojax.cli._running import Limits, check_use, evaluate, open_study, report
 from bojax.cli._stdout import document_only, end_stdout
 from bojax.cli._target import find_target, read_space, training_of_target
 
@@ -115,7 +116,7 @@ def tune(
     direction: options.Direction = None,
     space: options.Space = None,
     steps: options.Steps = None,
-    algorithm: options.Algorithm = ALGORITHMS[0],
+    method: options.Method = "bayesopt",
     seeds: options.Seeds = 1,
     gradients: options.Gradients = None,
     max_first_failures: options.MaxFirstFailures = None,
@@ -123,7 +124,8 @@ def tune(
     as_json: options.Json = False,
 ) -> None:
     """Tune an objective. Run the same command again to resume."""
-    _check_choices(direction, algorithm, timeout)
+    _check_choices(direction, timeout)
+    algorithm = algorithm_name(method)
     limits = Limits.of(trials, timeout, max_first_failures)
     with document_only(as_json) as write:
         found = find_target(target, steps)
@@ -146,12 +148,10 @@ def tune(
         report(opened, url, num_compilations, problem, limits, write if as_json else None)
 
 
-def _check_choices(direction: str | None, algorithm: str, timeout: float | None) -> None:
+def _check_choices(direction: str | None, timeout: float | None) -> None:
     """Raises typer.BadParameter for values that the types of the options let through."""
     if direction not in (None, "minimize", "maximize"):
         raise typer.BadParameter(f"must be minimize or maximize, got {direction!r}.", param_hint="--direction")
-    if algorithm not in ALGORITHMS:
-        raise typer.BadParameter(f"must be {' or '.join(ALGORITHMS)}, got {algorithm!r}.", param_hint="--algorithm")
     if timeout is not None and math.isnan(timeout):
         raise typer.BadParameter("must be a number of seconds, got nan.", param_hint="--timeout")
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from bojax.cli._methods import METHODS
 from bojax.cli._running import DEFAULT_FIRST_FAILURES, DEFAULT_TRIALS
 
 DEFAULT_STORAGE = "sqlite:///bojax.db"
-ALGORITHMS = ("bayesopt", "random_search")
 
 _STORAGE = "URL of an Optuna storage, or the path of a SQLite file."
 
@@ -44,7 +44,9 @@ Space = Annotated[
     typer.Option(help="JSON file with a space.  [default: `space` of the objective or its module]"),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Gradient steps of a run, for an objective of the zoo.")]
-Algorithm = Annotated[str, typer.Option(help=f"How candidates are chosen: {' or '.join(ALGORITHMS)}.")]
+Method = Annotated[
+    str, typer.Option("--method", "--algorithm", help=f"How candidates are chosen: {', '.join(METHODS)}.")
+]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs of each candidate of a training function, averaged.")]
 Gradients = Annotated[
     bool | None,

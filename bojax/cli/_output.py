@@ -1,6 +1,7 @@
 """Output of the command: summaries, JSON, and errors and warnings of one line. Also names of storages."""
 
 import contextlib
+import difflib
 import json
 import math
 import pathlib
@@ -122,6 +123,12 @@ def located(error: BaseException) -> str:
     """The text of an exception, with its type and the place in the user's code that raised it."""
     text, place = one_line(error), where(error)
     return f"{text} ({place})" if place else text
+
+
+def near(name: str, known: Any) -> str:
+    """A question for the name that was meant, if one is close."""
+    close = difflib.get_close_matches(name, [k for k in known if isinstance(k, str)], n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def complain(message: str, code: int) -> int:

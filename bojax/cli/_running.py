@@ -1,6 +1,5 @@
 """One run of `bojax tune`: its limits, the study it fills, and its report."""
 
-import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
@@ -97,22 +96,6 @@ def open_study(
     elif known != target.name:
         raise StudyError(f"the study {name!r} tunes {known!r}, not {target.name!r}: choose another --study.")
     return study
-
-
-def algorithm_of(name: str, training: "Training | None") -> "AlgorithmFactory":
-    """The algorithm of that name, which learns from gradients where the training function has them."""
-    if training is not None and training.gradients:
-        return training.default_algorithm
-    return _named(name)
-
-
-@functools.cache
-def _named(name: str) -> "AlgorithmFactory":
-    """One function for each name, so that the studies of a process share compiled programs."""
-    from bojax import loop
-
-    make = getattr(loop, name)
-    return lambda space, q: make(space, q=q)
 
 
 def evaluate(

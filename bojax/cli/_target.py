@@ -1,6 +1,5 @@
 """Finds what is tuned: an objective of the zoo, or one in a module or a file."""
 
-import difflib
 import importlib
 import json
 import pathlib
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from bojax.cli._modules import import_file, import_module, is_path
-from bojax.cli._output import one_line
+from bojax.cli._output import near, one_line
 
 if TYPE_CHECKING:
     from bojax.study import Training
@@ -66,7 +65,7 @@ def find_target(target: str, steps: int | None = None) -> Target:
     found: Any = module
     for part in path.split("."):
         if not hasattr(found, part):
-            raise typer.BadParameter(f"the {what} has no {path!r}.{_near(path, vars(module))}", param_hint="TARGET")
+            raise typer.BadParameter(f"the {what} has no {path!r}.{near(path, vars(module))}", param_hint="TARGET")
         found = getattr(found, part)
     space = _beside(found, module, "space")
     direction = _beside(found, module, "direction")
@@ -94,7 +93,7 @@ def _find_in_zoo(name: str, steps: int | None) -> Target:
     objectives = zoo.objectives()
     if name not in objectives:
         raise typer.BadParameter(
-            f"the zoo has no objective {name!r}.{_near(name, objectives)} `bojax list` shows them; "
+            f"the zoo has no objective {name!r}.{near(name, objectives)} `bojax list` shows them; "
             "your own objective is written package.module:objective or folder/script.py:objective.",
             param_hint="TARGET",
         )
@@ -146,8 +145,3 @@ def training_of_target(target: Target, gradients: bool | None, algorithm: str) -
         return training
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(f"{target.name}: {one_line(error)}", param_hint="TARGET") from None
-
-
-def _near(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, [k for k in known if isinstance(k, str)], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
