@@ -17,8 +17,6 @@ FAST_ALGORITHMS = {
     "bayesopt-mixed-batch": DOUBLE,
     "turbo": DOUBLE,
     "genetic": DOUBLE,
-    "pso": DOUBLE,
-    "differential_evolution": DOUBLE,
     "cma_es": DOUBLE,
     "forest": DOUBLE,
 }

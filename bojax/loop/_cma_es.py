@@ -12,6 +12,7 @@ from bojax.loop._algorithm import Algorithm
 from bojax.loop._evolution import (
     Evolution,
     Generation,
+    broadcasting,
     check_between,
     check_whole,
     evolutionary,
@@ -67,6 +68,7 @@ def cma_es(space: Space, *, q: int = 1, popsize: int | None = None, std: Any = 0
     check_whole(4, popsize=popsize)
     check_between(1e-6, 1.0, std=std)
     strategy = functools.partial(evosax_strategy, "CMA_ES", popsize, num_dims)
+    strategy()  # raises where evosax is missing
 
     def start(dtype):
         params = strategy(dtype).default_params.replace(std_init=jnp.asarray(std, dtype))
@@ -89,7 +91,8 @@ def _drawn(strategy):
 
     def one(key, evolved):
         drawer = strategy(evolved.mean.dtype)
-        return drawer.ask(key, evolved, drawer.default_params)
+        with broadcasting():
+            return drawer.ask(key, evolved, drawer.default_params)
 
     drawn = custom_vmap(one)
 

@@ -16,6 +16,7 @@ is rebuilt from its trials goes on where it was.
   generation in which all failed teaches nothing; the next one is drawn anew.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -157,10 +158,12 @@ def evolutionary(space: Space, evolution: Evolution, *, q: int, capacity: int) -
     def init(key):
         observations = data.empty(space.num_dims, capacity, columns=())
         dtype = observations.X.dtype
+        with broadcasting():
+            evolved = evolution.start(dtype)
         return EvolutionState(
             observations=observations,
             pending=data.empty_pending(space.num_dims, max(q, MIN_PENDING), dtype),
-            evolved=_like(evolution.start(dtype), dtype),
+            evolved=_like(evolved, dtype),
             taken=jnp.zeros((), jnp.int32),
             begun=jnp.zeros((), bool),
             stream=jax.random.bits(key, (2,), jnp.uint32),
@@ -176,7 +179,8 @@ def evolutionary(space: Space, evolution: Evolution, *, q: int, capacity: int) -
         order = jnp.argsort(slots)
         generation = Generation(points[order], jnp.where(ok, -y, jnp.inf)[order], own[order], ~state.begun)
         key, any_ok = _key_of(state.stream, state.taken // popsize), jnp.any(ok)
-        after = evolution.learn(jax.random.fold_in(key, 1), asked, generation)
+        with broadcasting():
+            after = evolution.learn(jax.random.fold_in(key, 1), asked, generation)
         evolved = jax.tree.map(lambda new, old: jnp.where(any_ok, new, old).astype(old.dtype), after, state.evolved)
         return state._replace(evolved=evolved, taken=state.taken + popsize, begun=state.begun | any_ok)
 
@@ -195,7 +199,8 @@ def evolutionary(space: Space, evolution: Evolution, *, q: int, capacity: int) -
             again = (drawn >= 0) & ~learns
             drawn = jnp.where(again, drawn + 1, 0)
             key = jnp.where(again, keys[drawn], _key_of(state.stream, state.taken // popsize))
-            members, after = evolution.populate(key, state.evolved, state.begun)
+            with broadcasting():
+                members, after = evolution.populate(key, state.evolved, state.begun)
             asked = jax.tree.map(lambda old, new: jnp.where(again, old, new.astype(old.dtype)), asked, after)
             return state, asked, drawn, populations.at[drawn].set(reflected(members))
 
@@ -263,6 +268,11 @@ def population_based(strategy: Callable[[Any], Any], params: Callable[[Any], Any
     return Evolution(popsize, start, populate, learn, has_design=True)
 
 
+def broadcasting() -> contextlib.AbstractContextManager[None]:
+    """A scope in which arrays of different ranks may meet, as they do in evosax, whatever the user's setting is."""
+    return jax.numpy_rank_promotion("allow")
+
+
 def unused_key() -> Key:
     """A key for functions of evosax that take one and do not use it."""
     return jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl=PRNG_IMPL)
@@ -312,7 +322,7 @@ def _placed(members, X, mask):
 
     def meet(left, item):
         x, real = item
-        distance = jnp.where(left, jnp.max(jnp.abs(members - x), axis=-1), jnp.inf)
+        distance = jnp.where(left, jnp.max(jnp.abs(members - x[None, :]), axis=-1), jnp.inf)
         slot = jnp.argmin(distance)
         meets = real & (distance[slot] < SAME)
         return left.at[slot].set(left[slot] & ~meets), (jnp.where(meets, slot, count), meets)

@@ -9,6 +9,7 @@ import pytest
 
 import bojax
 from bojax import data
+from bojax.space import Lattice
 from tests.helpers import SPACES, run_python
 
 NOTHING = np.zeros((0, 4))
@@ -21,7 +22,7 @@ def small(q=1):
 
 @functools.cache
 def told(num_rows=12, seed=0):
-    X = SPACES["mixed"]().round(np.random.default_rng(seed).random((num_rows, 4)))
+    X = Lattice.of(SPACES["mixed"]()).round(np.random.default_rng(seed).random((num_rows, 4)))
     return data.Told(X, 100.0 * np.sin(3.0 * X[:, 0]) + 20.0 * X[:, 2], NOTHING)
 
 
@@ -38,7 +39,6 @@ def predict(algorithm, told, X, words=(0,)):
 
 def test_mean_and_variance_are_those_of_the_trees(monkeypatch):
     import sklearn.ensemble
-    from sklearn.ensemble._forest import _generate_sample_indices
 
     forests = []
 
@@ -57,7 +57,7 @@ def test_mean_and_variance_are_those_of_the_trees(monkeypatch):
     assert not others and len(model.estimators_) == 8
     means, variances = np.zeros((8, 5)), np.zeros((8, 5))
     for i, tree in enumerate(model.estimators_):
-        drawn = _generate_sample_indices(tree.random_state, 30, 30)
+        drawn = model.estimators_samples_[i]
         leaf_of, leaf = tree.apply(features)[drawn], tree.apply(query.astype(np.float32))
         for j in range(5):
             values = y[drawn][leaf_of == leaf[j]]
@@ -71,7 +71,7 @@ def test_suggestions_follow_from_words_and_data():
     first, again, other = (ask(words, shift, told()) for words in [(1, 2), (1, 2), (1, 3)])
     assert (first[0] == again[0]).all() and (first[0] != other[0]).any()
     assert first[1].all() and first[2] == bojax.Status.OK
-    assert (first[0] == SPACES["mixed"]().round(first[0])).all()
+    assert (first[0] == Lattice.of(SPACES["mixed"]()).round(first[0])).all()
 
 
 def test_compiled_code_asks_the_same_forest(x64):
@@ -112,7 +112,7 @@ def test_a_failure_counts_as_the_worst_value():
 def test_a_finite_space_is_exhausted():
     algorithm = bojax.forest(SPACES["finite"](), q=2, num_trees=2, num_candidates=30)
     P = np.stack(np.meshgrid((np.arange(6) + 0.5) / 6, (np.arange(3) + 0.5) / 3), axis=-1).reshape(-1, 2)
-    X = SPACES["finite"]().round(P)
+    X = Lattice.of(SPACES["finite"]()).round(P)
     rest = data.Told(X[:17], X[:17, 0], X[:0])
     asked, valid, status = host(algorithm).ask((0, 0), np.arange(2, dtype=np.uint32), rest)
     assert valid.tolist() == [True, False] and status == bojax.Status.EXHAUSTED
