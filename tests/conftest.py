@@ -44,7 +44,11 @@ gc.set_threshold(50_000, 20, 50)
 LONG_EXAMPLES = {
     "bojax.integrations.gpyopt.methods.BayesianOptimization",
     "bojax.loop._bayesopt.bayesopt",
+    "bojax.loop._cma_es.cma_es",
+    "bojax.loop._differential_evolution.differential_evolution",
+    "bojax.loop._genetic.genetic",
     "bojax.loop._hybrid.hybrid",
+    "bojax.loop._pso.pso",
     "bojax.loop._run.run_many",
     "bojax.loop._thompson.thompson",
     "bojax.loop._turbo.turbo",

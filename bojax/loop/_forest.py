@@ -205,8 +205,9 @@ def _status(status, valid):
 
 
 def _seen(told, spare):
-    X = np.concatenate([told.X, told.pending, np.full((spare, told.X.shape[1]), 0.5)])
-    return Seen(X, np.arange(len(X)) < len(X) - spare)
+    X: Any = np.concatenate([told.X, told.pending, np.full((spare, told.X.shape[1]), 0.5)])
+    real: Any = np.arange(len(X)) < len(X) - spare
+    return Seen(X, real)
 
 
 def _finite(told):

@@ -204,7 +204,7 @@ def test_held_coordinates_are_held():
     [
         (lambda: bojax.pso(plane(), popsize=1), "`popsize` must be a whole number of at least 2, got 1"),
         (lambda: bojax.differential_evolution(plane(), popsize=3), "at least 4, got 3"),
-        (lambda: bojax.cma_es(plane(), popsize=2.5), "`popsize`"),
+        (lambda: bojax.cma_es(plane(), popsize=3), "`popsize`"),
         (lambda: bojax.cma_es(plane(), std=0.0), "`std` must be between"),
         (lambda: bojax.genetic(plane(), q=0), "`q`"),
         (lambda: bojax.genetic(plane(), capacity=0), "`capacity`"),
