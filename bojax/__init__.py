@@ -26,7 +26,7 @@ from bojax.loop import (
     thompson,
     turbo,
 )
-from bojax.space import Categorical, Float, Int, Ordinal, Space
+from bojax.space import Categorical, Float, Int, Ordinal, Space, linear
 
 if TYPE_CHECKING:
     from bojax import hypergrad, integrations, multifidelity, study, testing
@@ -74,6 +74,7 @@ __all__ = [
     "host_scope",
     "hypergrad",
     "integrations",
+    "linear",
     "loop",
     "maximize",
     "minimize",

@@ -2,6 +2,7 @@
 
 from bojax.space._choices import check_choices, check_choices_on_host, warn_of_unread, watched_arrays
 from bojax.space._coerce import to_space
+from bojax.space._constraints import Linear, linear
 from bojax.space._lattice import LONG_STEP, MAX_MOVES, Kind, Lattice
 from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter
 from bojax.space._space import Space
@@ -14,11 +15,13 @@ __all__ = [
     "Int",
     "Kind",
     "Lattice",
+    "Linear",
     "Ordinal",
     "Parameter",
     "Space",
     "check_choices",
     "check_choices_on_host",
+    "linear",
     "to_space",
     "warn_of_unread",
     "watched_arrays",

@@ -10,7 +10,7 @@ positions that raise.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +18,16 @@ import numpy as np
 
 from bojax._errors import BojaxWarning
 from bojax.space._parameters import Categorical, Ordinal
-from bojax.space._space import Space
+
+if TYPE_CHECKING:
+    from bojax.space._space import Space
 
 
 class ChoiceComparisonError(TypeError):
     """A position was compared with a value that it can never equal."""
 
 
-def check_choices(space: Space, fn: Callable[[dict[str, Any]], Any], params: Mapping[str, Any]) -> None:
+def check_choices(space: "Space", fn: Callable[[dict[str, Any]], Any], params: Mapping[str, Any]) -> None:
     """Raise TypeError if a traceable function compares the position of a choice with the choice itself.
 
     Args:
@@ -60,7 +62,7 @@ def check_choices(space: Space, fn: Callable[[dict[str, Any]], Any], params: Map
         return
 
 
-def check_choices_on_host(space: Space, fn: Callable[[dict[str, Any]], Any], columns: Mapping[str, np.ndarray]) -> None:
+def check_choices_on_host(space: "Space", fn: Callable[[dict[str, Any]], Any], columns: Mapping[str, np.ndarray]) -> None:
     """Raise TypeError if a function of concrete scalars compares the position of a choice with the choice itself.
 
     Args:
@@ -87,7 +89,7 @@ def check_choices_on_host(space: Space, fn: Callable[[dict[str, Any]], Any], col
         return
 
 
-def watched_arrays(space: Space, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def watched_arrays(space: "Space", columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Make NumPy columns [n] whose positions raise in comparisons with choices; otherwise they are plain arrays.
 
     Args:
@@ -107,7 +109,7 @@ def watched_arrays(space: Space, columns: Mapping[str, np.ndarray]) -> dict[str,
     return {name: _marked(column, name, choices.get(name)) for name, column in columns.items()}
 
 
-def warn_of_unread(space: Space, unread: Sequence[str]) -> None:
+def warn_of_unread(space: "Space", unread: Sequence[str]) -> None:
     """Warn about parameters that a tuned function does not read; without any, do nothing.
 
     Args:
@@ -143,7 +145,7 @@ def _marked(column: np.ndarray, name: str, values: tuple[Any, ...] | None) -> np
     return marked
 
 
-def _choices(space: Space) -> dict[str, tuple[Any, ...]]:
+def _choices(space: "Space") -> dict[str, tuple[Any, ...]]:
     kinds = {name: space[name] for name in space}
     choices: dict[str, tuple[Any, ...]] = {
         name: tuple(p.choices) for name, p in kinds.items() if isinstance(p, Categorical)

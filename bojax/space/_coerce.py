@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bojax.space._space import Space
+from bojax.space._space import CONSTRAINTS, Space
 
 
 def to_space(space: Any) -> Space:
@@ -27,5 +27,5 @@ def to_space(space: Any) -> Space:
         return space
     if not isinstance(space, Mapping):
         raise TypeError(f"`space` must be a bojax.Space or a mapping of names to parameters, got {space!r}.")
-    is_spec = bool(space) and all(isinstance(entry, Mapping) for entry in space.values())
+    is_spec = bool(space) and all(isinstance(entry, Mapping) for name, entry in space.items() if name != CONSTRAINTS)
     return Space.from_spec(space) if is_spec else Space(space)

@@ -4,6 +4,9 @@ Methods on arrays (`decode`, `encode`, `round`, `positions`, `coordinates`, `sam
 over leading axes; they keep the dtype of X. Methods on dicts of Python values (`to_params`, `from_params`, `to_arrays`)
 run on the host in NumPy float64, independent of JAX's settings.
 
+Constraints say which points of the cube count. Points that `encode`, `round` and `from_params` make may be infeasible:
+`is_feasible` tells.
+
 A parameter with `when` exists only under some values of others. Where it does not, dicts of Python values leave it out,
 its coordinate is 0.5, `decode` gives its lowest value, and `active` tells it.
 """
@@ -22,10 +25,15 @@ from bojax._types import Array, Key
 from bojax._types import Bool as BoolArray
 from bojax._types import Float as FloatArray
 from bojax._types import Int as IntArray
-from bojax.space import _conditions
+from bojax.space import _conditions, _region
 from bojax.space import _encoding as encoding
+from bojax.space._constraints import Constraint, constraint_to_spec, constraints_from_spec, functions_of
 from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter, did_you_mean
 from bojax.space._spec import parameter_from_spec, parameter_to_spec
+
+
+CONSTRAINTS = "bojax:constraints"
+"""Where the plain data of a space holds its constraints; no parameter may have this name."""
 
 
 @final
@@ -38,7 +46,11 @@ class Space(Mapping[str, Parameter]):
     Args:
         parameters: mapping from name to `Float`, `Int`, `Categorical` or `Ordinal`. Its order is the order of the
             columns.
-        **named: the same as keywords, instead of the mapping.
+        constraints: which points are feasible: traceable functions of the decoded parameters of a point (a dict as
+            `decode` gives it, inactive parameters at their lowest value) that return one number, at least 0 where it
+            is feasible; or `bojax.linear(...)`. Points that are not feasible are never suggested. Functions with the
+            same code and values count as equal.
+        **named: the parameters as keywords, instead of the mapping.
 
     Attributes:
         names: the names, in order.
@@ -47,13 +59,19 @@ class Space(Mapping[str, Parameter]):
         num_values: number of values of each column, 0 for a Float without `step`.
         is_categorical: whether each column is a Categorical, whose positions have no order.
         is_conditional: whether a parameter has the argument `when`.
-        cardinality: number of points of the space; None if it has a Float without `step`.
+        cardinality: number of (feasible) points of the space; None if it has a Float without `step`. Of a constrained
+            space with more than 65,536 points in all, their number, which is an upper bound.
+        constraints: the constraints, in order.
+        region: the feasible region; None without constraints.
         conditions: the arguments `when` as arrays, joined with those of the parents.
 
     Raises:
-        TypeError: a name is not a string, a parameter is of another type, or both forms are given.
+        TypeError: a name is not a string, a parameter is of another type, both forms are given, or a constraint is not
+            a traceable function to one number.
         ValueError: there are no parameters, a name is empty, or an argument `when` names an unknown or continuous
-            parameter or values that it does not have, forms a circle, or can never hold.
+            parameter or values that it does not have, forms a circle, or can never hold; or a constraint is NaN
+            somewhere or names no parameter that has an order.
+        BojaxError: no feasible point is found among 65,536 random points and 25,600 points of a search.
 
     Example:
         >>> space = Space({"learning_rate": Float(1e-5, 1e-1, log=True), "layers": Int(1, 4)})
@@ -63,20 +81,28 @@ class Space(Mapping[str, Parameter]):
         >>> branching = Space(optimizer=choice, momentum=Float(0.0, 0.9, when={"optimizer": "sgd"}))
         >>> branching.to_params([0.2, 1.0]), branching.to_params([0.8, 1.0])
         ({'optimizer': 'adam'}, {'optimizer': 'sgd', 'momentum': 0.9})
+        >>> disk = Space(
+        ...     {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}, constraints=[lambda p: 1.0 - p["x"] ** 2 - p["y"] ** 2]
+        ... )
+        >>> disk.is_feasible([[0.5, 0.5], [1.0, 1.0]]).tolist()
+        [True, False]
     """
 
     __slots__ = (
         "_deciding",
         "_hash",
+        "_key",
         "_resolved",
         "cardinality",
         "conditions",
+        "constraints",
         "is_categorical",
         "is_conditional",
         "names",
         "num_dims",
         "num_values",
         "parameters",
+        "region",
     )
 
     names: tuple[str, ...]
@@ -87,10 +113,20 @@ class Space(Mapping[str, Parameter]):
     is_conditional: bool
     cardinality: int | None
     conditions: _conditions.Conditions
+    constraints: tuple[Constraint, ...]
+    region: _region.Region | None
+    _key: Any
     _resolved: _conditions.Resolved
     _deciding: frozenset[int]
 
-    def __init__(self, parameters: Mapping[str, Parameter] | None = None, /, **named: Parameter) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Parameter] | None = None,
+        /,
+        *,
+        constraints: Sequence[Constraint] = (),
+        **named: Parameter,
+    ) -> None:
         if parameters is not None and named:
             raise TypeError(f"Space must be given a mapping or keywords, not both, got a mapping and {list(named)}.")
         given = named if parameters is None else parameters
@@ -113,10 +149,26 @@ class Space(Mapping[str, Parameter]):
             "_resolved": resolved,
             "_deciding": frozenset(parent for column in resolved for parent in column),
             "conditions": _conditions.as_arrays(resolved, sizes),
+            "constraints": (),
+            "region": None,
+            "_key": None,
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
         object.__setattr__(self, "_hash", hash((self.names, self.parameters)))
+        self._constrain(constraints)
+
+    def _constrain(self, given: Any, found: Any = None) -> None:
+        """Completes a new space by its constraints, and by what was found of them before."""
+        constraints, key = _region.checked_constraints(self, given)
+        if key is None:
+            return
+        for field, value in {"constraints": constraints, "_key": key, "_hash": hash((self._hash, key))}.items():
+            object.__setattr__(self, field, value)
+        region = _region.region_of(self, key, found)
+        object.__setattr__(self, "region", region)
+        if region.anchors.count is not None:
+            object.__setattr__(self, "cardinality", region.anchors.count)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"A Space must not be changed, got {name}={value!r}. Make a new one.")
@@ -139,17 +191,18 @@ class Space(Mapping[str, Parameter]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Space):
             return NotImplemented
-        return self.names == other.names and self.parameters == other.parameters
+        return self.names == other.names and self.parameters == other.parameters and self._key == other._key
 
     def __hash__(self) -> int:
         return self._hash
 
     def __repr__(self) -> str:
         inner = ", ".join(f"{name!r}: {parameter!r}" for name, parameter in self.items())
-        return f"Space({{{inner}}})"
+        constraints = [constraint_to_spec(constraint).get("name", constraint) for constraint in self.constraints]
+        return f"Space({{{inner}}}{f', constraints={constraints!r}' if constraints else ''})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Space, (dict(self.items()),)
+        return _remade, (dict(self.items()), self.constraints, self.region and self.region[1:])
 
     # Pure functions of arrays.
 
@@ -224,6 +277,24 @@ class Space(Mapping[str, Parameter]):
         X, columns = self._points(X)
         return _conditions.active(self.conditions, encoding.positions(columns, X, jnp), jnp)
 
+    def is_feasible(self, X: FloatArray[Array, "... d"]) -> BoolArray[Array, "..."]:
+        """Returns whether points satisfy all constraints.
+
+        Args:
+            X: points [..., d] of the unit cube.
+
+        Returns:
+            [...] bool; true without constraints. Margins may be below 0 by rounding: by 1e-9 (1e-5 in float32) of a
+            function's mean absolute value over the cube, or of the largest value that a linear constraint's terms
+            could add up to.
+
+        Example:
+            >>> space = Space({"a": Int(0, 9), "b": Int(0, 9)}, constraints=[lambda p: 9 - p["a"] - p["b"]])
+            >>> space.cardinality, bool(space.is_feasible(jnp.array([0.95, 0.05])))
+            (55, True)
+        """
+        return _region.is_feasible(self, self._points(X)[0])
+
     def round(self, X: FloatArray[Array, "... d"]) -> FloatArray[Array, "... d"]:
         """Returns the nearest representable points: cell centers, [0, 1] in Float columns, 0.5 where inactive.
 
@@ -262,7 +333,8 @@ class Space(Mapping[str, Parameter]):
         """Returns `num_points` points [num_points, d], uniform on the unit cube and rounded.
 
         Floats are uniform or log-uniform, choices and values equally likely, and the probability of a value of a log
-        Int is the width of its cell. Parameters that decide about others do not depend on how many those are.
+        Int is the width of its cell. Parameters that decide about others do not depend on how many those are. With
+        constraints, all points are feasible; they are uniform where at least one in eight of the cube is.
 
         Args:
             key: random key, as `jax.random.key` makes it.
@@ -270,6 +342,8 @@ class Space(Mapping[str, Parameter]):
             dtype: floating dtype; by default that of JAX (float64 under `jax.enable_x64`).
         """
         dtype = jnp.result_type(float) if dtype is None else dtype
+        if self.region is not None:
+            return _region.sampled(self, key, num_points, dtype)
         return self.round(jax.random.uniform(key, (num_points, self.num_dims), dtype))
 
     # Host functions of Python values.
@@ -437,25 +511,51 @@ class Space(Mapping[str, Parameter]):
 
     # Plain data.
 
-    def to_spec(self) -> dict[str, dict[str, Any]]:
-        """Returns the space as plain data for JSON: name to `{"type": "float", "low": ...}`, in order."""
-        return {name: parameter_to_spec(parameter) for name, parameter in self.items()}
+    def to_spec(self) -> dict[str, Any]:
+        """Returns the space as plain data for JSON: name to `{"type": "float", "low": ...}`, in order.
+
+        Constraints are a list under "bojax:constraints": linear ones as they are, of functions only the names.
+        """
+        spec: dict[str, Any] = {name: parameter_to_spec(parameter) for name, parameter in self.items()}
+        constraints = [constraint_to_spec(constraint) for constraint in self.constraints]
+        return spec | ({CONSTRAINTS: constraints} if constraints else {})
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Mapping[str, Any]]) -> "Space":
+    def from_spec(cls, spec: Mapping[str, Any], *, functions: Sequence[Constraint] = ()) -> "Space":
         """Returns the space that plain data describes: the inverse of `to_spec`.
 
         Args:
             spec: mapping from name to fields: `type` ("float", "int", "categorical", "ordinal") and the arguments of
                 that class.
+            functions: the constraint functions of the space, which plain data only names, in order. Only their names
+                can be compared.
 
         Raises:
             TypeError: `spec` or an entry is not a mapping, or a field has the wrong type.
-            ValueError: a type is unknown, a field is unknown or missing, or arguments are inconsistent.
+            ValueError: a type is unknown, a field is unknown or missing, arguments are inconsistent, or `functions`
+                are not those that the spec names.
         """
         if not isinstance(spec, Mapping):
             raise TypeError(f"`spec` must map names to fields, got {spec!r} ({type(spec).__name__}).")
-        return cls({name: parameter_from_spec(name, fields) for name, fields in spec.items()})
+        parameters = {n: parameter_from_spec(n, fields) for n, fields in spec.items() if n != CONSTRAINTS}
+        return cls(parameters, constraints=constraints_from_spec(spec.get(CONSTRAINTS, []), functions))
+
+    def functions(self) -> tuple[Constraint, ...]:
+        """Returns the constraints that are functions, which `to_spec` cannot store."""
+        return functions_of(self)
+
+    def broken_by(self, params: Mapping[str, Any]) -> str | None:
+        """Returns which constraint a dict of plain Python values breaks, for messages; None if it is feasible.
+
+        Raises:
+            TypeError, ValueError: see `from_params`.
+
+        Example:
+            >>> space = Space({"a": Float(0.0, 1.0)}, constraints=[lambda p: 0.5 - p["a"]])
+            >>> space.broken_by({"a": 0.25}), space.broken_by({"a": 0.75})
+            (None, 'constraint 0 (<lambda>)')
+        """
+        return _region.broken(self, self.from_params(params))
 
     # Private.
 
@@ -496,9 +596,18 @@ class Space(Mapping[str, Parameter]):
         return xp.where(_conditions.active(self.conditions, P, xp), X, X.dtype.type(_conditions.INACTIVE))
 
 
+def _remade(parameters: dict[str, Parameter], constraints: tuple[Constraint, ...], found: Any) -> Space:
+    """A space that was pickled, with its feasible points."""
+    space = Space(parameters)
+    space._constrain(constraints, found)
+    return space
+
+
 def _check_entry(name: Any, parameter: Any) -> None:
     if not isinstance(name, str):
         raise TypeError(f"A name in `parameters` must be a str, got {name!r} ({type(name).__name__}).")
+    if name == CONSTRAINTS:
+        raise ValueError(f"A name in `parameters` must not be {CONSTRAINTS!r}, which stands for constraints.")
     if not name:
         raise ValueError("A name in `parameters` must not be empty, got ''.")
     if not isinstance(parameter, (Float, Int, Categorical, Ordinal)):

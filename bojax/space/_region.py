@@ -1,0 +1,174 @@
+"""The feasible region of a space: its constraints, their scales, and its anchors."""
+
+import functools
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bojax._alike import Alike
+from bojax._namespace import namespace
+from bojax.space import _conditions
+from bojax.space import _encoding as encoding
+from bojax.space._constraints import (
+    NUM_SAMPLES,
+    Constraint,
+    Linear,
+    Rows,
+    check_constraints,
+    check_values,
+    function_margins,
+    functions_of,
+    named,
+    rows_of,
+    tolerance,
+)
+from bojax.space._feasible import Anchors, Part, find_anchors, spread
+
+if TYPE_CHECKING:
+    from bojax.space._space import Space
+
+ROUNDING = 8.0
+"""How many units in the last place a scaled margin of a suggested point may be below 0."""
+
+
+class Region(NamedTuple):
+    """What a space knows of its constraints.
+
+    Attributes:
+        key: the constraints as something that is equal for functions of the same code and values.
+        rows: the linear ones, scaled.
+        scales: the scales of the functions.
+        anchors: feasible points, and their number in a finite space.
+    """
+
+    key: Alike
+    rows: Rows
+    scales: tuple[float, ...]
+    anchors: Anchors
+
+
+Found = tuple[Rows, tuple[float, ...], Anchors]
+
+
+def checked_constraints(space: "Space", given: Any) -> tuple[tuple[Constraint, ...], Alike | None]:
+    """The constraints of a space that is being made, and their key; None without constraints."""
+    constraints = check_constraints(space, given)
+    return constraints, Alike(constraints) if constraints else None
+
+
+def region_of(space: "Space", key: Alike, found: Found | None = None) -> Region:
+    """Evaluate the functions, and look for feasible points, unless they were found before.
+
+    Raises:
+        ValueError: a function is NaN somewhere.
+        BojaxError: no feasible point is found.
+    """
+    if found is not None:
+        return Region(key, *found)
+    rng = np.random.default_rng(0)
+    X = _snapped(space, rng.random((NUM_SAMPLES, space.num_dims)))
+    scales = check_values(space, X) if functions_of(space) else ()
+    rows = rows_of(space)
+    columns = encoding.make_columns(space.parameters, np.dtype(np.float64))
+
+    def margins(X):
+        return scaled_margins(space, rows, scales, X)
+
+    def coordinates(P):
+        return encoding.coordinates(columns, P, np.full(P.shape, 0.5), np)
+
+    part = part_of(margins, lambda X: _snapped(space, X), coordinates, np.array(space.num_values))
+    return Region(key, rows, scales, find_anchors(part, "the space"))
+
+
+def part_of(margins: Any, snap: Any, coordinates: Any, sizes: np.ndarray) -> Part:
+    """A part of the cube from its scaled margins."""
+    is_finite = bool((sizes > 0).all())
+
+    def inside(X):
+        slack = tolerance(X.dtype) if is_finite else ROUNDING * float(jnp.finfo(X.dtype).eps)
+        return namespace(X).all(margins(X) >= -slack, axis=-1)
+
+    def violation(X):
+        xp, found = namespace(X), margins(X)
+        return xp.sum(xp.where(xp.isnan(found), xp.inf, xp.maximum(-found, 0.0)), axis=-1)
+
+    return Part(inside, violation, snap, coordinates, sizes)
+
+
+def scaled_margins(space: "Space", rows: Rows, scales: tuple[float, ...], X: Any) -> Any:
+    """[..., m] scaled margins of points [..., d], of linear constraints and then of functions."""
+    xp = namespace(X)
+    columns = encoding.make_columns(space.parameters, np.dtype(X.dtype))
+    linear = rows.margins(native_values(columns, space.conditions, X, xp))
+    if not scales:
+        return linear
+    return xp.concatenate([linear, function_margins(space, X) / np.array(scales, X.dtype)], axis=-1)
+
+
+def native_values(columns: encoding.Columns, conditions: _conditions.Conditions, X: Any, xp: ModuleType) -> Any:
+    """[..., d] the numbers that `decode` gives, in the dtype of X: values of Floats and Ints, otherwise positions."""
+    P = encoding.positions(columns, X, xp)
+    if conditions.parents.shape[-1]:
+        exists = _conditions.active(conditions, P, xp)
+        X, P = xp.where(exists, X, 0.0), xp.where(exists, P, 0)
+    c = columns.against(X)
+    on_grid = xp.where(P >= c.last, c.end, c.origin + c.pitch * P.astype(X.dtype))
+    numbers = xp.where(c.is_grid, on_grid, (c.first + c.step * P).astype(X.dtype))
+    return xp.where(c.is_float, encoding.float_values(columns, X, xp), numbers)
+
+
+def is_feasible(space: "Space", X: Any) -> Any:
+    """[...] whether points [..., d] are feasible, up to the tolerance."""
+    region = space.region
+    if region is None:
+        return namespace(X).ones(X.shape[:-1], bool)
+    margins = scaled_margins(space, region.rows, region.scales, X)
+    return namespace(X).all(margins >= -tolerance(X.dtype), axis=-1)
+
+
+def broken(space: "Space", x: np.ndarray) -> str | None:
+    """The first constraint that a point [d] breaks, for messages; None if it is feasible."""
+    region = space.region
+    if region is None or bool(is_feasible(space, x)):
+        return None
+    margins = scaled_margins(space, region.rows, region.scales, x)
+    is_row = [0 if isinstance(c, Linear) else 1 for c in space.constraints]
+    order = [c for c in space.constraints if isinstance(c, Linear) for b in (c.at_most, c.at_least) if b is not None]
+    order += [c for c, function in zip(space.constraints, is_row, strict=True) if function]
+    wrong = int(np.argmin(np.where(np.isnan(margins), -np.inf, margins)))
+    return named(space, order[wrong])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def sampled(space: "Space", key: Any, num_points: int, dtype: Any) -> Any:
+    """Feasible points [num_points, d] of random ones of the cube, for a constrained space.
+
+    Of eight times as many points the feasible ones come first; further ones lie between anchors and infeasible points.
+    """
+    region = space.region
+    assert region is not None
+    keys = jax.random.split(key)
+    X = space.round(jax.random.uniform(keys[0], (8 * num_points + 64, space.num_dims), dtype))
+
+    def margins(X):
+        return scaled_margins(space, region.rows, region.scales, X)
+
+    part = part_of(margins, space.round, None, np.array(space.num_values))
+    X = X[jnp.argsort(~part.inside(X), stable=True)[:num_points]]
+    offset = jax.random.randint(keys[1], (), 0, 2**20)
+    points = jnp.asarray(region.anchors.points, dtype)
+    return spread(part, X, points, points.shape[0], offset)
+
+
+def _snapped(space: "Space", X: np.ndarray) -> np.ndarray:
+    """The nearest points that the space represents, in NumPy."""
+    columns = encoding.make_columns(space.parameters, np.dtype(X.dtype))
+    rounded = encoding.round_to_cells(columns, X, np)
+    if not space.is_conditional:
+        return rounded
+    exists = _conditions.active(space.conditions, encoding.positions(columns, X, np), np)
+    return np.where(exists, rounded, _conditions.INACTIVE)
