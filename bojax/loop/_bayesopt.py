@@ -28,7 +28,7 @@ from bojax.loop._arguments import check_parts
 from bojax.loop._defaults import bound_surrogate, default_surrogate, inputs_of
 from bojax.loop._design import mark_seen, replace_seen, seen_points
 from bojax.loop._model_based import Asked, Proposal, Rule, model_based, without_failures
-from bojax.optim import CandidateOptimizer, Seen, first_pool, is_seen, multistart, next_candidate
+from bojax.optim import CandidateOptimizer, Seen, first_pool, is_seen, multistart, next_candidate, penalty
 from bojax.space import Lattice, Space
 from bojax.surrogates import Surrogate, fit_success, standardize, takes_padding, told_noise, unwrapped
 
@@ -118,6 +118,7 @@ def bayesopt(
     given = {"surrogate": surrogate, "acquisition": acquisition, "optimizer": optimizer}
     others = (parts.acquisition, parts.optimizer)
     takes_any = takes_padding(parts.surrogate) and all(getattr(part, "padded", False) for part in others)
+    takes_any = takes_any and not (isinstance(space, Space) and space.functions())
     return algorithm._replace(on=(lambda lattice: bayesopt(lattice, **frame, **given)) if takes_any else None)
 
 
@@ -264,9 +265,15 @@ def _polish(lattice, acquisition, chosen, X):
     """Move all points of a batch together along the gradient of their joint utility; discrete columns are fixed."""
     q, d = X.shape
 
+    def worth(X):
+        value = acquisition.joint(chosen, lattice.pin(X))
+        if not lattice.is_constrained:
+            return value
+        return value - jnp.sum(penalty(lattice, X.reshape(-1, d)).reshape(-1, q), axis=1)
+
     def value_and_grad(flat, active):
         del active
-        value, pullback = jax.vjp(lambda flat: acquisition.joint(chosen, lattice.pin(flat.reshape(-1, q, d))), flat)
+        value, pullback = jax.vjp(lambda flat: worth(flat.reshape(-1, q, d)), flat)
         return -value, -pullback(jnp.ones_like(value))[0]
 
     start = X.reshape(1, q * d)
@@ -276,7 +283,12 @@ def _polish(lattice, acquisition, chosen, X):
     gtol, ftol = (1e-5, 1e-6) if float64 else (1e-3, 1e-5)
     result = minimize_lanes(value_and_grad, start, lower, upper, max_evals=POLISH_EVALS, gtol=gtol, ftol=ftol)
     better = jnp.isfinite(result.f[0]) & jnp.all(jnp.isfinite(result.x))
-    return jnp.where(better, lattice.snap(result.x[0].reshape(q, d)), X)
+    moved = lattice.snap(result.x[0].reshape(q, d))
+    if lattice.is_constrained:
+        moved = lattice.pulled(moved, X)
+        joint = acquisition.joint(chosen, jnp.stack([moved, X]))
+        better = better & (joint[0] > joint[1])
+    return jnp.where(better, moved, X)
 
 
 def typical_noise(observations):

@@ -31,6 +31,8 @@ def design_points(
 ) -> Any:
     """The first q points of a shifted Sobol sequence that are not among the seen ones, snapped to the lattice.
 
+    With constraints, points that fill the feasible part stand in place of infeasible ones.
+
     Searching for missing points, rather than counting, fills the gaps left by lost evaluations.
 
     Args:
@@ -49,7 +51,7 @@ def design_points(
         return _first_unseen_on_host(lattice, shift, seen, q, size, dtype)
 
     def among(count):
-        candidates = lattice.snap(shifted(sobol_integers(count, lattice.num_dims), shift, dtype))
+        candidates = lattice.spread(lattice.snap(shifted(sobol_integers(count, lattice.num_dims), shift, dtype)))
         # Unseen points in order, then the others: a finite space may have fewer points than the design.
         return candidates[jnp.argsort(_coincides(candidates, seen), stable=True)[:q]]
 
@@ -66,7 +68,7 @@ def _coincides(candidates, seen):
 
 def _first_unseen_on_host(lattice, shift, seen, q, size, dtype):
     """As `design_points`, block by block, which takes little memory."""
-    candidates = lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype))
+    candidates = lattice.spread(lattice.snap(shifted(sobol_integers(size, lattice.num_dims), shift, dtype)))
     unseen: list[int] = []
     for first in range(0, size, BLOCK):
         block = candidates[first : first + BLOCK]
@@ -127,8 +129,17 @@ def mark_seen(seen: Seen, row: Int[AnyArray, ""] | int, x: Float[AnyArray, "d"])
     return Seen(X, mask)
 
 
+def _feasible_others(lattice, others):
+    """Replacements with the anchors behind them, and which are feasible."""
+    if lattice.feasible is None:
+        return others, True
+    xp = namespace(others, lattice.feasible.anchors, lattice.held)
+    others = xp.concatenate([others, lattice.pin(xp.asarray(lattice.feasible.anchors, others.dtype))])
+    return others, lattice.is_inside(others)
+
+
 def replace_seen(lattice: Lattice, X: Float[AnyArray, "q d"], seen: Seen, others: Float[AnyArray, "m d"]) -> Any:
-    """Replace seen points and duplicates in X, so that no point is evaluated twice.
+    """Replace seen points and duplicates in X, so that no point is evaluated twice, and make all points feasible.
 
     Args:
         lattice: the columns of the cube.
@@ -138,7 +149,8 @@ def replace_seen(lattice: Lattice, X: Float[AnyArray, "q d"], seen: Seen, others
             used.
 
     Returns:
-        The points, and which of them are new; all are, unless a finite space is exhausted.
+        The points, and which of them are new and feasible; all are, unless a finite space is exhausted or held
+        coordinates leave no feasible point.
 
     Example:
         >>> import jax.numpy as jnp
@@ -153,16 +165,18 @@ def replace_seen(lattice: Lattice, X: Float[AnyArray, "q d"], seen: Seen, others
     q = X.shape[0]
     first_spare = seen.X.shape[0] - q
     xp = namespace(X, seen.X, others, lattice.num_values)
+    others, usable = _feasible_others(lattice, others)
+    X = lattice.repaired(X)
 
     def place(seen, item):
         i, x = item
         if lattice.is_finite:
             other, any_left = nearby_unseen(lattice, x, seen.X, seen.mask)
         else:
-            fresh = ~is_seen(lattice, others, seen.X, seen.mask)
+            fresh = usable & ~is_seen(lattice, others, seen.X, seen.mask)
             other, any_left = others[xp.argmax(fresh)], xp.bool_(True)
         x = xp.where(is_seen(lattice, x[None], seen.X, seen.mask)[0], other, x)
-        return mark_seen(seen, first_spare + i, x), (x, any_left)
+        return mark_seen(seen, first_spare + i, x), (x, any_left & lattice.is_inside(x))
 
     if xp is jnp:
         _, (X, valid) = jax.lax.scan(place, seen, (jnp.arange(q, dtype=jnp.int32), X))

@@ -135,7 +135,7 @@ def hybrid(
         is_new = (
             ~is_seen(here, x[None], before.X, before.mask)[0] & ~is_seen(here, x[None], X[1:], proposal.valid[1:])[0]
         )
-        is_local = modeled & proposal.valid[0] & is_new & (local_gain > global_gain)
+        is_local = modeled & proposal.valid[0] & is_new & here.is_inside(x) & (local_gain > global_gain)
         X = X.at[0].set(jnp.where(is_local, x, X[0]))
         return proposal._replace(X=X, details=(values, is_local, local_gain, global_gain))
 

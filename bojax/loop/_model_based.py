@@ -211,7 +211,7 @@ def model_based(
 
         outcome = jax.lax.cond(young | says_nothing, initial, lambda: _proposed(rule, key, asked))
         X, valid, status, params, details = outcome
-        valid = jnp.ones(q, bool) if repeats else valid
+        valid = (jnp.ones(q, bool) if repeats else valid) & here.is_inside(X)
         info = rule.describe(asked, X, status, valid, details)
         info = info._replace(status=status_of(status, state, valid))
         pending = data.add_pending(state.pending, X, valid)
@@ -224,8 +224,9 @@ def model_based(
         young = len(told.y) + len(told.pending) < enough
         if not young and not is_constant(told.y, np.isfinite(told.y)):
             return None
-        X, valid = design_on_host(lattice.hold(held), shift, told, q, room)
-        return X, np.ones(q, bool) if repeats else valid
+        here = lattice.hold(held)
+        X, valid = design_on_host(here, shift, told, q, room)
+        return X, here.is_inside(X) if repeats else valid
 
     predict = predictor(surrogate, without_failures if failures is None else failures)
     parts = {"repeats": repeats, "predict": predict, "columns": columns}
@@ -236,6 +237,7 @@ def _proposed(rule, key, asked):
     """The proposal; the design if that is not finite."""
     X, valid, ok, params, details = rule.propose(key, asked)
     ok = ok & jnp.all(jnp.isfinite(X))
+    X = asked.lattice.repaired(X)  # a rule may know nothing of constraints
     status = jnp.where(ok, Status.OK, Status.FALLBACK).astype(jnp.int32)
     return jnp.where(ok, X, asked.design[0]), jnp.where(ok, valid, asked.design[1]), status, params, details
 

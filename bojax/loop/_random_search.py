@@ -70,8 +70,9 @@ def random_search(space: Space, *, q: int = 1, capacity: int = 64) -> Algorithm:
     def ask(key, state, held=None):
         seen, dtype = seen_points(state.observations, state.pending, q), state.observations.X.dtype
         here = lattice.hold(held)
-        X = here.pin(space.sample(key, q, dtype))
-        others = here.pin(space.sample(jax.random.fold_in(key, 1), q + 16, dtype))
+        X, others = here.pin(space.sample(key, q, dtype)), space.sample(jax.random.fold_in(key, 1), q + 16, dtype)
+        X = X if held is None else here.spread(X, jax.random.randint(jax.random.fold_in(key, 2), (), 0, 2**20))
+        others = here.pin(others)
         X, valid = replace_seen(here, X, seen, others)
         status = status_of(Status.OK, state, valid)
         pending = data.add_pending(state.pending, X, valid)

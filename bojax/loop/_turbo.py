@@ -146,6 +146,8 @@ def turbo(
         posterior = model.posterior(params, local)
         scales = lengthscales(posterior)
         X = candidates(keys[1], asked.lattice, center, regions.length[index], scales, num_candidates)
+        if lattice.is_constrained:
+            X = asked.lattice.pulled(X, asked.lattice.repaired(asked.lattice.snap(center)[None])[0])
         values = sample_paths(keys[2], posterior, q, num_features=num_features).at_all(X)
         return X, values, fit.loss, fit.ok
 

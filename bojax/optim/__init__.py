@@ -11,6 +11,7 @@ from bojax.optim._multistart import (
     local_search,
     multistart,
     num_raw_bits,
+    penalty,
     raw_points,
 )
 from bojax.space import Lattice
@@ -31,6 +32,7 @@ __all__ = [
     "nearby_unseen",
     "next_candidate",
     "num_raw_bits",
+    "penalty",
     "raw_points",
     "sobol",
 ]

@@ -23,6 +23,9 @@ ELSEWHERE = 512
 
 def all_points(lattice: Lattice, dtype) -> tuple[Float[Array, "n d"], Bool[Array, "n"]]:
     """Every point of a small finite lattice, [kind.max_points, d], and which rows are points; the others repeat."""
+    if lattice.feasible is not None:
+        X = lattice.pin(jnp.asarray(lattice.feasible.anchors, dtype))
+        return X, (jnp.arange(X.shape[0]) < lattice.feasible.count) & lattice.is_inside(X)
     if lattice.is_conditional:  # rows may repeat: where columns are held, and at the end
         X = lattice.coordinates(lattice.table, jnp.full(lattice.table.shape, 0.5, dtype))
         return X, jnp.ones(X.shape[0], bool)
@@ -66,7 +69,8 @@ def nearby_unseen(
 
     Enumerates the lattice from x, with the last columns varying fastest. At most n points are seen, so checking n + 1
     distinct points is enough. With conditions, points that differ only in inactive columns are the same: small spaces
-    are checked whole, of larger ones `ELSEWHERE` more points of all branches.
+    are checked whole, of larger ones `ELSEWHERE` more points of all branches. With constraints the anchors are checked,
+    which are all feasible points of a small space, and the feasible ones of n + 1 points.
 
     Args:
         lattice: the columns of the cube, all of them discrete.
@@ -86,6 +90,11 @@ def nearby_unseen(
     """
     xp = namespace(x, seen_X, lattice.num_values)
     needed = seen_X.shape[0] + 1
+    if lattice.feasible is not None and lattice.kind.max_points:
+        X, real = all_points(lattice, x.dtype) if xp is jnp else _all_on_host(lattice)
+        fresh = real & ~is_seen(lattice, X, seen_X, seen_mask)
+        distance = xp.where(fresh, xp.sum((X - x[None, :]) ** 2, axis=1), xp.inf)
+        return X[xp.argmin(distance)], xp.any(fresh)
     if lattice.is_conditional and lattice.kind.max_points:
         P = xp.asarray(lattice.table)
     else:
@@ -95,8 +104,18 @@ def nearby_unseen(
     if lattice.is_conditional:
         spread = shifted(sobol_integers(ELSEWHERE, x.shape[-1]), xp.zeros(x.shape[-1], np.uint32), x.dtype)
         X = xp.concatenate([X, lattice.snap(xp.asarray(spread))])
+    if lattice.feasible is not None:
+        X = xp.concatenate([X, lattice.pin(xp.asarray(lattice.feasible.anchors, x.dtype))])
+        fresh = lattice.is_inside(X) & ~is_seen(lattice, X, seen_X, seen_mask)
+        return X[xp.argmax(fresh)], xp.any(fresh)
     fresh = ~is_seen(lattice, X, seen_X, seen_mask)
     return X[xp.argmax(fresh)], xp.any(fresh)
+
+
+def _all_on_host(lattice):
+    """`all_points` of a constrained lattice in NumPy."""
+    X = lattice.pin(lattice.feasible.anchors)
+    return X, (np.arange(len(X)) < lattice.feasible.count) & lattice.is_inside(X)
 
 
 def _sizes(lattice):

@@ -199,9 +199,10 @@ def pulled(part: Part, X: Any, start: Any) -> Any:
         return part.snap(start + share[:, None] * (X - start))
 
     reach = _reach(part, at, X, STEPS)
-    inner = at(reach * (1.0 - INWARD))
-    moved = xp.where(part.inside(inner)[:, None], inner, xp.where((reach > 0)[:, None], at(reach), start))
-    return xp.where(part.inside(X)[:, None], X, moved)
+    both = xp.concatenate([X, at(reach * (1.0 - INWARD))])
+    was, now = xp.split(part.inside(both), 2)
+    moved = xp.where(now[:, None], both[X.shape[0] :], xp.where((reach > 0)[:, None], at(reach), start))
+    return xp.where(was[:, None], X, moved)
 
 
 def spread(part: Part, X: Any, anchors: Any, count: Any, offset: Any = 0) -> Any:
@@ -219,22 +220,18 @@ def spread(part: Part, X: Any, anchors: Any, count: Any, offset: Any = 0) -> Any
     """
     xp = namespace(X, anchors)
     rows = xp.arange(X.shape[0], dtype=np.int32)
-    start = anchors[(offset + rows) % xp.maximum(count, 1)]
+    start = xp.asarray(anchors)[(offset + rows) % xp.maximum(count, 1)]
 
-    def along(share):
-        return start + share[:, None] * (X - start)
+    back_and_forth = xp.concatenate([start - X, X - start])
 
     def at(share):
-        return part.snap(along(share))
+        return part.snap(xp.concatenate([start, start]) + share[:, None] * back_and_forth)
 
-    def back(share):
-        return at(-share)
-
-    low, high = -_reach(part, back, X, FEW_STEPS), _reach(part, at, X, FEW_STEPS)
-    share = low + (high - low) * ((0.5 + GOLDEN * rows) % 1.0).astype(X.dtype)  # evenly spread over the unit interval
-    free = along(share)
-    moved = xp.where((part.inside(at(share)) & xp.all((free >= 0) & (free <= 1), axis=1))[:, None], at(share), start)
-    return xp.where(part.inside(X)[:, None], X, moved)
+    back, forth = xp.split(_reach(part, at, back_and_forth, FEW_STEPS), 2)
+    share = -back + (back + forth) * ((0.5 + GOLDEN * rows) % 1.0).astype(X.dtype)  # evenly spread in [0, 1)
+    both = xp.concatenate([X, part.snap(start + share[:, None] * (X - start))])
+    was, now = xp.split(part.inside(both) & xp.all((both >= 0) & (both <= 1), axis=1), 2)
+    return xp.where(was[:, None], X, xp.where(now[:, None], both[X.shape[0] :], start))
 
 
 def repaired(part: Part, X: Any, anchors: Any, count: Any) -> Any:
@@ -242,7 +239,7 @@ def repaired(part: Part, X: Any, anchors: Any, count: Any) -> Any:
     xp = namespace(X, anchors)
     squares = xp.sum((X[:, None, :] - anchors[None, :, :]) ** 2, axis=-1)
     squares = xp.where(xp.arange(anchors.shape[0])[None, :] < count, squares, xp.inf)
-    return pulled(part, X, anchors[xp.argmin(squares, axis=1)])
+    return pulled(part, X, xp.asarray(anchors)[xp.argmin(squares, axis=1)])
 
 
 def held_anchors(part: Part, anchors: Any, count: Any) -> tuple[Any, Any]:

@@ -20,7 +20,9 @@ import numpy as np
 from bojax._namespace import AnyArray, namespace
 from bojax._types import Bool, Float, Int
 from bojax.space import _encoding as encoding
+from bojax.space import _feasible, _region
 from bojax.space._conditions import INACTIVE, Conditions, active
+from bojax.space._constraints import Rows
 from bojax.space._parameters import Float as FloatParameter
 from bojax.space._space import Space
 
@@ -34,6 +36,24 @@ MIN_DIMS, MIN_MOVES, FEW_POINTS = 4, 16, 128
 """The smallest size classes of columns, of moves, and of the points of a finite space."""
 MIN_CONDITIONS, MIN_ENTRIES = 2, 8
 """The smallest size classes of the conditions of a column, and of the values of a column that decides."""
+
+
+MIN_ROWS = 4
+"""The smallest size class of linear constraints."""
+
+
+class Feasible(NamedTuple):
+    """The feasible part of a lattice.
+
+    Attributes:
+        rows: the linear constraints, scaled; padding always holds.
+        anchors: [k, d] feasible points that fill it; all of them, if the space is finite and has at most 1,024.
+        count: [] how many of them are not padding; 0 if none was found for held coordinates.
+    """
+
+    rows: Rows
+    anchors: Float[AnyArray, "*b k d"]
+    count: Int[AnyArray, "*b"]
 
 
 class Kind(NamedTuple):
@@ -77,6 +97,8 @@ class Lattice:
         columns: the constants of the encoding; None for exact columns, whose constants follow from `space`.
         space: the space of exact columns (static); None for padded ones.
         kind: what is static of them.
+        feasible: the part of the points that satisfies the constraints; None without any. Constraint functions are
+            those of `space`, so padded columns have linear ones only.
     """
 
     num_values: Int[AnyArray, "*b d"]
@@ -88,6 +110,7 @@ class Lattice:
     columns: encoding.Columns | None
     space: Space | None = dataclasses.field(metadata={"static": True})
     kind: Kind = dataclasses.field(metadata={"static": True})
+    feasible: Feasible | None = None
 
     @classmethod
     def of(cls, space: Any) -> "Lattice":
@@ -112,7 +135,8 @@ class Lattice:
             return space
         if not isinstance(space, Space):
             raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
-        return cls(*_described(space, space.num_dims), columns=None, space=space, kind=_kind(space))
+        found = _feasible_of(space, _kind(space))
+        return cls(*_described(space, space.num_dims), columns=None, space=space, kind=_kind(space), feasible=found)
 
     @classmethod
     def padded(cls, space: Space, num_dims: int | None = None, room: "Room | None" = None) -> "Lattice":
@@ -126,12 +150,17 @@ class Lattice:
         Returns:
             A lattice of 4, 8, 16, ... columns.
 
+        Raises:
+            ValueError: a constraint of the space is a function, which arrays cannot describe.
+
         Example:
             >>> import bojax
             >>> lattice = Lattice.padded(bojax.Space(x=bojax.Float(0.0, 1.0), n=bojax.Int(1, 4)))
             >>> lattice.num_dims, lattice.live.tolist()
             (4, [True, True, False, False])
         """
+        if space.functions():
+            raise ValueError(f"`space` must have linear constraints only to be padded, got {space!r}. Use Lattice.of.")
         kind = _kind(space)
         num_dims = max(MIN_DIMS, _power(space.num_dims)) if num_dims is None else num_dims
         padding = (FloatParameter(0.0, 1.0),) * (num_dims - space.num_dims)
@@ -149,6 +178,7 @@ class Lattice:
             columns=columns._replace(start=none, values_at=none, table=np.zeros(1)),
             space=None,
             kind=rough,
+            feasible=_feasible_of(space, rough, num_dims),
         )
 
     @classmethod
@@ -162,7 +192,8 @@ class Lattice:
             A lattice whose arrays have a first axis of length b. `bojax.run_many` takes it as `settings`.
 
         Raises:
-            ValueError: no space is given, or they differ in whether they are finite and small.
+            ValueError: no space is given, they differ in whether they are finite and small or constrained, or a
+                constraint is a function.
 
         Example:
             >>> import bojax
@@ -179,6 +210,8 @@ class Lattice:
                 "`spaces` must be of one class: all finite or none, and all with at most "
                 f"{ENUMERATE} points or none, got {[space.cardinality for space in spaces]} points (None is infinite)."
             )
+        if len({None if lattice.feasible is None else len(lattice.feasible.rows.limits) for lattice in lattices}) > 1:
+            raise ValueError(f"`spaces` must all have constraints, of about the same number, or none, got {spaces!r}.")
         num_dims = max(lattice.num_dims for lattice in lattices)
         kind = Kind(*(max(values) for values in zip(*kinds, strict=True)))
         rooms = [_room(space, kind) for space in spaces]
@@ -221,6 +254,37 @@ class Lattice:
         """[d] moves to neighbors along each column: to every other category, or up and down, near and far."""
         return _num_moves(self.num_values, self.is_categorical)
 
+    @property
+    def is_constrained(self) -> bool:
+        """Whether points may be infeasible; False means that all are feasible."""
+        return self.feasible is not None
+
+    def margins(self, X: Float[AnyArray, "*b d"]) -> Any:
+        """The scaled margins of all constraints, [..., m], at least 0 where they hold."""
+        assert self.feasible is not None
+        scales = () if self.space is None or self.space.region is None else self.space.region.scales
+        return _region.scaled_margins(self.space, self.feasible.rows, scales, X, self._columns(X), self.conditions)
+
+    def is_inside(self, X: Float[AnyArray, "*b d"]) -> Any:
+        """Whether points may be suggested, [...]: feasible, in an infinite space without more tolerance than rounding."""
+        return self._part().inside(X) if self.is_constrained else namespace(X).ones(X.shape[:-1], bool)
+
+    def pulled(self, X: Float[AnyArray, "n d"], start: Float[AnyArray, "*n d"]) -> Any:
+        """The points; infeasible ones are moved toward feasible ones [n, d] or [d] until they are feasible."""
+        return _feasible.pulled(self._part(), X, start) if self.is_constrained else X
+
+    def repaired(self, X: Float[AnyArray, "n d"]) -> Any:
+        """The points; infeasible ones are moved toward the nearest anchor until they are feasible."""
+        if self.feasible is None:
+            return X
+        return _feasible.repaired(self._part(), X, self.feasible.anchors.astype(X.dtype), self.feasible.count)
+
+    def spread(self, X: Float[AnyArray, "n d"], offset: Any = 0) -> Any:
+        """The points; in place of infeasible ones, points that fill the feasible part. `offset` [] varies them."""
+        if self.feasible is None:
+            return X
+        return _feasible.spread(self._part(), X, self.feasible.anchors.astype(X.dtype), self.feasible.count, offset)
+
     def active(self, X: Float[AnyArray, "*b d"]) -> Any:
         """Which columns exist at the points, [..., d]; padding does, as what is held."""
         if not self.is_conditional:
@@ -262,12 +326,60 @@ class Lattice:
         if held is None:
             return self
         xp = namespace(held, self.held)
-        return dataclasses.replace(self, held=xp.where(xp.isnan(held), self.held, held))
+        there = dataclasses.replace(self, held=xp.where(xp.isnan(held), self.held, held))
+        return there if self.feasible is None else there._with_anchors(self.feasible)
+
+    def _with_anchors(self, feasible: Feasible) -> "Lattice":
+        """The lattice with feasible points that have the held coordinates.
+
+        Raises:
+            BojaxError: on the host, if none is found; compiled code sets their number to 0.
+        """
+        part = self._part()
+        if namespace(self.held, feasible.anchors, self.num_values) is np:
+            if np.isnan(self.held[self.live]).all():
+                return self
+            found = _feasible.find_anchors(part, "the space with the held values")
+            anchors, count = _filled(found.points, len(feasible.anchors))
+        else:
+            anchors, count = _feasible.held_anchors(part, feasible.anchors, feasible.count)
+        return dataclasses.replace(self, feasible=feasible._replace(anchors=anchors, count=count))
+
+    def _part(self) -> _feasible.Part:
+        sizes = self.num_values
+        if namespace(sizes, self.held) is np:
+            sizes = np.where(np.isnan(self.held), sizes, 1)
+
+        def coordinates(P):
+            return self.coordinates(P, np.full(P.shape, 0.5))
+
+        return _region.part_of(self.margins, self.snap, coordinates, sizes, self.is_finite)
 
     def _columns(self, X: Any) -> encoding.Columns:
         if self.columns is not None:
             return self.columns
         return encoding.make_columns(self.space.parameters, np.dtype(X.dtype))  # type: ignore[union-attr]
+
+
+def _feasible_of(space: Space, kind: Kind, num_dims: int | None = None) -> Feasible | None:
+    """The feasible part of the columns of a space, exact or padded."""
+    if space.region is None:
+        return None
+    points, rows = space.region.anchors.points, space.region.rows
+    if num_dims is None:
+        return Feasible(rows, points, np.int32(len(points)))
+    m, wide = len(rows.limits), ((0, 0), (0, num_dims - space.num_dims))
+    more = max(MIN_ROWS, _power(m)) - m
+    weights = np.pad(np.pad(rows.weights, wide), ((0, more), (0, 0)))
+    padded = Rows(weights, np.pad(rows.limits, (0, more), constant_values=1.0))
+    anchors, count = _filled(points, kind.max_points or len(points))
+    return Feasible(padded, np.pad(anchors, wide, constant_values=INACTIVE), count)
+
+
+def _filled(points: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.int32]:
+    """The first points, repeated at the end up to a number of rows, and how many they are."""
+    count = min(len(points), num_rows)
+    return np.pad(points[:count], ((0, num_rows - count), (0, 0)), mode="edge"), np.int32(count)
 
 
 def _num_moves(num_values, is_categorical):

@@ -75,18 +75,17 @@ def region_of(space: "Space", key: Alike, found: Found | None = None) -> Region:
     columns = encoding.make_columns(space.parameters, np.dtype(np.float64))
 
     def margins(X):
-        return scaled_margins(space, rows, scales, X)
+        return _margins(space, rows, scales, X)
 
     def coordinates(P):
         return encoding.coordinates(columns, P, np.full(P.shape, 0.5), np)
 
-    part = part_of(margins, lambda X: _snapped(space, X), coordinates, np.array(space.num_values))
+    part = part_of(margins, lambda X: _snapped(space, X), coordinates, np.array(space.num_values), all(space.num_values))
     return Region(key, rows, scales, find_anchors(part, "the space"))
 
 
-def part_of(margins: Any, snap: Any, coordinates: Any, sizes: np.ndarray) -> Part:
-    """A part of the cube from its scaled margins."""
-    is_finite = bool((sizes > 0).all())
+def part_of(margins: Any, snap: Any, coordinates: Any, sizes: Any, is_finite: bool) -> Part:
+    """A part of the cube from its scaled margins; see `Part`."""
 
     def inside(X):
         slack = tolerance(X.dtype) if is_finite else ROUNDING * float(jnp.finfo(X.dtype).eps)
@@ -99,14 +98,21 @@ def part_of(margins: Any, snap: Any, coordinates: Any, sizes: np.ndarray) -> Par
     return Part(inside, violation, snap, coordinates, sizes)
 
 
-def scaled_margins(space: "Space", rows: Rows, scales: tuple[float, ...], X: Any) -> Any:
-    """[..., m] scaled margins of points [..., d], of linear constraints and then of functions."""
-    xp = namespace(X)
+def scaled_margins(space: Any, rows: Rows, scales: tuple[float, ...], X: Any, columns: Any, conditions: Any) -> Any:
+    """[..., m] scaled margins of points [..., d], of linear constraints and then of the functions of `space`."""
+    xp = namespace(X, rows.limits, conditions.parents)
+    margins = []
+    if rows.limits.shape[-1]:
+        margins.append(rows.margins(native_values(columns, conditions, X, xp)))
+    if scales:
+        margins.append(function_margins(space, X) / np.array(scales, X.dtype))
+    return margins[0] if len(margins) == 1 else xp.concatenate(margins, axis=-1)
+
+
+def _margins(space, rows, scales, X):
+    """The scaled margins of points of a space."""
     columns = encoding.make_columns(space.parameters, np.dtype(X.dtype))
-    linear = rows.margins(native_values(columns, space.conditions, X, xp))
-    if not scales:
-        return linear
-    return xp.concatenate([linear, function_margins(space, X) / np.array(scales, X.dtype)], axis=-1)
+    return scaled_margins(space, rows, scales, X, columns, space.conditions)
 
 
 def native_values(columns: encoding.Columns, conditions: _conditions.Conditions, X: Any, xp: ModuleType) -> Any:
@@ -126,7 +132,7 @@ def is_feasible(space: "Space", X: Any) -> Any:
     region = space.region
     if region is None:
         return namespace(X).ones(X.shape[:-1], bool)
-    margins = scaled_margins(space, region.rows, region.scales, X)
+    margins = _margins(space, region.rows, region.scales, X)
     return namespace(X).all(margins >= -tolerance(X.dtype), axis=-1)
 
 
@@ -135,7 +141,7 @@ def broken(space: "Space", x: np.ndarray) -> str | None:
     region = space.region
     if region is None or bool(is_feasible(space, x)):
         return None
-    margins = scaled_margins(space, region.rows, region.scales, x)
+    margins = _margins(space, region.rows, region.scales, x)
     is_row = [0 if isinstance(c, Linear) else 1 for c in space.constraints]
     order = [c for c in space.constraints if isinstance(c, Linear) for b in (c.at_most, c.at_least) if b is not None]
     order += [c for c, function in zip(space.constraints, is_row, strict=True) if function]
@@ -155,9 +161,9 @@ def sampled(space: "Space", key: Any, num_points: int, dtype: Any) -> Any:
     X = space.round(jax.random.uniform(keys[0], (8 * num_points + 64, space.num_dims), dtype))
 
     def margins(X):
-        return scaled_margins(space, region.rows, region.scales, X)
+        return _margins(space, region.rows, region.scales, X)
 
-    part = part_of(margins, space.round, None, np.array(space.num_values))
+    part = part_of(margins, space.round, None, np.array(space.num_values), all(space.num_values))
     X = X[jnp.argsort(~part.inside(X), stable=True)[:num_points]]
     offset = jax.random.randint(keys[1], (), 0, 2**20)
     points = jnp.asarray(region.anchors.points, dtype)

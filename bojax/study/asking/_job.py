@@ -116,7 +116,7 @@ def job_of(algorithm: AlgorithmFactory, space: Space, q: int) -> Job:
         made = algorithm(space, q)
     on = getattr(made, "on", None)
     if on is None:
-        identity = stable_text(algorithm, space.names, tuple(map(repr, space.parameters)), q)
+        identity = stable_text(algorithm, space.names, tuple(map(repr, space.parameters)), space.constraints, q)
         return Job(made, space, None, (), *_programs(Alike(made), False, identity))
     lattice = Lattice.padded(space)
     return Job(made, space, lattice, _params_like(on, lattice), *_programs(Alike(on), True, stable_text(on)))
