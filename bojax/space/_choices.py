@@ -62,7 +62,9 @@ def check_choices(space: "Space", fn: Callable[[dict[str, Any]], Any], params: M
         return
 
 
-def check_choices_on_host(space: "Space", fn: Callable[[dict[str, Any]], Any], columns: Mapping[str, np.ndarray]) -> None:
+def check_choices_on_host(
+    space: "Space", fn: Callable[[dict[str, Any]], Any], columns: Mapping[str, np.ndarray]
+) -> None:
     """Raise TypeError if a function of concrete scalars compares the position of a choice with the choice itself.
 
     Args:

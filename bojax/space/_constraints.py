@@ -212,7 +212,9 @@ def check_constraints(space: "Space", given: Any) -> tuple[Constraint, ...]:
         ValueError: a linear one names a parameter that the space lacks, or one without an order.
     """
     if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
-        raise TypeError(f"`constraints` must be a list of functions or bojax.linear(...), got {given!r}. Wrap it: [...].")
+        raise TypeError(
+            f"`constraints` must be a list of functions or bojax.linear(...), got {given!r}. Wrap it: [...]."
+        )
     for i, constraint in enumerate(given):
         if isinstance(constraint, Linear):
             _check_linear(space, i, constraint)

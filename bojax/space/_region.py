@@ -80,7 +80,9 @@ def region_of(space: "Space", key: Alike, found: Found | None = None) -> Region:
     def coordinates(P):
         return encoding.coordinates(columns, P, np.full(P.shape, 0.5), np)
 
-    part = part_of(margins, lambda X: _snapped(space, X), coordinates, np.array(space.num_values), all(space.num_values))
+    part = part_of(
+        margins, lambda X: _snapped(space, X), coordinates, np.array(space.num_values), all(space.num_values)
+    )
     return Region(key, rows, scales, find_anchors(part, "the space"))
 
 

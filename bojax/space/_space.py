@@ -493,6 +493,18 @@ class Space(Mapping[str, Parameter]):
         kinds = {name: np.float64 if isinstance(p, Float) else np.int32 for name, p in self.items()}
         return {name: np.array(column, kinds[name]) for name, column in columns.items()}
 
+    def feasible_points(self) -> np.ndarray | None:
+        """Returns all feasible points [n, d] of a constrained finite space; None if they are not all known (> 1,024).
+
+        Example:
+            >>> space = Space({"n": Int(1, 4)}, constraints=[lambda p: 2 - p["n"]])
+            >>> [space.to_params(x) for x in sorted(space.feasible_points())]
+            [{'n': 1}, {'n': 2}]
+        """
+        if self.region is None or self.region.anchors.count != len(self.region.anchors.points):
+            return None
+        return self.region.anchors.points
+
     def all_positions(self) -> IntArray[np.ndarray, "n d"]:
         """Returns every point of a finite space, as positions; 0 for inactive parameters.
 
@@ -594,6 +606,25 @@ class Space(Mapping[str, Parameter]):
         if not self.is_conditional:
             return X
         return xp.where(_conditions.active(self.conditions, P, xp), X, X.dtype.type(_conditions.INACTIVE))
+
+
+def describes(spec: Mapping[str, Any], space: Space) -> bool:
+    """Compare plain data with a space; functions are compared by their names only.
+
+    Args:
+        spec: plain data, as `Space.to_spec` gives it.
+        space: the space.
+
+    Returns:
+        Whether the plain data are those of the space.
+
+    Example:
+        >>> describes({"x": {"type": "float", "low": 0.0, "high": 1.0}}, Space(x=Float(0.0, 1.0)))
+        True
+    """
+    parameters = {name: fields for name, fields in spec.items() if name != CONSTRAINTS}
+    stored, own = spec.get(CONSTRAINTS, []), space.to_spec().get(CONSTRAINTS, [])
+    return stored == own and Space.from_spec(parameters) == Space(dict(space))
 
 
 def _remade(parameters: dict[str, Parameter], constraints: tuple[Constraint, ...], found: Any) -> Space:

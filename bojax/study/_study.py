@@ -26,7 +26,7 @@ from bojax.study._core import Core
 from bojax.study._travel import reduced
 from bojax.study.asking import _lost
 from bojax.study.asking._asking import Request, ask, suggest_one
-from bojax.study.asking._held import checked_values
+from bojax.study.asking._held import check_feasible, checked_values
 from bojax.study.asking._sampler import StudySampler
 from bojax.study.asking._suggest import AlgorithmFactory, bayesopt
 from bojax.study.opening._carry import ROOT, SpaceChanged, check_space_changed
@@ -63,7 +63,8 @@ class Study(KnownResults, Beliefs):
 
     Args:
         space: the search space: a `Space`, a mapping of names to parameters, or a plain specification. It may be
-            omitted to open an existing study. Opening writes nothing until the first `ask`, `tell` or `enqueue`, so the
+            omitted to open an existing study, unless its constraints are functions: these are not stored, so the same
+            space must be given again, of which only the names of the functions can be compared. Opening writes nothing until the first `ask`, `tell` or `enqueue`, so the
             storage may be read-only.
         direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
         storage: None for memory, or where the study is stored: "sqlite:///study.db", "journal:///study.log", any other
@@ -112,7 +113,7 @@ class Study(KnownResults, Beliefs):
         self._core = core = Core(
             name=str(attrs.get(ROOT, optuna_study.study_name)),
             optuna=optuna_study,
-            space=Space.from_spec(attrs[_storage.SPACE]),
+            space=Space.from_spec(attrs[_storage.SPACE]) if space is None else space,
             seed=int(attrs[_storage.SEED]),
             algorithm=bayesopt if algorithm is None else algorithm,
         )
@@ -196,7 +197,8 @@ class Study(KnownResults, Beliefs):
 
         Raises:
             SpaceExhaustedError: every point of the space (with the fixed values) is evaluated or pending.
-            ValueError, TypeError: a fixed value does not belong to the space.
+            ValueError, TypeError: a fixed value does not belong to the space, or all of them break a constraint.
+            BojaxError: no feasible point with the fixed values is found.
 
         Example:
             >>> import bojax
@@ -208,6 +210,7 @@ class Study(KnownResults, Beliefs):
         if isinstance(q, bool) or not isinstance(q, numbers.Integral) or int(q) < 1:
             raise ValueError(f"`q` must be an integer of at least 1, got {q!r}.")
         held = {} if fixed is None else checked_values(self.space, fixed, "fixed")
+        check_feasible(self.space, held, "fixed")
         return ask(self._core, Request(int(q), int(q), held))
 
     def tell(

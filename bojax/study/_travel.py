@@ -12,6 +12,7 @@ import optuna
 
 from bojax._errors import StudyError
 from bojax._runtime import check_not_forked
+from bojax.space import Space
 from bojax.study._core import Core
 
 
@@ -27,12 +28,15 @@ def reduced(kind: type, core: Core) -> tuple[Any, ...]:
             f"a study with the algorithm {algorithm.__qualname__!r} cannot be pickled: pickle finds functions by name. "
             "Define it at the top level of a module."
         )
-    return reopened, (kind, core.storage, core.name, algorithm)
+    space = core.space if core.space.functions() else None  # a storage does not hold constraint functions
+    return reopened, (kind, core.storage, core.name, algorithm, space)
 
 
-def reopened(kind: type, storage: optuna.storages.BaseStorage, name: str, algorithm: Any) -> Any:
+def reopened(
+    kind: type, storage: optuna.storages.BaseStorage, name: str, algorithm: Any, space: Space | None = None
+) -> Any:
     """The study of that name; the inverse of `reduced`."""
-    return kind(storage=storage, name=name, algorithm=algorithm)
+    return kind(space, storage=storage, name=name, algorithm=algorithm)
 
 
 def check_process(core: Core, *, computes: bool) -> None:

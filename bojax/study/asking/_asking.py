@@ -16,7 +16,15 @@ from bojax.storage import claim, retry, set_params
 from bojax.study._core import Core
 from bojax.study._travel import check_process
 from bojax.study.asking import _lost
-from bojax.study.asking._held import groups_of, held_row, num_points, shown, valid_values, without_repeats
+from bojax.study.asking._held import (
+    groups_of,
+    held_row,
+    num_feasible_left,
+    num_points,
+    shown,
+    valid_values,
+    without_repeats,
+)
 from bojax.study.asking._suggest import may_repeat, suggest, takes_held, unread
 from bojax.study.records import _storage
 from bojax.study.records._trial import Trial
@@ -200,7 +208,12 @@ def _prepare(
 def _enqueued(core: Core, number: int) -> dict[str, Any]:
     """The values with which a trial was enqueued, if they belong to the space."""
     trial = core.ledger.trial(number)
-    return {} if trial is None else valid_values(core.space, trial.system_attrs.get("fixed_params", {}))
+    values = {} if trial is None else valid_values(core.space, trial.system_attrs.get("fixed_params", {}))
+    broken = core.space.broken_by(values) if core.space.constraints and core.space.is_complete(values) else None
+    if broken is not None:  # `enqueue` refuses such a point, but Optuna's own does not
+        warnings.warn(f"enqueued trial {number} breaks {broken}: another point is chosen.", BojaxWarning, stacklevel=6)
+        return {}
+    return values
 
 
 def _warn_dropped(trials: list[_Created], held: Mapping[str, Any]) -> None:
@@ -214,7 +227,10 @@ def _warn_dropped(trials: list[_Created], held: Mapping[str, Any]) -> None:
 
 def _exhausted(core: Core, held: Mapping[str, Any]) -> SpaceExhaustedError:
     size = num_points(core.space, held)
-    which = "every point" if size is None else f"all {size} points"
+    if core.space.constraints:
+        size = None if held or size is None else core.space.cardinality
+    kind = "feasible point" if core.space.constraints else "point"
+    which = f"every {kind}" if size is None else f"all {size} {kind}s"
     return SpaceExhaustedError(f"{which} {f'with {shown(held)}' if held else 'of the space'} are told or pending.")
 
 
@@ -302,6 +318,11 @@ def _num_left(core: Core, held: Mapping[str, Any], more_pending: Sequence[np.nda
     # A fully given point may be repeated, and so may any point of a noisy objective.
     if size is None or core.space.is_complete(held) or may_repeat(core.algorithm, core.space):
         return 2**31
+    if core.space.constraints:
+        told = core.ledger.told()
+        seen = np.concatenate([told.X, told.pending, np.reshape(more_pending, (-1, core.space.num_dims))])
+        left = num_feasible_left(core.space, held, seen)
+        return 2**31 if left is None else left
     return max(0, size - core.ledger.num_points(held_row(core.space, held), more_pending))
 
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bojax.space import Float, Space
+from bojax._errors import BojaxError
+from bojax.space import INACTIVE, Float, Lattice, Space
 
 
 class Group(NamedTuple):
@@ -48,6 +49,26 @@ def checked_values(space: Space, params: Any, argument: str, *, together: bool =
     return values
 
 
+def check_feasible(space: Space, values: Mapping[str, Any], argument: str) -> None:
+    """Checks that a feasible point has these values.
+
+    Raises:
+        ValueError: the values are those of a whole point, which breaks a constraint.
+        BojaxError: no feasible point with these values is found.
+    """
+    if not space.constraints or not values:
+        return
+    if space.is_complete(values):
+        broken = space.broken_by({name: values[name] for name in space.active_names(values)})
+        if broken is not None:
+            raise ValueError(f"`{argument}` must be feasible, got {dict(values)}, which breaks {broken}.")
+        return
+    try:
+        Lattice.of(space).hold(held_row(space, values))
+    except BojaxError as error:
+        raise BojaxError(f"`{argument}` leaves no feasible point, got {dict(values)}: {error}") from None
+
+
 def valid_values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
     """The values of `params` that belong to the space; Optuna code may enqueue others."""
     valid = {}
@@ -73,6 +94,30 @@ def num_points(space: Space, held: Mapping[str, Any]) -> int | None:
     return space.num_points(held)
 
 
+def num_feasible_left(space: Space, held: Mapping[str, Any], seen: np.ndarray) -> int | None:
+    """Number of feasible points with the fixed values that were not seen, in a small finite constrained space.
+
+    Args:
+        space: the search space.
+        held: the fixed values.
+        seen: [n, d] points evaluated or pending; infeasible ones do not count.
+
+    Returns:
+        The number; None if the feasible points of the space are not all known.
+    """
+    points = space.feasible_points()
+    if points is None:
+        return None
+    lattice, row = Lattice.of(space), held_row(space, held)
+    P = lattice.positions(points)
+    if row is not None:
+        fixed = ~np.isnan(row)
+        wanted = lattice.positions(np.where(fixed, row, INACTIVE))
+        P = P[(P == wanted)[:, fixed].all(axis=1) & lattice.active(points)[:, fixed].all(axis=1)]
+    old = {tuple(position) for position in lattice.positions(seen).tolist()}
+    return sum(tuple(position) not in old for position in P.tolist())
+
+
 def agree(row: np.ndarray, held: np.ndarray | None) -> bool:
     """Whether a point has the fixed coordinates."""
     return held is None or bool(np.all((row == held) | np.isnan(held)))
@@ -90,6 +135,12 @@ def without_repeats(
         seen: [n, d] points evaluated or pending.
     """
     points = [{**params, **held} for params in suggested]
+    if space.constraints and points:
+        there = Lattice.of(space).hold(held_row(space, held))
+        active = [{name: point[name] for name in space.active_names(point) if name in point} for point in points]
+        rows = np.array([space.coordinates_of(point) for point in active])
+        rows = there.repaired(there.snap(np.where(np.isnan(rows), INACTIVE, rows)))
+        points = [{**space.to_params(row), **held} for row in rows]
     if num_points(space, held) is None:
         return points
     taken = {row.tobytes() for row in seen}
@@ -105,7 +156,7 @@ def without_repeats(
             break
         point = {name: point[name] for name in space.active_names(point)}
         key = space.from_params(point).tobytes()
-        if key not in taken:
+        if key not in taken and (not space.constraints or space.broken_by(point) is None):
             taken.add(key)
             fresh.append(point)
     return fresh

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import BojaxWarning, StudyError
 from bojax.data import COLUMNS
-from bojax.space import Space
+from bojax.space import Space, describes
 from bojax.storage import to_distributions
 from bojax.study.asking._held import checked_values, valid_values
 from bojax.study.records import _storage
@@ -99,7 +99,7 @@ def carry(study: optuna.Study, space: Space, space_changed: SpaceChanged) -> tup
     storage, attrs = study._storage, _storage.retry(lambda: study.user_attrs)
     root = attrs.get(ROOT, study.study_name)
     versions = _versions(storage, root)
-    name = next((n for n, v in versions.items() if Space.from_spec(v.user_attrs[_storage.SPACE]) == space), None)
+    name = next((n for n, v in versions.items() if describes(v.user_attrs[_storage.SPACE], space)), None)
     name = _name(root, space) if name is None else name
     filled = space_changed if isinstance(space_changed, Mapping) else {}
     pool = _pool(versions)

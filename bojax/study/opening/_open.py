@@ -10,7 +10,7 @@ from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from bojax._errors import StudyError
-from bojax.space import Float, Space
+from bojax.space import CONSTRAINTS, Float, Space, describes
 from bojax.storage import open_storage, to_distributions
 from bojax.study._checks import DIRECTIONS
 from bojax.study.opening._carry import ROOT, SpaceChanged, carry, current
@@ -68,7 +68,7 @@ def open_study(
         raise StudyError(f"the study {name!r} has several objectives; bojax needs one.")
     stored_direction = study.direction.name.lower()
     if direction is not None and stored_direction != direction:
-        raise _differs(name, "direction", stored_direction, direction)
+        raise _differs(name, "direction", repr(stored_direction), direction)
     attrs = {} if created else _storage.read_attrs(study, wait=True)
     if not attrs:
         if space is None:
@@ -80,13 +80,26 @@ def open_study(
         return study, {_storage.SPACE: space.to_spec(), _storage.SEED: seed}
     if attrs[_storage.VERSION] > _storage.FORMAT_VERSION:
         raise StudyError(f"the study {name!r} was made by a newer bojax: update bojax to open it.")
-    if space is not None and space_changed == "error" and Space.from_spec(attrs[_storage.SPACE]) != space:
-        raise _differs(name, "space", Space.from_spec(attrs[_storage.SPACE]), space)
+    if space is not None and space_changed == "error" and not describes(attrs[_storage.SPACE], space):
+        raise _differs(name, "space", _shown(attrs[_storage.SPACE]), space)
+    functions = [entry for entry in attrs[_storage.SPACE].get(CONSTRAINTS, []) if entry["type"] == "function"]
+    if space is None and functions:
+        names = [entry["name"] for entry in functions]
+        raise StudyError(
+            f"the space of the study {name!r} has the constraint functions {names}, which a storage cannot hold: give "
+            "the same `space` again. Linear constraints are stored: bojax.linear(...)."
+        )
     if seed is not None and attrs[_storage.SEED] != seed:
-        raise _differs(name, "seed", attrs[_storage.SEED], seed)
+        raise _differs(name, "seed", repr(attrs[_storage.SEED]), seed)
     if space is not None and space_changed != "error":
         return carry(study, space, space_changed)
     return study, attrs
+
+
+def _shown(spec: dict[str, Any]) -> str:
+    """A stored space for messages."""
+    space = Space.from_spec({name: fields for name, fields in spec.items() if name != CONSTRAINTS})
+    return f"{space!r}{f' with the constraints {spec[CONSTRAINTS]!r}' if CONSTRAINTS in spec else ''}"
 
 
 def _check_trials(study: OptunaStudy, space: Space) -> None:
@@ -136,6 +149,6 @@ def _incompatible(stored: BaseDistribution, own: BaseDistribution) -> str | None
 def _differs(name: str, what: str, stored: Any, given: Any) -> StudyError:
     way_out = ', or carry its results over: Study(..., space_changed="carry")' if what == "space" else ""
     return StudyError(
-        f"the study {name!r} exists with another {what}: stored {stored!r}, given {given!r}. "
+        f"the study {name!r} exists with another {what}: stored {stored}, given {given!r}. "
         f"Leave `{what}` out to go on with it, or choose another `name`{way_out}."
     )

@@ -16,7 +16,7 @@ from bojax.space import Space
 from bojax.study._checks import check_attrs
 from bojax.study._core import Core
 from bojax.study._travel import check_process
-from bojax.study.asking._held import checked_values
+from bojax.study.asking._held import check_feasible, checked_values
 from bojax.study.records import _storage
 from bojax.study.records._replaced import CARRIED_FROM, CORRECTS
 from bojax.study.records._trial import Trial
@@ -60,10 +60,12 @@ class KnownResults:
             Whether the parameters were queued.
 
         Raises:
-            ValueError, TypeError: the parameters do not belong to the space. Nothing is queued.
+            ValueError, TypeError: the parameters do not belong to the space, or break a constraint. Nothing is queued.
+            BojaxError: no feasible point with these parameters is found. Nothing is queued.
         """
         check_process(self._core, computes=False)
         values = checked_values(self._core.space, params, "params")
+        check_feasible(self._core.space, values, "params")
         attrs = check_attrs(user_attrs)
         if skip_if_exists and any(_asks_for(trial, values) for trial in self._core.ledger.refresh().counted()):
             return False
@@ -82,7 +84,7 @@ class KnownResults:
         grad: Mapping[str, Any] | None = None,
         user_attrs: Mapping[str, Any] | None = None,
     ) -> Trial:
-        """Adds a known result, for example from an earlier experiment.
+        """Adds a known result, for example from an earlier experiment. Its point may be infeasible.
 
         Args:
             params: a value for every parameter that exists at the point.
