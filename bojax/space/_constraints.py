@@ -1,12 +1,13 @@
 """Input constraints: which points of the cube belong to a space.
 
-A constraint is a function of the decoded parameters of one point, feasible where its value, the *margin*, is at least 0;
-or `Linear`, which is plain data. Margins are divided by a scale, so that tolerances and penalties mean the same for all:
+A constraint is a function of the decoded parameters of one point, feasible where its value, the *margin*, is at least
+0; or `Linear`, which is plain data. Margins are divided by a scale, so that tolerances and penalties mean the same:
 
     linear      |limit| + sum |weight| max(|low|, |high|), a bound of the margin
     function    the mean of |margin| over sampled points of the cube
 
-Functions are called point by point under `vmap`. Of an inactive parameter they see what `decode` gives, its lowest value.
+Functions are called point by point under `vmap`. Of an inactive parameter they see what `decode` gives, its lowest
+value.
 """
 
 import dataclasses
@@ -129,8 +130,10 @@ class Rows(NamedTuple):
         if xp is np:
             return self.limits - values @ self.weights.T
         # Sums rather than a product of matrices: those lose digits on accelerators.
-        weights = xp.asarray(self.weights, values.dtype)
-        return xp.asarray(self.limits, values.dtype) - xp.sum(values[..., None, :] * weights, axis=-1)
+        before = (1,) * (values.ndim - 1)
+        weights = xp.asarray(self.weights, values.dtype).reshape(*before, *self.weights.shape)
+        limits = xp.asarray(self.limits, values.dtype).reshape(*before, -1)
+        return limits - xp.sum(values[..., None, :] * weights, axis=-1)
 
 
 def rows_of(space: "Space") -> Rows:

@@ -86,8 +86,9 @@ def find_anchors(part: Part, where: str) -> Anchors:
         found = _evolved(part, nearest, rng)
     if not len(found):
         raise BojaxError(
-            f"no feasible point of {where} was found: {NUM_TRIED} random points and {POPULATION * GENERATIONS} points of "
-            "a search that minimizes the violation were tried. Do the constraints contradict each other or the ranges?"
+            f"no feasible point of {where} was found: {NUM_TRIED} random points and {POPULATION * GENERATIONS} points "
+            "of a search that minimizes the violation were tried. Do the constraints contradict each other or the "
+            "ranges?"
         )
     if len(found) < wanted:
         found = _walked(part, found, wanted, rng)
@@ -165,7 +166,7 @@ def _walked(part, found, wanted, rng):
             share = low + (high - low) * rng.random(n)
             free = start + share[:, None] * step
             Y = part.snap(np.clip(free, 0.0, 1.0))
-            now = left & part.inside(Y) & ((free >= 0.0) & (free <= 1.0)).all(axis=1)
+            now = left & part.inside(Y) & _in_cube(free)
             X, left = np.where(now[:, None], Y, X), left & ~now
             low, high = np.where(share < 0, share, low), np.where(share < 0, high, share)
             if not left.any():
@@ -195,13 +196,13 @@ def pulled(part: Part, X: Any, start: Any) -> Any:
     xp = namespace(X, start)
     start = xp.broadcast_to(start, X.shape)
 
-    def at(share):
-        return part.snap(start + share[:, None] * (X - start))
+    def along(share):
+        return start + share[:, None] * (X - start)
 
-    reach = _reach(part, at, X, STEPS)
-    both = xp.concatenate([X, at(reach * (1.0 - INWARD))])
+    reach = _reach(part, along, X, STEPS)
+    both = xp.concatenate([X, part.snap(along(reach * (1.0 - INWARD)))])
     was, now = xp.split(part.inside(both), 2)
-    moved = xp.where(now[:, None], both[X.shape[0] :], xp.where((reach > 0)[:, None], at(reach), start))
+    moved = xp.where(now[:, None], both[X.shape[0] :], xp.where((reach > 0)[:, None], part.snap(along(reach)), start))
     return xp.where(was[:, None], X, moved)
 
 
@@ -224,14 +225,15 @@ def spread(part: Part, X: Any, anchors: Any, count: Any, offset: Any = 0) -> Any
 
     back_and_forth = xp.concatenate([start - X, X - start])
 
-    def at(share):
-        return part.snap(xp.concatenate([start, start]) + share[:, None] * back_and_forth)
+    def along(share):
+        return xp.concatenate([start, start]) + share[:, None] * back_and_forth
 
-    back, forth = xp.split(_reach(part, at, back_and_forth, FEW_STEPS), 2)
+    back, forth = xp.split(_reach(part, along, back_and_forth, FEW_STEPS), 2)
     share = -back + (back + forth) * ((0.5 + GOLDEN * rows) % 1.0).astype(X.dtype)  # evenly spread in [0, 1)
-    both = xp.concatenate([X, part.snap(start + share[:, None] * (X - start))])
-    was, now = xp.split(part.inside(both) & xp.all((both >= 0) & (both <= 1), axis=1), 2)
-    return xp.where(was[:, None], X, xp.where(now[:, None], both[X.shape[0] :], start))
+    both = xp.concatenate([X, start + share[:, None] * (X - start)])
+    snapped = part.snap(both)
+    was, now = xp.split(part.inside(snapped) & _in_cube(both), 2)
+    return xp.where(was[:, None], X, xp.where(now[:, None], snapped[X.shape[0] :], start))
 
 
 def repaired(part: Part, X: Any, anchors: Any, count: Any) -> Any:
@@ -264,15 +266,19 @@ def held_anchors(part: Part, anchors: Any, count: Any) -> tuple[Any, Any]:
     return X[jnp.argsort(~ok, stable=True)], jnp.sum(ok, dtype=jnp.int32)
 
 
-def _reach(part, at, X, steps):
+def _in_cube(X):
+    return namespace(X).all((X >= 0) & (X <= 1), axis=-1)
+
+
+def _reach(part, along, X, steps):
     """[n] about the largest share of each segment that ends inside, in the cube; 0 if only its start does."""
     xp = namespace(X)
 
     def halve(_, ends):
         low, high = ends
         middle = 0.5 * (low + high)
-        points = at(middle)
-        inside = part.inside(points) & xp.all((points >= 0) & (points <= 1), axis=1)
+        points = along(middle)
+        inside = part.inside(part.snap(points)) & _in_cube(points)
         return xp.where(inside, middle, low), xp.where(inside, high, middle)
 
     ends: Any = (xp.zeros(X.shape[0], X.dtype), xp.ones(X.shape[0], X.dtype))

@@ -53,7 +53,7 @@ class Feasible(NamedTuple):
 
     rows: Rows
     anchors: Float[AnyArray, "*b k d"]
-    count: Int[AnyArray, "*b"]
+    count: Int[AnyArray, "*b"] | np.integer
 
 
 class Kind(NamedTuple):
@@ -266,7 +266,7 @@ class Lattice:
         return _region.scaled_margins(self.space, self.feasible.rows, scales, X, self._columns(X), self.conditions)
 
     def is_inside(self, X: Float[AnyArray, "*b d"]) -> Any:
-        """Whether points may be suggested, [...]: feasible, in an infinite space without more tolerance than rounding."""
+        """Whether points may be suggested, [...]: feasible, in an infinite space up to rounding only."""
         return self._part().inside(X) if self.is_constrained else namespace(X).ones(X.shape[:-1], bool)
 
     def pulled(self, X: Float[AnyArray, "n d"], start: Float[AnyArray, "*n d"]) -> Any:

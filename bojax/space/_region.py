@@ -107,7 +107,7 @@ def scaled_margins(space: Any, rows: Rows, scales: tuple[float, ...], X: Any, co
     if rows.limits.shape[-1]:
         margins.append(rows.margins(native_values(columns, conditions, X, xp)))
     if scales:
-        margins.append(function_margins(space, X) / np.array(scales, X.dtype))
+        margins.append(function_margins(space, X) / np.array(scales, X.dtype).reshape((1,) * (X.ndim - 1) + (-1,)))
     return margins[0] if len(margins) == 1 else xp.concatenate(margins, axis=-1)
 
 

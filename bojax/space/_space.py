@@ -31,7 +31,6 @@ from bojax.space._constraints import Constraint, constraint_to_spec, constraints
 from bojax.space._parameters import Categorical, Float, Int, Ordinal, Parameter, did_you_mean
 from bojax.space._spec import parameter_from_spec, parameter_to_spec
 
-
 CONSTRAINTS = "bojax:constraints"
 """Where the plain data of a space holds its constraints; no parameter may have this name."""
 

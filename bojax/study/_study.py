@@ -64,8 +64,8 @@ class Study(KnownResults, Beliefs):
     Args:
         space: the search space: a `Space`, a mapping of names to parameters, or a plain specification. It may be
             omitted to open an existing study, unless its constraints are functions: these are not stored, so the same
-            space must be given again, of which only the names of the functions can be compared. Opening writes nothing until the first `ask`, `tell` or `enqueue`, so the
-            storage may be read-only.
+            space must be given again, of which only the names of the functions can be compared. Opening writes nothing
+            until the first `ask`, `tell` or `enqueue`, so the storage may be read-only.
         direction: "minimize" or "maximize". By default that of the stored study; "minimize" for a new one.
         storage: None for memory, or where the study is stored: "sqlite:///study.db", "journal:///study.log", any other
             URL that Optuna opens, or an Optuna storage.
