@@ -51,8 +51,8 @@ ALGORITHMS = {
     "turbo": lambda space: bojax.turbo(space, q=2, num_candidates=40, **TINY, **PATHS),
 }
 
-FAST = [("random_search", "tight"), ("random_search", "finite"), ("bayesopt", "disk")]
-LONG = [("random_search", "large"), ("bayesopt", "finite"), ("bayesopt-batch", "mixed"), ("noisy", "tight")]
+FAST = [("random_search", "tight")]
+LONG = [("random_search", "finite"), ("bayesopt", "disk"), ("bayesopt-batch", "mixed"), ("noisy", "tight")]
 LONG += [("hybrid", "disk"), ("thompson", "mixed"), ("turbo", "tight")]
 SLOW = [pair for name in ALGORITHMS for pair in [(name, space) for space in SPACES] if pair not in FAST + LONG]
 CASES = [
@@ -106,6 +106,7 @@ def test_infeasible_results_are_data():
     assert info.valid.all() and space.is_feasible(X).all()
 
 
+@pytest.mark.long
 def test_held_coordinates_are_kept():
     space = SPACES["tight"]()
     with jax.enable_x64(True):
@@ -162,6 +163,7 @@ class TestStudy:
     def open(space, **settings):
         return bojax.Study(space, seed=0, algorithm=lambda space, q: bojax.random_search(space, q=q), **settings)
 
+    @pytest.mark.long
     def test_trials_are_feasible_whether_asked_enqueued_or_fixed(self):
         study = self.open(SPACES["tight"]())
         study.enqueue({"a": 0.15})
@@ -192,6 +194,7 @@ class TestStudy:
             trial = study.ask()[0]
         assert study.space.broken_by(trial.params) is None
 
+    @pytest.mark.long
     def test_linear_constraints_are_stored_and_functions_must_be_given_again(self, tmp_path):
         storage = f"sqlite:///{tmp_path}/study.db"
         self.open(SPACES["tight"](), storage=storage, name="linear").ask()

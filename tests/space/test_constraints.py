@@ -78,6 +78,7 @@ def truth(name, params):
             return a + np.rint(10 * b) <= 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(SPACES))
 def test_feasible_points_are_those_that_satisfy_the_constraints(name):
     space = SPACES[name]()
@@ -93,6 +94,7 @@ def test_feasible_points_are_those_that_satisfy_the_constraints(name):
         assert (np.asarray(jax.jit(lambda X: lattice.is_inside(lattice.snap(X)))(X)) == inside).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(SPACES))
 def test_samples_are_feasible_and_vary(name):
     space = SPACES[name]()

@@ -178,10 +178,16 @@ def _prepare(
     held = [fixed or _enqueued(core, trial.number) for trial in created]
     chosen: list[np.ndarray] = []  # rows that are about to become pending
     groups = groups_of(created, held)
+    dropped, surplus = 0, []
     for group in [group for group in groups if core.space.is_complete(group.held)]:
+        broken = core.space.broken_by(group.held) if core.space.constraints else None
+        if broken is not None:  # `enqueue` refuses such a point, but Optuna's own does not
+            surplus += group.trials
+            dropped += len(group.trials)
+            _warn_dropped(group.trials, group.held, f"it breaks {broken}")
+            continue
         chosen += [core.space.from_params(group.held)] * len(group.trials)
         prepared |= {trial.number: group.held for trial in group.trials}
-    dropped, surplus = 0, []
     incomplete = [group for group in groups if not core.space.is_complete(group.held)]
     for group in incomplete:
         # Only free points share the program of larger batches: usually only one trial has given fixed values.
@@ -208,18 +214,15 @@ def _prepare(
 def _enqueued(core: Core, number: int) -> dict[str, Any]:
     """The values with which a trial was enqueued, if they belong to the space."""
     trial = core.ledger.trial(number)
-    values = {} if trial is None else valid_values(core.space, trial.system_attrs.get("fixed_params", {}))
-    broken = core.space.broken_by(values) if core.space.constraints and core.space.is_complete(values) else None
-    if broken is not None:  # `enqueue` refuses such a point, but Optuna's own does not
-        warnings.warn(f"enqueued trial {number} breaks {broken}: another point is chosen.", BojaxWarning, stacklevel=6)
-        return {}
-    return values
+    return {} if trial is None else valid_values(core.space, trial.system_attrs.get("fixed_params", {}))
 
 
-def _warn_dropped(trials: list[_Created], held: Mapping[str, Any]) -> None:
+def _warn_dropped(
+    trials: list[_Created], held: Mapping[str, Any], why: str = "every point with these values is told or pending"
+) -> None:
     which = ", ".join(str(trial.number) for trial in trials)
     warnings.warn(
-        f"enqueued trial {which} with {shown(held)} is dropped: every point with these values is told or pending.",
+        f"enqueued trial {which} with {shown(held)} is dropped: {why}.",
         BojaxWarning,
         stacklevel=5,
     )
