@@ -30,7 +30,7 @@ from bojax.multifidelity._curve_kernel import freeze_thaw_kernel
 from bojax.multifidelity._history import History
 from bojax.multifidelity._stored_population import kept_in
 from bojax.multifidelity._trainable import Trainable
-from bojax.space import Space, to_space
+from bojax.space import Lattice, Space, to_space
 from bojax.surrogates import (
     Inputs,
     Posterior,
@@ -140,7 +140,7 @@ def freeze_thaw(
     design_key, fit_key, choose_key = (as_key(key) for key in (design_key, fit_key, choose_key))
     basket = Basket(objective, space, rungs, train_key, kept)
     with host_scope():
-        design = np.asarray(space.round(sobol(design_key, num_initial, space.num_dims)))
+        design = np.asarray(Lattice.of(space).spread(space.round(sobol(design_key, num_initial, space.num_dims))))
     design = design[np.sort(np.unique(design, axis=0, return_index=True)[1])]
     params, round_number = None, 0
     while budget_steps - basket.steps_spent >= rungs[0]:
@@ -325,4 +325,4 @@ def new_configurations(
     anew = jax.random.uniform(category_key, parents.shape) < RESAMPLED
     other = jnp.where(anew, even[half:], parents)
     near = jnp.where(jnp.asarray(space.is_categorical)[None, :], other, moved)
-    return space.round(jnp.concatenate([even[:half], near]))
+    return Lattice.of(space).spread(space.round(jnp.concatenate([even[:half], near])))

@@ -149,6 +149,11 @@ def pbt(
     if space.is_conditional:
         conditional = [name for name in space if space[name].when]
         raise ValueError(f"`objective.space` must have no parameters with `when` in `pbt`, got {conditional}.")
+    if space.constraints:
+        raise ValueError(
+            f"`objective.space` must have no constraints in `pbt`, whose members move without them, got {space!r}. "
+            "Make infeasible members fail in the objective instead."
+        )
     floats = [name for name in space if isinstance(space[name], Float) and name not in (fixed or {})]
     names = floats if tune is None else list(tune)
     num_steps = objective.num_steps if num_steps is None else num_steps

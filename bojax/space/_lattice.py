@@ -10,6 +10,7 @@ one that is held: every point has 0.5 there, as in the columns of inactive param
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,8 +23,8 @@ from bojax._types import Bool, Float, Int
 from bojax.space import _encoding as encoding
 from bojax.space import _feasible, _region
 from bojax.space._conditions import INACTIVE, Conditions, active
-from bojax.space._constraints import Rows
 from bojax.space._parameters import Float as FloatParameter
+from bojax.space._region import ByContent, Feasible, feasible_of, filled
 from bojax.space._space import Space
 
 ENUMERATE = 1024
@@ -36,24 +37,6 @@ MIN_DIMS, MIN_MOVES, FEW_POINTS = 4, 16, 128
 """The smallest size classes of columns, of moves, and of the points of a finite space."""
 MIN_CONDITIONS, MIN_ENTRIES = 2, 8
 """The smallest size classes of the conditions of a column, and of the values of a column that decides."""
-
-
-MIN_ROWS = 4
-"""The smallest size class of linear constraints."""
-
-
-class Feasible(NamedTuple):
-    """The feasible part of a lattice.
-
-    Attributes:
-        rows: the linear constraints, scaled; padding always holds.
-        anchors: [k, d] feasible points that fill it; all of them, if the space is finite and has at most 1,024.
-        count: [] how many of them are not padding; 0 if none was found for held coordinates.
-    """
-
-    rows: Rows
-    anchors: Float[AnyArray, "*b k d"]
-    count: Int[AnyArray, "*b"] | np.integer
 
 
 class Kind(NamedTuple):
@@ -135,7 +118,7 @@ class Lattice:
             return space
         if not isinstance(space, Space):
             raise TypeError(f"`space` must be a bojax.Space, got {type(space).__name__}. Wrap it: bojax.Space(...).")
-        found = _feasible_of(space, _kind(space))
+        found = feasible_of(space, _kind(space).max_points)
         return cls(*_described(space, space.num_dims), columns=None, space=space, kind=_kind(space), feasible=found)
 
     @classmethod
@@ -178,7 +161,7 @@ class Lattice:
             columns=columns._replace(start=none, values_at=none, table=np.zeros(1)),
             space=None,
             kind=rough,
-            feasible=_feasible_of(space, rough, num_dims),
+            feasible=feasible_of(space, rough.max_points, num_dims),
         )
 
     @classmethod
@@ -335,14 +318,12 @@ class Lattice:
         Raises:
             BojaxError: on the host, if none is found; compiled code sets their number to 0.
         """
-        part = self._part()
         if namespace(self.held, feasible.anchors, self.num_values) is np:
             if np.isnan(self.held[self.live]).all():
                 return self
-            found = _feasible.find_anchors(part, "the space with the held values")
-            anchors, count = _filled(found.points, len(feasible.anchors))
+            anchors, count = filled(_held_anchors(ByContent(self)).points, len(feasible.anchors))
         else:
-            anchors, count = _feasible.held_anchors(part, feasible.anchors, feasible.count)
+            anchors, count = _feasible.held_anchors(self._part(), feasible.anchors, feasible.count)
         return dataclasses.replace(self, feasible=feasible._replace(anchors=anchors, count=count))
 
     def _part(self) -> _feasible.Part:
@@ -361,25 +342,10 @@ class Lattice:
         return encoding.make_columns(self.space.parameters, np.dtype(X.dtype))  # type: ignore[union-attr]
 
 
-def _feasible_of(space: Space, kind: Kind, num_dims: int | None = None) -> Feasible | None:
-    """The feasible part of the columns of a space, exact or padded."""
-    if space.region is None:
-        return None
-    points, rows = space.region.anchors.points, space.region.rows
-    if num_dims is None:
-        return Feasible(rows, points, np.int32(len(points)))
-    m, wide = len(rows.limits), ((0, 0), (0, num_dims - space.num_dims))
-    more = max(MIN_ROWS, _power(m)) - m
-    weights = np.pad(np.pad(rows.weights, wide), ((0, more), (0, 0)))
-    padded = Rows(weights, np.pad(rows.limits, (0, more), constant_values=1.0))
-    anchors, count = _filled(points, kind.max_points or len(points))
-    return Feasible(padded, np.pad(anchors, wide, constant_values=INACTIVE), count)
-
-
-def _filled(points: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.int32]:
-    """The first points, repeated at the end up to a number of rows, and how many they are."""
-    count = min(len(points), num_rows)
-    return np.pad(points[:count], ((0, num_rows - count), (0, 0)), mode="edge"), np.int32(count)
+@functools.lru_cache(maxsize=32)
+def _held_anchors(key: ByContent) -> _feasible.Anchors:
+    """The anchors of a lattice with held coordinates, on the host."""
+    return _feasible.find_anchors(key.tree._part(), "the space with the held values")
 
 
 def _num_moves(num_values, is_categorical):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bojax._alike import Alike
-from bojax._namespace import namespace
+from bojax._namespace import AnyArray, namespace
+from bojax._types import Float, Int
 from bojax.space import _conditions
 from bojax.space import _encoding as encoding
 from bojax.space._constraints import (
@@ -48,6 +49,24 @@ class Region(NamedTuple):
     rows: Rows
     scales: tuple[float, ...]
     anchors: Anchors
+
+
+MIN_ROWS = 4
+"""The smallest size class of linear constraints."""
+
+
+class Feasible(NamedTuple):
+    """The feasible part of a lattice.
+
+    Attributes:
+        rows: the linear constraints, scaled; padding always holds.
+        anchors: [k, d] feasible points that fill it; all of them, if the space is finite and has at most 1,024.
+        count: [] how many of them are not padding; 0 if none was found for held coordinates.
+    """
+
+    rows: Rows
+    anchors: Float[AnyArray, "*b k d"]
+    count: Int[AnyArray, "*b"] | np.integer
 
 
 Found = tuple[Rows, tuple[float, ...], Anchors]
@@ -180,3 +199,46 @@ def _snapped(space: "Space", X: np.ndarray) -> np.ndarray:
         return rounded
     exists = _conditions.active(space.conditions, encoding.positions(columns, X, np), np)
     return np.where(exists, rounded, _conditions.INACTIVE)
+
+
+def feasible_of(space: "Space", max_points: int, num_dims: int | None = None) -> Feasible | None:
+    """The feasible part of the columns of a space.
+
+    Args:
+        space: the space.
+        max_points: room for all points of a small finite space; 0 for other spaces.
+        num_dims: number of columns if they are padded; None for exact ones.
+    """
+    if space.region is None:
+        return None
+    points, rows = space.region.anchors.points, space.region.rows
+    if num_dims is None:
+        return Feasible(rows, points, np.int32(len(points)))
+    m, wide = len(rows.limits), ((0, 0), (0, num_dims - space.num_dims))
+    more = max(MIN_ROWS, 1 << max(m - 1, 0).bit_length()) - m
+    weights = np.pad(np.pad(rows.weights, wide), ((0, more), (0, 0)))
+    padded = Rows(weights, np.pad(rows.limits, (0, more), constant_values=1.0))
+    anchors, count = filled(points, max_points or len(points))
+    return Feasible(padded, np.pad(anchors, wide, constant_values=_conditions.INACTIVE), count)
+
+
+def filled(points: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.int32]:
+    """The first points, repeated at the end up to a number of rows, and how many they are."""
+    count = min(len(points), num_rows)
+    return np.pad(points[:count], ((0, num_rows - count), (0, 0)), mode="edge"), np.int32(count)
+
+
+class ByContent:
+    """A tree of NumPy arrays that is equal to another one of the same content; a key of caches."""
+
+    __slots__ = ("_key", "tree")
+
+    def __init__(self, tree: Any) -> None:
+        leaves, form = jax.tree.flatten(tree)
+        self.tree, self._key = tree, (form, tuple(np.asarray(leaf).tobytes() for leaf in leaves))
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByContent) and self._key == other._key
