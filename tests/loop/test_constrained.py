@@ -53,7 +53,7 @@ ALGORITHMS = {
 
 FAST = [("random_search", "tight")]
 LONG = [("random_search", "finite"), ("bayesopt", "disk"), ("bayesopt-batch", "mixed"), ("noisy", "tight")]
-LONG += [("hybrid", "disk"), ("thompson", "mixed"), ("turbo", "tight")]
+LONG += [("hybrid", "disk")]
 SLOW = [pair for name in ALGORITHMS for pair in [(name, space) for space in SPACES] if pair not in FAST + LONG]
 CASES = [
     *(pytest.param(*case, id="-".join(case)) for case in FAST),
@@ -134,7 +134,7 @@ def test_the_initial_design_needs_no_program_and_is_feasible():
     assert (np.ptp(np.array(points), axis=0) > 0.05).all()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_constrained_optimum_is_found():
     """The optimum lies on the boundary of a disk; brute force on a fine grid gives its value."""
     space = bojax.Space(
@@ -237,7 +237,7 @@ class TestStudy:
             trial = study.ask(fixed={"a": 0.17})[0]
         assert trial.params["a"] == 0.17 and sum(trial.params.values()) <= 0.18
 
-    @pytest.mark.long
+    @pytest.mark.slow
     def test_two_linear_spaces_share_a_program(self):
         from bojax.study.asking._job import job_of
         from bojax.study.asking._suggest import bayesopt
