@@ -16,9 +16,10 @@ from bojax.integrations._hyperopt._errors import (
     InvalidResultStatus,
     InvalidTrial,
 )
-from bojax.integrations._hyperopt._fmin import fmin, space_eval, space_from_hyperopt
+from bojax.integrations._hyperopt._fmin import fmin
 from bojax.integrations._hyperopt._namespaces import pyll, scope
-from bojax.integrations._hyperopt._suggest import rand
+from bojax.integrations._hyperopt._spaces import space_eval, space_from_hyperopt
+from bojax.integrations._hyperopt._suggest import anneal, rand
 from bojax.integrations._hyperopt._trials import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,
@@ -56,6 +57,7 @@ __all__ = [
     "InvalidResultStatus",
     "InvalidTrial",
     "Trials",
+    "anneal",
     "fmin",
     "generate_trials_to_calculate",
     "hp",

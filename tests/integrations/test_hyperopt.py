@@ -2,7 +2,9 @@
 
 import functools
 import math
+import pathlib
 import pickle
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,7 @@ from bojax.integrations.hyperopt import (
     InvalidResultStatus,
     InvalidTrial,
     Trials,
+    anneal,
     fmin,
     generate_trials_to_calculate,
     hp,
@@ -47,7 +50,7 @@ class TestFirstScripts:
     def test_two_cases_with_parameters_of_their_own(self):
         def objective(args):
             case, value = args
-            return value if case == "case 1" else value**2
+            return value + 5 if case == "case 1" else value**2
 
         space = hp.choice("a", [("case 1", 1 + hp.lognormal("c1", 0, 1)), ("case 2", hp.uniform("c2", -10, 10))])
         trials = Trials()
@@ -413,6 +416,16 @@ class TestTrials:
         draws(lambda p: seen.append(p) or 1.0, space, max_evals=1, trials=generate_trials_to_calculate(points[:1]))
         assert len(seen) == 2 and seen[0] == points[0]
 
+    def test_a_given_point_may_repeat_what_is_known(self):
+        space, trials = [hp.choice("k", [0, 1]), hp.choice("m", [0, 1])], Trials()
+        run = functools.partial(quiet, sum, space, trials=trials, algo=lambda space, q: bojax.random_search(space, q=q))
+        with pytest.warns(BojaxWarning, match="fmin ends after 4"):
+            run(max_evals=9)
+        run(max_evals=0, points_to_evaluate=[{"k": 1}])
+        assert len(trials) == 5 and trials.vals["k"][4] == 1 and trials.losses()[4] in (1.0, 2.0)
+        with pytest.raises(ValueError, match="got one for 'k'"):  # trials of another space
+            draws(abs, hp.uniform("x", 0, 1), max_evals=9, trials=trials)
+
     def test_points_outside_of_the_space_are_refused_before_any_work(self):
         run = functools.partial(draws, lambda x: pytest.fail("called"), hp.uniform("x", 0, 1), max_evals=1)
         with pytest.raises(ValueError, match="`x` must be in"):
@@ -509,9 +522,14 @@ class TestTheEnd:
         ({"timeout": 0}, ValueError, "`timeout` must be positive, got 0"),
         ({"loss_threshold": "low"}, TypeError, "`loss_threshold` must be a number or None"),
         ({"early_stop_fn": 3}, TypeError, "`early_stop_fn` must be a function"),
+        ({"seed": -1}, ValueError, "`seed` must be a whole number from 0"),
         ({"max_queue_len": 0}, ValueError, "`max_queue_len` must be a whole number"),
         ({"trials": []}, TypeError, "`trials` must be a bojax.integrations.hyperopt.Trials, got list"),
-        ({"algo": "tpe"}, TypeError, "`algo` must be rand.suggest, or a function"),
+        (
+            {"algo": "tpe"},
+            TypeError,
+            r"`algo` must be one of \[rand.suggest, anneal.suggest\], or a function",
+        ),
         ({"algo": functools.partial(rand.suggest, speed=1)}, TypeError, "rand.suggest must have no settings.*'speed'"),
         ({"space": "annotate"}, ValueError, "`space` must be made of hp.*, or be 'annotated'"),
         ({"fn": 3}, TypeError, "`fn` must be a function"),
@@ -539,6 +557,28 @@ class TestAlgorithms:
     def test_an_algorithm_of_bojax(self):
         best = quiet(lambda x: x, hp.uniform("x", 0, 1), algo=lambda space, q: bojax.random_search(space, q=q))
         assert best["x"] < 0.2
+
+    def test_annealing_draws_near_good_trials(self):
+        space = {
+            "u": hp.uniform("u", -1, 1),
+            "n": hp.lognormal("n", 0, 1),
+            "r": hp.randint("r", 100),
+            "k": hp.choice("k", [hp.qlognormal("q", 0, 1, 1), hp.quniform("s", 0, 50, 1)]),
+        }
+
+        def objective(p):
+            return abs(p["u"] - 0.5) + abs(math.log(p["n"])) + abs(p["r"] - 70) / 30 + p["k"] / 10
+
+        losses = {}
+        for algo in (anneal.suggest, rand.suggest):
+            trials = Trials()
+            quiet(objective, space, algo=algo, max_evals=150, trials=trials)
+            losses[algo] = np.mean(trials.losses()[-50:])
+            for label, low, high in (("u", -1, 1), ("n", 0.007, 134), ("r", 0, 99), ("q", 0, 133), ("s", 0, 50)):
+                assert all(low <= value <= high for value in trials.vals[label])
+        assert losses[anneal.suggest] < 0.5 * losses[rand.suggest]
+        with pytest.raises(ValueError, match="`avg_best_idx` must be at least 1"):
+            quiet(objective, space, algo=functools.partial(anneal.suggest, avg_best_idx=0.5))
 
     def test_suggest_is_a_name_only(self):
         with pytest.raises(TypeError, match="rand.suggest must be given to `fmin` as `algo`"):
@@ -662,8 +702,8 @@ class TestRealSpaces:
             space_from_hyperopt(real.uniform("x", 0, real.uniform("y", 1, 2)))
         with pytest.raises(DuplicateLabel, match="got two for 'x'"):
             space_from_hyperopt([real.uniform("x", 0, 1), real.uniform("x", 0, 1)])
-        with pytest.raises(TypeError, match="got hyperopt.anneal.suggest"):
-            quiet(lambda x: x, real.uniform("x", 0, 1), algo=self.hyperopt.anneal.suggest)
+        with pytest.raises(TypeError, match="got hyperopt.atpe.suggest"):
+            quiet(lambda x: x, real.uniform("x", 0, 1), algo=self.hyperopt.atpe.suggest)
 
     def test_graphs_inside_of_our_own_choices_are_read(self):
         space = hp.choice("k", [0.0, {"x": self.hyperopt.hp.uniform("x", 0, 1)}])
@@ -685,3 +725,15 @@ class TestRealSpaces:
                 ended, arguments[j] = stop(trials, *arguments[j])
                 stops.append(ended)
             assert stops[0] == stops[1], i
+
+
+@pytest.mark.long
+def test_the_guide_runs(tmp_path, monkeypatch, capsys):
+    guide = pathlib.Path(bojax.__file__).with_name("guide") / "coming_from_hyperopt.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    assert len(blocks) == 5
+    for block in blocks:
+        exec(compile(block, guide.name, "exec"), namespace)
+    assert len(namespace["study"].trials) == 3 and "'kind'" in capsys.readouterr().out

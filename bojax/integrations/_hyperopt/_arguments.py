@@ -70,6 +70,9 @@ def checked_limits(given: Mapping[str, Any]) -> Limits:
 
 def seed_of(rstate: Any, seed: Any) -> int:
     """The seed, drawn from a generator if there is one."""
+    seed = plain(seed)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
     if rstate is None:
         return seed
     if seed != 0:

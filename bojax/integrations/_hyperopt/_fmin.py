@@ -26,8 +26,8 @@ from bojax.integrations._hyperopt._forms import (
     params_of,
     vals_of,
 )
-from bojax.integrations._hyperopt._pyll import from_pyll
-from bojax.integrations._hyperopt._suggest import Method, bayesopt, method_of
+from bojax.integrations._hyperopt._spaces import space_eval
+from bojax.integrations._hyperopt._suggest import Method, method_of
 from bojax.integrations._hyperopt._trials import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,
@@ -41,7 +41,6 @@ from bojax.integrations._hyperopt._trials import (
     utc_now,
     vals_of_trial,
 )
-from bojax.space import Space
 from bojax.study import Study, Trial
 
 
@@ -54,7 +53,7 @@ class _Search(NamedTuple):
         beliefs: densities that guide the search.
         trials: the record.
         method: how trials are chosen.
-        study: what chooses them; None where nothing is left to choose.
+        study: what chooses them; None where they are drawn.
         takes_noise: whether it learns from the variance of losses.
         rng: the generator of draws.
     """
@@ -98,7 +97,8 @@ def fmin(
         space: dicts, lists and tuples, nested, of constants and `hp.*`, either of this module or of Hyperopt; or
             "annotated" to take it from the annotations of `fn`, which is then called with keywords.
         algo: None for `bojax.bayesopt`, a Gaussian process; `rand.suggest`, draws from the
-            distributions of the space; or a function from (bojax space, q) to a bojax algorithm.
+            distributions of the space; `anneal.suggest`, draws near good trials; or a function from (bojax space, q) to
+            a bojax algorithm.
         max_evals: number of trials that `trials` holds at the end, those of earlier calls included, and
             `points_to_evaluate` not; >= 0. None to go on until something else ends the loop.
         timeout: seconds after which no further trial starts, > 0; None for no limit.
@@ -144,9 +144,10 @@ def fmin(
     trials = Trials() if trials is None else trials
     if not isinstance(trials, Trials):
         raise TypeError(f"`trials` must be a bojax.integrations.hyperopt.Trials, got {type(trials).__qualname__}.")
-    for point in checked_points(forms, points_to_evaluate):
+    points = checked_points(forms, points_to_evaluate)
+    search = _begin(fn, forms, trials, _guided(method, forms), seed_of(rstate, seed))
+    for point in points:
         trials.insert_trial_docs([new_trial(trials.new_trial_ids(1)[0], point, forms.labels, trials._exp_key)])
-    search = _begin(fn, forms, trials, _guided(method, forms, max_evals), seed_of(rstate, seed))
     show = show_progressbar if verbose else False
     with _shown(trials, limits.max_evals, show) as advance:
         _run(search, limits, advance)
@@ -155,79 +156,26 @@ def fmin(
     return space_eval(space, trials.argmin) if trials.trials else None
 
 
-def space_eval(space: Any, hp_assignment: Mapping[str, Any]) -> Any:
-    """The point of a space that values of its labels make.
-
-    Args:
-        space: the space, as `fmin` takes it.
-        hp_assignment: values by label, of choices the number of the option, as `fmin` returns them; or the `params` of
-            a trial of `space_from_hyperopt(space)`.
-
-    Returns:
-        The point, as the objective gets it.
-
-    Raises:
-        ValueError: a value that is needed is missing.
-
-    Example:
-        >>> from bojax.integrations.hyperopt import hp
-        >>> space = {"kind": hp.choice("kind", ["linear", {"rbf": hp.uniform("gamma", 0, 1)}])}
-        >>> space_eval(space, {"kind": 1, "gamma": 0.5})
-        {'kind': {'rbf': 0.5}}
-    """
-    expression = from_pyll(space)
-    return evaluate(expression, hp_assignment)[0]
-
-
-def space_from_hyperopt(hp_space: Any) -> Space:
-    """The bojax space of a search space of Hyperopt's kind, for `Study`, `minimize` and every algorithm of bojax.
-
-    Each label is a parameter: choices are Categoricals of the numbers of their options, whole numbers Ints, all others
-    Floats, with a `step` for those with a `q`. Labels within an option exist only with it (`when`). Normal
-    distributions are cut at `mu +- 4.89 sigma`, and the space does not know which values are more likely. `space_eval`
-    makes the point from the params of a trial. It rounds values with a `q` that begin with 0 on a logarithmic scale.
-
-    Args:
-        hp_space: dicts, lists and tuples, nested, of constants and `hp.*`, either of this module or of Hyperopt.
-
-    Returns:
-        The space. Labels with a single value are not in it.
-
-    Raises:
-        BadSearchSpace: nothing is to be chosen, or something in the space cannot be read.
-        DuplicateLabel: two hyperparameters have the same label.
-
-    Example:
-        >>> from bojax.integrations.hyperopt import hp
-        >>> space_from_hyperopt([hp.quniform("width", 8, 64, 8), hp.choice("kind", ["relu", "tanh"])])
-        Space({'width': Float(low=8.0, high=64.0, log=False, step=8.0), 'kind': Categorical(choices=(0, 1))})
-    """
-    space = forms_of(hp_space).space
-    if space is None:
-        raise ValueError(f"`hp_space` must have a hyperparameter with two values or more, got {hp_space!r}.")
-    return space
-
-
-def _guided(method: Method, forms: Forms, max_evals: int | None) -> Method:
+def _guided(method: Method, forms: Forms) -> Method:
     """The method, told of beliefs if it is the default one."""
     beliefs = beliefs_of(forms)
     if not (method.takes_beliefs and beliefs):
         return method
-    return method._replace(factory=functools.partial(believing, beliefs, max_evals))
+    return method._replace(factory=functools.partial(believing, beliefs))
 
 
 def _begin(fn: Callable[..., Any], forms: Forms, trials: Trials, method: Method, seed: int) -> _Search:
     """A study that knows the trials that are done."""
-    rng, beliefs = np.random.default_rng([seed, len(trials)]), beliefs_of(forms)
-    if forms.space is None:
+    rng, beliefs, factory = np.random.default_rng([seed, len(trials)]), beliefs_of(forms), method.factory
+    done = [trial for trial in trials._dynamic_trials if trial["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)]
+    earlier = [complete(forms, params_of(forms, vals_of_trial(trial))) for trial in done]
+    if forms.space is None or factory is None:
         return _Search(fn, forms, beliefs, trials, method, None, False, rng)
-    factory: Any = bayesopt().factory if method.factory is None else method.factory
     study = Study(forms.space, seed=seed, algorithm=factory)
     columns = getattr(factory(forms.space, 1), "columns", None) or ()
     search = _Search(fn, forms, beliefs, trials, method, study, "noise_var" in columns, rng)
-    for trial in trials._dynamic_trials:
-        if trial["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR):
-            study.add(complete(forms, params_of(forms, vals_of_trial(trial))), **_outcome(search, trial))
+    for trial, params in zip(done, earlier, strict=True):
+        study.add(params, **_outcome(search, trial))
     return search
 
 
@@ -265,25 +213,34 @@ def _num_counted(trials: Trials) -> int:
 
 def _asked_for(search: _Search, trial: dict[str, Any]) -> tuple[dict[str, Any], Trial | None]:
     """A waiting trial, and the trial of the study that stands for it; what its point leaves out is chosen."""
-    if search.study is None:
-        return trial, None
-    vals = vals_of_trial(trial)
-    asked = search.study.ask(fixed=params_of(search.forms, vals))[0]
-    every = vals_of(search.forms, asked.params) | vals
-    _, used = evaluate(search.forms.expression, search.forms.constants | every)
-    full = {label: value for label, value in (search.forms.constants | every).items() if label in used}
-    trial["misc"] = new_trial(trial["tid"], full, search.forms.labels)["misc"]
+    given, asked, forms = vals_of_trial(trial), None, search.forms
+    try:
+        asked = None if search.study is None else search.study.ask(fixed=params_of(forms, given))[0]
+        chosen = {} if asked is None else vals_of(forms, asked.params)
+        vals = draw_vals(forms.expression, forms.labels, search.rng, chosen | given)
+    except SpaceExhaustedError:  # all points with these values are known: one is repeated
+        vals = draw_vals(forms.expression, forms.labels, search.rng, given)
+        asked = _standing_for(search, vals)
+    trial["misc"] = new_trial(trial["tid"], vals, forms.labels)["misc"]
     return trial, asked
+
+
+def _standing_for(search: _Search, vals: Mapping[str, Any]) -> Trial | None:
+    """The trial of the study that stands for a complete point."""
+    if search.study is None:
+        return None
+    return search.study.ask(fixed=complete(search.forms, params_of(search.forms, vals)))[0]
 
 
 def _chosen(search: _Search, q: int, max_evals: int | None) -> list[tuple[dict[str, Any], Trial | None]]:
     """Up to q trials, recorded as waiting, and the trials of the study that stand for them; none if all are done."""
     forms, study, trials = search.forms, search.study, search.trials
     if study is None:
-        pairs = [(vals_of(forms, {}), None) for _ in range(q)]
-    elif search.method.factory is None or _draws_design(search):
+        ranked = _ranked(trials)
+        pairs = [(search.method.draw(forms, ranked, search.rng), None) for _ in range(q)]
+    elif _draws_design(search):
         drawn = [draw_vals(forms.expression, forms.labels, search.rng) for _ in range(q)]
-        pairs = [(vals, study.ask(fixed=complete(forms, params_of(forms, vals)))[0]) for vals in drawn]
+        pairs = [(vals, _standing_for(search, vals)) for vals in drawn]
     else:
         try:
             pairs = [(vals_of(forms, asked.params), asked) for asked in study.ask(q)]
@@ -359,6 +316,12 @@ def _outcome(search: _Search, trial: Mapping[str, Any]) -> dict[str, Any]:
     if noise_var is None or not search.takes_noise:
         return {"value": loss}
     return {"value": loss, "noise_var": float(noise_var)}
+
+
+def _ranked(trials: Trials) -> list[dict[str, Any]]:
+    """The values of the trials that have a loss, the best one first."""
+    pairs = [(loss, trial) for trial in trials if (loss := _finite_loss(trial)) is not None]
+    return [vals_of_trial(trial) for _, trial in sorted(pairs, key=lambda pair: pair[0])]
 
 
 def _finite_loss(trial: Mapping[str, Any]) -> float | None:

@@ -137,9 +137,11 @@ def complete(forms: Forms, params: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
-def draw_vals(expression: Any, labels: Mapping[str, Found], rng: np.random.Generator) -> dict[str, Any]:
-    """A random point from the distributions of a space: the values of the labels that it uses."""
-    vals = {label: _drawn(found.node, rng) for label, found in labels.items()}
+def draw_vals(
+    expression: Any, labels: Mapping[str, Found], rng: np.random.Generator, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A random point from the distributions of a space, with some values given: those of the labels that it uses."""
+    vals = {label: drawn(found.node, rng) for label, found in labels.items()} | dict(given or {})
     _, used = evaluate(expression, vals)
     return {label: vals[label] for label in labels if label in used}
 
@@ -148,7 +150,8 @@ def _val(node: Draw | Choice, value: Any) -> Any:
     return option_number(node, value) if isinstance(node, Choice) else value_of(node.prior, value)
 
 
-def _drawn(node: Draw | Choice, rng: np.random.Generator) -> Any:
+def drawn(node: Draw | Choice, rng: np.random.Generator) -> Any:
+    """A random value of one label."""
     if isinstance(node, Draw):
         return draw(node.prior, rng)
     return int(rng.choice(len(node.options), p=node.weights))

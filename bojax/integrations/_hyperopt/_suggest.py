@@ -2,28 +2,44 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bojax import loop
+from bojax.integrations._hyperopt._anneal import draw_near_good
+from bojax.integrations._hyperopt._forms import Forms, draw_vals
 from bojax.space import Space
 
 Factory = Callable[[Space, int], loop.Algorithm]
 
 
+Draws = Callable[[Forms, Sequence[dict[str, Any]], np.random.Generator], dict[str, Any]]
+
+
+def draw_anywhere(forms: Forms, ranked: Sequence[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
+    """A random point from the distributions of the space."""
+    del ranked
+    return draw_vals(forms.expression, forms.labels, rng)
+
+
 class Method(NamedTuple):
-    """How trials are chosen.
+    """How trials are chosen: by an algorithm, or by draws.
 
     Attributes:
-        factory: a function from (space, q) to an algorithm; None for draws from the distributions of the space.
+        factory: a function from (space, q) to an algorithm; None for draws.
         num_initial: number of points before the algorithm learns, from the number of dimensions.
-        takes_beliefs: whether the densities of the space guide it.
+        takes_beliefs: whether the densities of the space guide the algorithm.
+        draw: a function from the space, the values of earlier trials, the best one first, and a generator to the values
+            of a trial.
     """
 
     factory: Factory | None
-    num_initial: Callable[[int], int]
+    num_initial: Callable[[int], int] = lambda num_dims: 0
     takes_beliefs: bool = False
+    draw: Draws = draw_anywhere
 
 
 class Suggest:
@@ -56,11 +72,20 @@ def bayesopt() -> Method:
 
 
 def _rand() -> Method:
-    return Method(None, lambda num_dims: 0)
+    return Method(None)
+
+
+def _anneal(*, avg_best_idx: float = 2.0, shrink_coef: float = 0.1) -> Method:
+    if not avg_best_idx >= 1 or not shrink_coef > 0:
+        raise ValueError(
+            f"`avg_best_idx` must be at least 1 and `shrink_coef` positive, got {avg_best_idx} and {shrink_coef}."
+        )
+    return Method(None, draw=functools.partial(draw_near_good, mean_rank=avg_best_idx, shrinking=shrink_coef))
 
 
 rand = SimpleNamespace(suggest=Suggest("rand", _rand))
-SUGGESTS = {"hyperopt.rand": rand.suggest}
+anneal = SimpleNamespace(suggest=Suggest("anneal", _anneal))
+SUGGESTS = {"hyperopt.rand": rand.suggest, "hyperopt.anneal": anneal.suggest}
 """What stands for Hyperopt's own functions, by the module they are from."""
 
 
@@ -89,6 +114,9 @@ def method_of(algo: Any) -> Method:
             raise TypeError(f"{algo!r} must have no settings but {known}, got {unknown[0]!r}.")
         return algo.make(**settings)
     if not callable(algo):
-        raise TypeError(f"`algo` must be rand.suggest, or a function from (space, q) to an algorithm, got {algo!r}.")
+        raise TypeError(
+            f"`algo` must be one of {list(SUGGESTS.values())}, or a function of (space, q) that makes an algorithm, "
+            f"got {algo!r}."
+        )
     factory: Any = functools.partial(algo, **settings) if settings else algo
     return Method(factory, design_size)
