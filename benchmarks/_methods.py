@@ -124,6 +124,28 @@ def optuna_method(make: Callable[[int], Any]) -> Method:
     return method
 
 
+def study_method(space, budget, q, seed):
+    """`bojax.Study`, as a user asks it."""
+    study = bojax.Study(space, direction="maximize", seed=seed)
+    open_trials = []
+
+    def ask():
+        open_trials[:] = study.ask(q)
+        return np.stack([space.from_params(trial.params) for trial in open_trials])
+
+    def tell(X, y):
+        for trial, value in zip(open_trials, y, strict=True):
+            study.tell(trial, float(value))
+
+    return ask, tell
+
+
+def _bojax_sampler(seed):
+    from bojax.integrations.optuna import BojaxSampler
+
+    return BojaxSampler(seed=seed)
+
+
 def _distribution(optuna, parameter):
     if isinstance(parameter, bojax.Float):
         log, step = parameter.log and parameter.step is None, parameter.step
@@ -179,6 +201,8 @@ def _ranked(kernel):
 
 METHODS: dict[str, Method] = {
     "bojax": bojax_method(bojax.bayesopt),
+    "bojax-study": study_method,
+    "bojax-optuna": optuna_method(_bojax_sampler),
     "random": random,
     "tpe": optuna_method(_optuna_sampler("TPESampler")),
     "cma": cma,

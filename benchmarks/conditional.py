@@ -94,6 +94,22 @@ def by_random_search(space: dict[str, Any], objective: Objective, budget: int, s
 
 def by_tpe(space: dict[str, Any], objective: Objective, budget: int, seed: int) -> list[float]:
     """The values of Optuna's multivariate TPE with groups, define-by-run."""
+    import optuna
+
+    return define_by_run(
+        lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True), space, objective, budget
+    )
+
+
+def by_sampler(space: dict[str, Any], objective: Objective, budget: int, seed: int) -> list[float]:
+    """The values of `BojaxSampler`, define-by-run: it has to learn the branches from the trials."""
+    from bojax.integrations.optuna import BojaxSampler
+
+    return define_by_run(lambda: BojaxSampler(seed=seed), space, objective, budget)
+
+
+def define_by_run(sampler: Callable[[], Any], space: dict[str, Any], objective: Objective, budget: int) -> list[float]:
+    """The values of a sampler in Optuna's own loop."""
     import warnings
 
     import optuna
@@ -111,11 +127,10 @@ def by_tpe(space: dict[str, Any], objective: Objective, budget: int, seed: int) 
                 params[name] = trial._suggest(name, distributions[name])
         return objective(params)
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
-        study = optuna.create_study(sampler=sampler)
+        study = optuna.create_study(sampler=sampler())
         study.optimize(suggested, n_trials=budget)
     return [trial.value for trial in study.trials if trial.value is not None]
 
@@ -123,6 +138,7 @@ def by_tpe(space: dict[str, Any], objective: Objective, budget: int, seed: int) 
 METHODS = {
     "bojax": through_study,
     "bojax, flattened": flattened,
+    "BojaxSampler, define-by-run": by_sampler,
     "Optuna TPE, multivariate, group": by_tpe,
     "random search": by_random_search,
 }
