@@ -150,12 +150,17 @@ CHOICES = {
     "warped": {"model_type": "input_warped_GP", "noise_var": 0.01},
     "thompson": {"evaluator_type": "thompson_sampling", "batch_size": 3},
     "random": {"evaluator_type": "random", "batch_size": 3},
+    "forest": {"model_type": "RF", "batch_size": 2, "evaluator_type": "local_penalization"},
     "jitter": {"acquisition_jitter": 0.1, "cost_withGradients": "evaluation_time"},
 }
 
 
 @pytest.mark.parametrize(
-    "choice", [pytest.param(name, marks=pytest.mark.long if name == "random" else pytest.mark.slow) for name in CHOICES]
+    "choice",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in ("random", "forest") else pytest.mark.slow)
+        for name in CHOICES
+    ],
 )
 def test_models_and_evaluators_suggest_points_of_the_domain(choice):
     problem = told(PLANE, n=5, **CHOICES[choice])
@@ -355,6 +360,16 @@ def test_bandits_become_positions_of_arms():
     assert space == bojax.Space(b=bojax.Categorical([0, 1]))
 
 
+@pytest.mark.parametrize(
+    "given", [{"evaluator_type": "thompson_sampling", "batch_size": 2}, {"model_type": "RF"}, {"context": {"b": 0.0}}]
+)
+def test_what_does_not_fit_to_bandits_is_named(given):
+    domain = [{"name": "b", "type": "bandit", "domain": [0.0, 1.0, 2.0]}]
+    context = given.pop("context", None)
+    with pytest.raises(ValueError, match="with bandits"):
+        BayesianOptimization(square, domain, seed=0, **given).run_optimization(1, context=context)
+
+
 def test_several_bandits_are_crossed():
     domain = [
         {"name": "a", "type": "bandit", "domain": [(-1, 1), (1, 0), (0, 1)]},
@@ -426,6 +441,8 @@ def test_domains_of_another_form_are_refused(domain):
         ({"cost_withGradients": square, "acquisition_type": "LCB"}, "`cost_withGradients` must be None with"),
         ({"cost_withGradients": lambda x: (-x - 1.0, x)}, "`cost_withGradients` must be positive"),
         ({"evaluator_type": "thompson_sampling", "batch_size": 2, "model_type": "sparseGP"}, "with Thompson sampling"),
+        ({"model_type": "RF", "acquisition_type": "LCB"}, "`acquisition_type` must be 'EI' with model_type='RF'"),
+        ({"model_type": "RF", "cost_withGradients": "evaluation_time"}, "must be None with model_type='RF'"),
         ({"Y": [[1.0]]}, "`X` must be given"),
         ({"X": [[2.0]]}, "`X[0]`, `x`, must be in [0.0, 1.0], got 2.0"),
         ({"X": [[0.5], [float("nan")]]}, "`X[1]` must be finite"),
@@ -477,6 +494,8 @@ def test_wrong_types_are_named(given, message):
         {"model_update_interval": 2},
         {"verbosity_model": True},
         {"exact_feval": True, "noise_var": 0.1},
+        {"model_type": "RF", "exact_feval": True},
+        {"model_type": "RF", "max_iters": 10},
     ],
 )
 def test_arguments_without_effect_give_a_warning(given):

@@ -9,7 +9,7 @@ import numpy as np
 
 from bojax.acquisition import BatchAcquisition, Context, batch_log_ei, batch_log_pi, batch_ucb
 from bojax.integrations.gpyopt._settings import Settings
-from bojax.loop import Algorithm, bayesopt, cost_aware, thompson
+from bojax.loop import Algorithm, bayesopt, cost_aware, forest, thompson
 from bojax.optim import CandidateInfo, CandidateOptimizer, is_seen
 from bojax.space import Space
 from bojax.study import AlgorithmFactory
@@ -55,7 +55,10 @@ def _factory(settings: Settings) -> AlgorithmFactory:
 
 def _algorithm(space: Space, q: int, *, settings: Settings, arms: np.ndarray | None) -> Algorithm:
     # The initial design is the caller's, so the model serves from the first result on.
-    frame: dict[str, Any] = {"q": q, "num_initial": 1, "surrogate": surrogate_of(settings)}
+    frame: dict[str, Any] = {"q": q, "num_initial": 1}
+    if settings.model == "RF":
+        return forest(space, **frame)
+    frame["surrogate"] = surrogate_of(settings)
     if settings.evaluator == "thompson_sampling":
         return thompson(space, **frame)
     acquisition = acquisition_of(settings, joint=arms is None)

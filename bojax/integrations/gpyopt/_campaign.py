@@ -46,7 +46,11 @@ class Campaign:
     def __init__(self, domain: Domain, settings: Settings, seed: int) -> None:
         self.domain, self.settings, self.seed = domain, settings, seed
         if domain.arms is not None and settings.evaluator == "thompson_sampling":
-            raise ValueError("`evaluator_type` must be another one with bandits, got 'thompson_sampling'.")
+            raise ValueError(
+                "`evaluator_type` must be 'local_penalization' or 'random' with bandits, got 'thompson_sampling'."
+            )
+        if domain.arms is not None and settings.model == "RF":
+            raise ValueError("`model_type` must be a Gaussian process with bandits, got 'RF'.")
         space, arms = domain.space, None
         if domain.arms is not None:
             arms = np.stack([space.from_params(domain.params(arm, "an arm")) for arm in domain.arms])

@@ -14,18 +14,18 @@ import numpy as np
 from bojax._errors import BojaxWarning
 from bojax._plain import plain
 
-MODELS = ("GP", "GP_MCMC", "sparseGP", "input_warped_GP")
+MODELS = ("GP", "GP_MCMC", "sparseGP", "input_warped_GP", "RF")
 ACQUISITIONS = ("EI", "MPI", "LCB", "EI_MCMC", "MPI_MCMC", "LCB_MCMC")
 EVALUATORS = ("sequential", "random", "local_penalization", "thompson_sampling")
 DESIGNS = ("random", "latin", "sobol", "grid")
 
 OPTIONS = {
-    "acquisition_jitter": "by the acquisitions 'EI' and 'MPI' without Thompson sampling",
+    "acquisition_jitter": "by the acquisitions 'EI' and 'MPI' of Gaussian processes, without Thompson sampling",
     "acquisition_weight": "by the acquisition 'LCB' without Thompson sampling",
-    "noise_var": "unless `exact_feval` is set",
+    "noise_var": "by Gaussian processes, unless `exact_feval` is set",
     "num_inducing": "by the model 'sparseGP'",
-    "optimize_restarts": "",
-    "max_iters": "",
+    "optimize_restarts": "by Gaussian processes",
+    "max_iters": "by Gaussian processes",
     "n_samples": "by the model 'GP_MCMC'",
     "n_burnin": "by the model 'GP_MCMC'",
     "subsample_interval": "by the model 'GP_MCMC'",
@@ -159,6 +159,10 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_together(settings: Settings) -> None:
+    if settings.model == "RF" and settings.acquisition != "EI":
+        raise ValueError(f"`acquisition_type` must be 'EI' with model_type='RF', got {settings.acquisition!r}.")
+    if settings.model == "RF" and settings.with_cost:
+        raise ValueError("`cost_withGradients` must be None with model_type='RF', whose acquisition knows no cost.")
     if settings.evaluator == "thompson_sampling" and settings.model not in ("GP", "input_warped_GP"):
         raise ValueError(
             f"`model_type` must be 'GP' or 'input_warped_GP' with Thompson sampling, got {settings.model!r}: "
@@ -168,10 +172,12 @@ def _check_together(settings: Settings) -> None:
 
 def _warn_of_unused(settings: Settings, given: Mapping[str, Any]) -> None:
     options, by_draws = dict(settings.options), settings.evaluator == "thompson_sampling"
+    forest = settings.model == "RF"
     used = {
-        "acquisition_jitter": settings.acquisition != "LCB" and not by_draws,
+        "acquisition_jitter": settings.acquisition != "LCB" and not by_draws and not forest,
         "acquisition_weight": settings.acquisition == "LCB" and not by_draws,
-        "noise_var": not settings.exact,
+        "noise_var": not settings.exact and not forest,
+        **dict.fromkeys(("optimize_restarts", "max_iters"), not forest),
         "num_inducing": settings.model == "sparseGP",
         **dict.fromkeys(("n_samples", "n_burnin", "subsample_interval"), settings.model == "GP_MCMC"),
     }
@@ -180,6 +186,8 @@ def _warn_of_unused(settings: Settings, given: Mapping[str, Any]) -> None:
             warn(f"`{name}`={options[name]!r} has no effect: it is used {OPTIONS[name]}")
     if by_draws and settings.acquisition != "EI":
         warn(f"`acquisition_type`={given['acquisition_type']!r} has no effect with evaluator_type='thompson_sampling'")
+    if forest and settings.exact:
+        warn("`exact_feval`=True has no effect with model_type='RF': a forest averages values that are close")
     if not settings.standardized:
         warn("`normalize_Y`=False changes only the units of `noise_var`: the model standardizes the values it sees")
     if whole("model_update_interval", given["model_update_interval"], 1) > 1:

@@ -41,6 +41,7 @@ class BayesianOptimization:
                           GP_MCMC             the same, averaged over its hyperparameters (`fully_bayesian_gp`)
                           sparseGP            `sparse_gp`
                           input_warped_GP     `gp(warped())`
+                          RF                  a random forest (`bojax.forest`)
         acquisition_type  EI, MPI, LCB        `batch_log_ei`, `batch_log_pi`, `batch_ucb`; also with the ending _MCMC
         evaluator_type    sequential          one point at a time, for any `batch_size`
                           local_penalization  a joint batch
