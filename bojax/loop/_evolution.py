@@ -356,6 +356,7 @@ def _without_repeats(lattice, X, seen, others):
     """
     if lattice.is_finite:
         return replace_seen(lattice, X, seen, others)
+    X, others = lattice.repaired(X), lattice.spread(others)
 
     def is_new(seen, X):
         equal = jnp.all(X[:, None, :] == seen.X[None, :, :], axis=-1)

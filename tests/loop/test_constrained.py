@@ -48,12 +48,14 @@ ALGORITHMS = {
     "noisy": lambda space: bojax.noisy_bayesopt(space, q=2, surrogate=small_gp(), **TINY, **FEW),
     "hybrid": lambda space: bojax.loop.hybrid(space, **TINY, **FEW),
     "thompson": lambda space: bojax.thompson(space, q=2, raw_samples=16, num_restarts=1, **TINY, **PATHS),
+    "pso": lambda space: bojax.loop.pso(space, q=2, capacity=16),
+    "genetic": lambda space: bojax.loop.genetic(space, q=2, capacity=16),
     "turbo": lambda space: bojax.turbo(space, q=2, num_candidates=40, **TINY, **PATHS),
 }
 
 FAST = [("random_search", "tight")]
 LONG = [("random_search", "finite"), ("bayesopt", "disk"), ("bayesopt-batch", "mixed"), ("noisy", "tight")]
-LONG += [("hybrid", "disk")]
+LONG += [("hybrid", "disk"), ("thompson", "mixed"), ("turbo", "tight"), ("pso", "tight")]
 SLOW = [pair for name in ALGORITHMS for pair in [(name, space) for space in SPACES] if pair not in FAST + LONG]
 CASES = [
     *(pytest.param(*case, id="-".join(case)) for case in FAST),
@@ -134,7 +136,7 @@ def test_the_initial_design_needs_no_program_and_is_feasible():
     assert (np.ptp(np.array(points), axis=0) > 0.05).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_constrained_optimum_is_found():
     """The optimum lies on the boundary of a disk; brute force on a fine grid gives its value."""
     space = bojax.Space(
@@ -237,7 +239,7 @@ class TestStudy:
             trial = study.ask(fixed={"a": 0.17})[0]
         assert trial.params["a"] == 0.17 and sum(trial.params.values()) <= 0.18
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_two_linear_spaces_share_a_program(self):
         from bojax.study.asking._job import job_of
         from bojax.study.asking._suggest import bayesopt
