@@ -140,6 +140,43 @@ def test_json_is_one_document(folder, capsys):
 
 
 @pytest.mark.long
+def test_processes_evaluate_side_by_side(folder, capsys):
+    (folder / "light.py").write_text(
+        "import os, time\n"
+        'space = {"n": {"type": "int", "low": 0, "high": 3}}\n'
+        "def objective(params):\n"
+        '    if params["n"] == 1:\n'
+        "        os._exit(3)\n"
+        '    if params["n"] == 2:\n'
+        "        time.sleep(1000)\n"
+        '    return params["n"], {"pid": os.getpid()}\n'
+    )
+    args = ["--trials", "4", "--workers", "2", "--trial-timeout", "3", "--storage", "a.db", "--json", *QUICK]
+    assert cli.run(["tune", "light.py:objective", *args]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["best"]["params"] == {"n": 0}
+    assert "exit code 3" in captured.err and "no result within 3 s" in captured.err
+    study = Study(storage="sqlite:///a.db", name="light.py:objective")
+    assert {t.params["n"]: t.state for t in study.trials} == {0: "complete", 1: "fail", 2: "fail", 3: "complete"}
+    assert os.getpid() not in {trial.user_attrs.get("pid") for trial in study.trials}
+    sys.modules.pop("light")
+
+
+@pytest.mark.parametrize(
+    ("target", "option", "message"),
+    [
+        ("mine:trainer", "--workers=2", "--workers: is for ordinary objectives"),
+        ("mine:trainer", "--trial-timeout=2", "--trial-timeout: is for ordinary objectives"),
+        ("mine:objective", "--trial-timeout=0", "--trial-timeout: must be more than 0 seconds, got 0"),
+        ("mine:objective", "--trial-timeout=nan", "--trial-timeout: must be more than 0 seconds, got nan"),
+    ],
+)
+def test_workers_that_have_no_effect_are_refused(folder, capsys, target, option, message):
+    assert cli.run(["tune", target, option, *QUICK]) == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.long
 def test_direction_and_a_space_from_a_file(folder, capsys):
     (folder / "space.json").write_text(
         '{"x": {"type": "float", "low": 0, "high": 1}, "n": {"type": "int", "low": 5, "high": 6}}'

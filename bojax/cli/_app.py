@@ -26,7 +26,7 @@ from bojax.cli._output import (
     to_json,
     to_url,
 )
-from bojax.cli._running import Limits, check_use, evaluate, open_study, report
+from bojax.cli._running import Limits, Pace, check_use, check_workers, evaluate, open_study, report
 from bojax.cli._stdout import document_only, end_stdout
 from bojax.cli._target import find_target, read_space, training_of_target
 
@@ -109,7 +109,9 @@ def tune(
     target: options.Target,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
-    batch_size: options.BatchSize = 4,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    trial_timeout: options.TrialTimeout = None,
     seed: options.Seed = None,
     storage: options.Storage = DEFAULT_STORAGE,
     study: options.Study = None,
@@ -126,11 +128,13 @@ def tune(
     """Tune an objective. Run the same command again to resume."""
     _check_choices(direction, timeout)
     algorithm = algorithm_name(method)
-    limits = Limits.of(trials, timeout, max_first_failures)
+    limits = Limits.of(trials, timeout, max_first_failures)._replace(trial_timeout=trial_timeout)
+    pace = Pace.of(batch_size, workers, trial_timeout)
     with document_only(as_json) as write:
         found = find_target(target, steps)
         found = found._replace(space=read_space(space) if space is not None else found.space)
         check_use(target, found, direction, seeds, max_first_failures)
+        check_workers(found, workers, trial_timeout)
         if cache:
             enable_compilation_cache()
         url = to_url(storage)
@@ -138,7 +142,7 @@ def tune(
         opened = open_study(found, url, study, direction, seed, algorithm_of(algorithm, training))
         num_compilations, problem = 0, None
         try:
-            num_compilations = evaluate(opened, found, training, limits, batch_size, seeds)
+            num_compilations = evaluate(opened, found, training, limits, pace, seeds)
         except KeyboardInterrupt as error:
             problem = error
         except SystemExit as error:

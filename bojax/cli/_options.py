@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bojax.cli._methods import METHODS
-from bojax.cli._running import DEFAULT_FIRST_FAILURES, DEFAULT_TRIALS
+from bojax.cli._running import DEFAULT_BATCH_SIZE, DEFAULT_FIRST_FAILURES, DEFAULT_TRIALS
 
 DEFAULT_STORAGE = "sqlite:///bojax.db"
 
@@ -27,7 +27,20 @@ Trials = Annotated[
     ),
 ]
 Timeout = Annotated[float | None, typer.Option(min=0.0, help="Seconds after which nothing new starts.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Number of candidates chosen jointly.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help=f"Number of candidates chosen jointly.  [default: {DEFAULT_BATCH_SIZE}; 1 with --workers]"
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of processes that evaluate an ordinary objective side by side."),
+]
+TrialTimeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds after which an evaluation has failed and its process is killed; implies --workers 1."),
+]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of a new study and of training.  [default: 0]")
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_SEED = 0
 DEFAULT_TRIALS = 30
 DEFAULT_FIRST_FAILURES = 5
+DEFAULT_BATCH_SIZE = 4
 
 TARGET_ATTR = "bojax:target"
 """Attribute of the Optuna study: the objective it tunes, so that no study mixes two objectives."""
@@ -28,11 +29,13 @@ class Limits(NamedTuple):
         trials: total number of trials to finish; None for no limit.
         timeout: seconds after which nothing new starts; None for no limit.
         max_first_failures: see `Study.optimize`.
+        trial_timeout: seconds after which an evaluation has failed; None for no limit.
     """
 
     trials: int | None
     timeout: float | None
     max_first_failures: int | None
+    trial_timeout: float | None = None
 
     @classmethod
     def of(cls, trials: int | None, timeout: float | None, max_first_failures: int | None) -> "Limits":
@@ -41,6 +44,24 @@ class Limits(NamedTuple):
             trials = DEFAULT_TRIALS
         first = DEFAULT_FIRST_FAILURES if max_first_failures is None else max_first_failures
         return cls(trials, timeout, first or None)
+
+
+class Pace(NamedTuple):
+    """How many trials are chosen and evaluated at once.
+
+    Attributes:
+        batch_size: number of candidates chosen jointly.
+        workers: number of processes that evaluate side by side; None where this process evaluates.
+    """
+
+    batch_size: int
+    workers: int | None
+
+    @classmethod
+    def of(cls, batch_size: int | None, workers: int | None, trial_timeout: float | None) -> "Pace":
+        """The pace set by the options, where None stands for an option that was not given."""
+        workers = 1 if workers is None and trial_timeout is not None else workers
+        return cls(batch_size or (DEFAULT_BATCH_SIZE if workers is None else 1), workers)
 
 
 def check_use(target: str, found: Target, direction: str | None, seeds: int, max_first_failures: int | None) -> None:
@@ -64,6 +85,18 @@ def check_use(target: str, found: Target, direction: str | None, seeds: int, max
             f"has no effect here: the first exception of the training function {found.name} ends the command.",
             param_hint="--max-first-failures",
         )
+
+
+def check_workers(found: Target, workers: int | None, trial_timeout: float | None) -> None:
+    """Raises typer.BadParameter where there is nothing for workers to evaluate, or for a time-out that is not one."""
+    for option, value in (("--workers", workers), ("--trial-timeout", trial_timeout)):
+        if found.trainable is not None and value is not None:
+            raise typer.BadParameter(
+                f"is for ordinary objectives: the training function {found.name} trains a batch in one program.",
+                param_hint=option,
+            )
+    if trial_timeout is not None and not trial_timeout > 0.0:
+        raise typer.BadParameter(f"must be more than 0 seconds, got {trial_timeout:g}.", param_hint="--trial-timeout")
 
 
 def open_study(
@@ -99,7 +132,7 @@ def open_study(
 
 
 def evaluate(
-    study: "Study", target: Target, training: "Training | None", limits: "Limits", batch_size: int, seeds: int
+    study: "Study", target: Target, training: "Training | None", limits: "Limits", pace: Pace, seeds: int
 ) -> int:
     """Evaluates until the study has enough finished trials, whichever process finishes them, or the time is up.
 
@@ -122,7 +155,7 @@ def evaluate(
 
         loop: dict[str, Any] = {
             "num_trials": left,
-            "batch_size": batch_size,
+            "batch_size": pace.batch_size,
             "progress": False,
             "callbacks": after,
             "timeout": limits.timeout,
@@ -131,6 +164,8 @@ def evaluate(
             tune_study(study, training, num_seeds=seeds, **loop)
             return len(training.programs)
         assert target.objective is not None
+        if pace.workers is not None:
+            loop |= {"num_workers": pace.workers, "worker": "process", "trial_timeout": limits.trial_timeout}
         study.optimize(target.objective, max_first_failures=limits.max_first_failures, **loop)
         return 0
 

@@ -115,6 +115,25 @@ def test_a_batch_is_chosen_when_none_of_the_last_one_waits(tmp_path):
     assert 6 <= len(study.trials) <= 8 and set(states(study)) == {"complete"}  # others had not begun
 
 
+@KINDS
+def test_trials_run_and_end_while_another_one_is_chosen(worker, tmp_path, monkeypatch):
+    """The second `ask` returns only when the first trial has been evaluated."""
+    asks = []
+
+    def slow_ask(core, request):
+        asks.append(request)
+        if len(asks) == 2:
+            (tmp_path / "go-0").touch()
+            objectives.wait_for(tmp_path / "done-0")
+        return _asking.ask(core, request)
+
+    monkeypatch.setattr(_optimize, "ask", slow_ask)
+    (tmp_path / "go-1").touch()
+    study = numbered(0, 1)
+    study.optimize(objectives.Meets(tmp_path), 2, num_workers=2, worker=worker, progress=False)
+    assert states(study) == ["complete", "complete"]
+
+
 def test_stop_lets_running_trials_end(tmp_path):
     study = numbered(0, 1)
 
@@ -316,14 +335,15 @@ def test_an_objective_that_cannot_be_sent_is_named():
 
 
 SCRIPT = """
-import json, sys
-import bojax, worker_objectives
-from bojax.space import Float, Int
-
-def search(space, q):
-    return bojax.random_search(space, q=q)
-
 if __name__ == "__main__":
+    import json, signal, sys
+    import bojax, worker_objectives
+    from bojax.space import Float, Int
+
+    def search(space, q):
+        return bojax.random_search(space, q=q)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     folder, kind = sys.argv[1:]
     space = bojax.Space(x=Float(0.0, 1.0), n=Int(0, 9))
     study = bojax.Study(space, storage=f"sqlite:///{folder}/study.db", seed=0, algorithm=search)

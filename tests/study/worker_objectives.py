@@ -96,6 +96,7 @@ class Meets:
                 if time.monotonic() > end:
                     raise TimeoutError("nobody came")
                 time.sleep(0.01)
+        (self.folder / f"done-{params['n']}").touch()
         return params["n"]
 
 
