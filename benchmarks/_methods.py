@@ -210,6 +210,9 @@ METHODS: dict[str, Method] = {
     "botorch": botorch,
     "bojax-thompson": bojax_method(bojax.thompson),
     "bojax-turbo": bojax_method(bojax.turbo),
+    "bojax-tpe": bojax_method(bojax.tpe),
+    "bojax-sobol": bojax_method(bojax.sobol_search),
+    "bojax-grid": bojax_method(bojax.grid_search),
     "bojax-nei": bojax_method(
         lambda space, q: bojax.bayesopt(space, q=q, acquisition=acquisition.batch_log_nei()._replace(noisy=False))
     ),

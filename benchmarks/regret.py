@@ -2,11 +2,13 @@
 
     python -m benchmarks.regret --suite bbob --dim 5 --budget 50 --methods bojax tpe cma random --out race.jsonl
     python -m benchmarks.regret --report --out race.jsonl [--figure race.png]
+    python -m benchmarks.regret --methods bojax-tpe tpe --baseline tpe --seeds 3 --out tpe.jsonl
 
 Every run is one JSON line; a run that is already in the file is not repeated, so a race can be stopped and resumed.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -223,6 +225,22 @@ def report(runs: list[dict[str, Any]], methods: list[str] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def pairs(runs: list[dict[str, Any]], baseline: str) -> str:
+    """A Markdown table of each method's log10 regret less that of `baseline`, paired by problem, instance and seed."""
+    final = {identity(run): float(np.log10(max(run["trace"][-1], FLOOR))) for run in runs}
+    found: dict[tuple, list[float]] = defaultdict(list)
+    for (problem, dim, instance, method, q, seed, budget), value in final.items():
+        other = final.get((problem, dim, instance, baseline, q, seed, budget))
+        if method != baseline and other is not None:
+            found[dim, budget, q, method].append(value - other)
+    lines = [f"| d | evaluations | q | method | log10 regret less that of {baseline} | standard error | pairs |"]
+    lines.append("| ---: | ---: | ---: | --- | ---: | ---: | ---: |")
+    for (dim, budget, q, method), gaps in sorted(found.items()):
+        error = np.std(gaps, ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
+        lines.append(f"| {dim} | {budget} | {q} | {method} | {np.mean(gaps):+.3f} | {error:.3f} | {len(gaps)} |")
+    return "\n".join(lines) + "\n"
+
+
 def figure(runs: list[dict[str, Any]], path: str) -> None:
     """Mean log10 regret over evaluations, a panel for each q."""
     import matplotlib
@@ -258,6 +276,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("race.jsonl"))
     parser.add_argument("--time-limit", type=float, default=float("inf"), help="seconds after which no run is begun")
     parser.add_argument("--report", action="store_true", help="only print the table of what is in the file")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each problem and instance")
+    parser.add_argument("--baseline", choices=sorted(METHODS), help="also print differences from this method, in pairs")
     parser.add_argument("--figure", help="write the curves to this file")
     args = parser.parse_args(argv)
     if not args.report:
@@ -267,19 +287,22 @@ def main(argv: list[str] | None = None) -> None:
         for name in [n for n in names if missing(n)]:
             print(f"{name} is left out: {', '.join(missing(name))} cannot be imported.", flush=True)
             names = [n for n in names if n != name]
-        for case in cases(args):
+        for case, repeat in itertools.product(cases(args), range(args.seeds)):
             for name in names:
-                key = (case.problem, case.space.num_dims, case.instance, name, args.q, case.instance, args.budget)
+                seed = case.instance + 1000 * repeat
+                key = (case.problem, case.space.num_dims, case.instance, name, args.q, seed, args.budget)
                 if key in done or time.monotonic() - begin > args.time_limit:
                     continue
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    run = race(case, name, budget=args.budget, q=args.q, seed=case.instance)
+                    run = race(case, name, budget=args.budget, q=args.q, seed=seed)
                 with open(args.out, "a", encoding="utf-8") as file:
                     file.write(json.dumps(run) + "\n")
                 print(f"{case.problem} {case.instance} {name}: {run['trace'][-1]:.3g} ({run['seconds']} s)", flush=True)
     runs = read(args.out)
     print(report(runs, args.methods if args.report else None))
+    if args.baseline:
+        print(pairs(runs, args.baseline))
     if args.figure:
         figure(runs, args.figure)
 

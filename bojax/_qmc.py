@@ -42,6 +42,17 @@ def sobol_integers(num_points: int, num_dims: int) -> np.ndarray:
     return points
 
 
+def direction_integers(num_dims: int) -> np.ndarray:
+    """The direction integers of the sequence, uint32 [num_dims, 32]: those that the bits of a point's number switch.
+
+    Raises:
+        ValueError: `num_dims` is above 21,201.
+    """
+    if num_dims > MAX_DIMS:
+        raise ValueError(f"`num_dims` must be at most {MAX_DIMS}, got {num_dims}.")
+    return np.ascontiguousarray(_directions(num_dims).T)
+
+
 def _by_scipy(num_points: int, num_dims: int) -> np.ndarray:
     from scipy.stats import qmc
 

@@ -10,6 +10,7 @@ from bojax.loop._differential_evolution import differential_evolution
 from bojax.loop._evolution import EvolutionInfo, EvolutionState
 from bojax.loop._forest import ForestState, forest
 from bojax.loop._genetic import genetic
+from bojax.loop._grid_search import GridSearchState, grid_search
 from bojax.loop._hybrid import HybridInfo, hybrid
 from bojax.loop._model_based import (
     Asked,
@@ -24,7 +25,9 @@ from bojax.loop._presets import gradient_bayesopt, noisy_bayesopt
 from bojax.loop._pso import pso
 from bojax.loop._random_search import RandomSearchState, random_search
 from bojax.loop._run import run, run_many
+from bojax.loop._sobol_search import SobolSearchState, sobol_search
 from bojax.loop._thompson import thompson
+from bojax.loop._tpe import tpe
 from bojax.loop._turbo import TrustRegion, TurboInfo, turbo
 
 __all__ = [
@@ -36,12 +39,14 @@ __all__ = [
     "EvolutionState",
     "ForestState",
     "Host",
+    "GridSearchState",
     "HybridInfo",
     "Info",
     "ModelState",
     "Proposal",
     "RandomSearchState",
     "Rule",
+    "SobolSearchState",
     "TrustRegion",
     "TurboInfo",
     "bayesopt",
@@ -54,6 +59,7 @@ __all__ = [
     "forest",
     "genetic",
     "gradient_bayesopt",
+    "grid_search",
     "grow",
     "hybrid",
     "model_based",
@@ -65,9 +71,11 @@ __all__ = [
     "run",
     "run_many",
     "seen_points",
+    "sobol_search",
     "status_of",
     "tell_state",
     "thompson",
+    "tpe",
     "turbo",
     "without_failures",
 ]

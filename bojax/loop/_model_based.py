@@ -16,6 +16,7 @@ Failed evaluations follow one of two policies, each a map from the observations 
 Both are compared in benchmarks/results/failures.md.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -121,7 +122,7 @@ def model_based(
     space: Space | Lattice,
     rule: Rule,
     *,
-    surrogate: Surrogate,
+    surrogate: Surrogate | None,
     failures: Callable[[data.Observations], data.Observations] | None = None,
     q: int = 1,
     capacity: int = 64,
@@ -135,20 +136,21 @@ def model_based(
     Args:
         space: the search space, or a `Lattice`.
         rule: how points are proposed.
-        surrogate: the model behind `predict`, bound to the space.
+        surrogate: the model behind `predict`, bound to the space; None for a rule without one, whose `init_params`
+            must be given.
         failures: how it sees failed evaluations, one of the policies above; `without_failures` by default.
         q: number of points each `ask` returns, >= 1.
         capacity: room for this many observations, >= 1.
         num_initial: points of the initial design, >= 1; by default d + 1, between 3 and 16, and 3 with gradients.
         max_pending: maximum number of pending points, >= q; 8, or q if that is more, by default.
         repeats: whether points may be suggested again.
-        columns: the columns that states store; by default those that the surrogate uses.
+        columns: the columns that states store; by default those that the surrogate uses, or `noise_var` without one.
 
     Returns:
         An `Algorithm` whose state is a `ModelState`.
 
     Raises:
-        ValueError: when a number is out of range.
+        ValueError: when a number is out of range, or there is neither a surrogate nor `init_params`.
 
     Example:
         Propose the best of 64 random points by mean plus two standard deviations:
@@ -170,7 +172,8 @@ def model_based(
         'INITIAL'
     """
     lattice = Lattice.of(space)
-    columns = surrogate.columns if columns is None else columns
+    if columns is None:
+        columns = ("noise_var",) if surrogate is None else surrogate.columns
     room = default_num_initial(space.num_dims, columns) if num_initial is None else num_initial
     max_pending = max(q, MIN_PENDING) if max_pending is None else max_pending
     check_counts(q=q, capacity=capacity, num_initial=room)
@@ -178,7 +181,11 @@ def model_based(
     enough: Any = default_num_initial(lattice.num_live, columns) if num_initial is None else num_initial
     if max_pending < q:
         raise ValueError(f"`max_pending` must hold the {q} points of one `ask`, got {max_pending}.")
-    init_params = rule.init_params or (lambda dtype: surrogate.init(space.num_dims, dtype))
+    if surrogate is None and rule.init_params is None:
+        raise ValueError("`surrogate` must be given unless the rule has `init_params`, got neither.")
+    init_params: Any = rule.init_params
+    if surrogate is not None and init_params is None:
+        init_params = functools.partial(surrogate.init, space.num_dims)
 
     @keyed_init
     def init(key):
@@ -228,7 +235,8 @@ def model_based(
         X, valid = design_on_host(here, shift, told, q, room)
         return X, here.is_inside(X) if repeats else valid
 
-    predict = predictor(surrogate, without_failures if failures is None else failures)
+    sees = without_failures if failures is None else failures
+    predict = None if surrogate is None else predictor(surrogate, sees)
     parts = {"repeats": repeats, "predict": predict, "columns": columns}
     return Algorithm(init, ask, tell, space, q, **parts, begin=begin if rule.in_design is None else None)
 

@@ -107,6 +107,21 @@ def coordinates(columns: Columns, P: Any, X: Any, xp: ModuleType) -> Any:
     return xp.where(c.is_float, X, xp.where(c.is_log, log_center, even))
 
 
+def cells(columns: Columns, X: Any, xp: ModuleType) -> tuple[Any, Any]:
+    """Returns the lower and upper ends [..., d] of the cells that X lies in; X itself in Float columns."""
+    c, P = columns.against(X), positions(columns, X, xp)
+
+    def edge(number):  # the lower end of the cell of this number
+        place = number.astype(X.dtype)
+        value = xp.maximum(c.low + c.lead + c.pitch * (place - X.dtype.type(0.5)), c.low)
+        logged = (xp.log(xp.where(c.is_log, value, xp.ones_like(X))) - c.offset) / c.span
+        return to_cube(xp.where(c.is_log, logged, place * c.cell), xp)
+
+    lower = xp.where(P == 0, xp.zeros_like(X), edge(P))
+    upper = xp.where(c.last == P, xp.ones_like(X), edge(P + 1))
+    return xp.where(c.is_float, X, lower), xp.where(c.is_float, X, upper)
+
+
 def round_to_cells(columns: Columns, X: Any, xp: ModuleType) -> Any:
     """Returns the nearest representable points; columns too fine for the dtype are only clipped."""
     c, X = columns.against(X), to_cube(X, xp)

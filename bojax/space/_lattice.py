@@ -279,6 +279,13 @@ class Lattice:
         """The position of the value in each discrete column, and 0 in continuous ones."""
         return encoding.positions(self._columns(X), X, namespace(X, self.num_values))
 
+    def cells(self, X: Float[AnyArray, "*b d"]) -> Any:
+        """The lower and upper ends of the cells that points lie in, two arrays [..., d].
+
+        In a discrete column all coordinates of a cell stand for one value; in a continuous one both ends are X itself.
+        """
+        return encoding.cells(self._columns(X), X, namespace(X, self.num_values))
+
     def coordinates(self, P: Int[AnyArray, "*b d"], X: Float[AnyArray, "*b d"]) -> Any:
         """The points X with the discrete columns replaced by those of positions P, and held columns as held."""
         xp = namespace(P, X, self.num_values)
