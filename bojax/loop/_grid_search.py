@@ -140,9 +140,10 @@ def grid_search(
             branch, number = turns.of(numbers)
             digits = _mixed(state.order, _digits(number, sizes[branch]), sizes[branch], grid.steps)
             P = jnp.where(jnp.asarray(grid.fixed)[branch], jnp.asarray(grid.branches)[branch], digits)
-            P = jnp.where(grid.position_at < 0, P, jnp.asarray(grid.positions)[P + jnp.maximum(grid.position_at, 0)])
-            places = jnp.asarray(grid.places, dtype)[digits + jnp.maximum(grid.place_at, 0)]
-            return here.round(here.coordinates(P, jnp.where(grid.place_at < 0, jnp.asarray(0.5, dtype), places)))
+            few, place = grid.position_at[None, :], grid.place_at[None, :]
+            P = jnp.where(few < 0, P, jnp.asarray(grid.positions)[P + np.maximum(few, 0)])
+            X = jnp.where(place < 0, 0.5, jnp.asarray(grid.places, dtype)[digits + np.maximum(place, 0)])
+            return here.round(here.coordinates(P, X))
 
         unseen = first_unseen(here, points, turns.total, seen, q)
         valid = jnp.arange(q) < unseen.found

@@ -205,17 +205,20 @@ def sample(key: Key, lattice: Lattice, groups: Groups, mixture: Parzen, count: i
     keys, (num_kernels, d) = jax.random.split(key, 4), mixture.centers.shape
     dtype = mixture.centers.dtype
     logits = mixture.log_weights + _held_factors(lattice, groups, mixture)
-    drawn = jax.random.categorical(keys[0], logits[None], axis=1, shape=(count, logits.shape[1]))
+    # The axis that may be padded comes first in all draws: the others then do not depend on the padding.
+    noise = jax.random.gumbel(keys[0], (logits.shape[1], count, num_kernels), dtype)
+    drawn = jnp.argmax(logits.T[:, None, :] + noise, axis=-1).T
     row, column = drawn[:, groups.of], jnp.arange(d)[None, :]
     center, width = mixture.centers[row, column], mixture.widths[row, column]
-    noise = jax.random.truncated_normal(keys[1], -center / width, (1.0 - center) / width, (count, d), dtype)
+    ends = -center / width, (1.0 - center) / width
+    noise = jax.random.truncated_normal(keys[1], *(end.T for end in ends), (d, count), dtype).T
     X = jnp.clip(center + width * noise, 0.0, 1.0)
     if not lattice.has_discrete:
         return lattice.snap(X)
     size = jnp.maximum(jnp.asarray(lattice.num_values), 1)[None, :]
     own = 1.0 / (1.0 + size.astype(dtype) / mixture.counts.astype(dtype)[None, :])
-    stays = (jax.random.uniform(keys[2], (count, d), dtype) < own) & (row < num_kernels - 1)
-    any_value = jnp.minimum((jax.random.uniform(keys[3], (count, d), dtype) * size).astype(jnp.int32), size - 1)
+    stays = (jax.random.uniform(keys[2], (d, count), dtype).T < own) & (row < num_kernels - 1)
+    any_value = jnp.minimum((jax.random.uniform(keys[3], (d, count), dtype).T * size).astype(jnp.int32), size - 1)
     chosen = jnp.where(stays, lattice.positions(center), any_value)
     P = jnp.where(jnp.asarray(lattice.is_categorical)[None, :], chosen, lattice.positions(X))
     return lattice.coordinates(P, X)
