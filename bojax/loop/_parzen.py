@@ -210,8 +210,8 @@ def sample(key: Key, lattice: Lattice, groups: Groups, mixture: Parzen, count: i
     drawn = jnp.argmax(logits.T[:, None, :] + noise, axis=-1).T
     row, column = drawn[:, groups.of], jnp.arange(d)[None, :]
     center, width = mixture.centers[row, column], mixture.widths[row, column]
-    ends = -center / width, (1.0 - center) / width
-    noise = jax.random.truncated_normal(keys[1], *(end.T for end in ends), (d, count), dtype).T
+    low, high = -center.T / width.T, (1.0 - center.T) / width.T
+    noise = jax.random.truncated_normal(keys[1], low, high, (d, count), dtype).T
     X = jnp.clip(center + width * noise, 0.0, 1.0)
     if not lattice.has_discrete:
         return lattice.snap(X)

@@ -1,6 +1,7 @@
 """Classic algorithms: grids are visited whole and once, Sobol sequences go on, and Parzen estimators are exact."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,8 @@ SQUARE = Space(x=Float(0.0, 1.0), z=Float(0.0, 1.0))
 
 def rounds(algorithm, num_rounds, *, key=0, value=None, held=None):
     """The points of some rounds of ask and tell, without invalid ones, and the last status."""
-    state, points, info = algorithm.init(jax.random.key(key)), [], None
+    state, points = algorithm.init(jax.random.key(key)), []
+    info: Any = None
     for i in range(num_rounds):
         X, state, info = algorithm.ask(jax.random.key(1000 + i), state, held)
         X = np.asarray(X)[np.asarray(info.valid)]
@@ -148,7 +150,8 @@ def grid_of_five(space, q):
 def test_a_study_ends_with_its_grid():
     study = bojax.Study(LINE, algorithm=grid_of_five, seed=0)
     study.tell(study.ask()[0], state="fail")
-    study.optimize(lambda params: params["x"], num_trials=20, batch_size=2, progress=False)
+    with pytest.warns(bojax.BojaxWarning, match="stops early"):
+        study.optimize(lambda params: params["x"], num_trials=20, batch_size=2, progress=False)
     assert sorted(trial.params["x"] for trial in study.trials) == [0.0, 0.25, 0.5, 0.75, 1.0]
     with pytest.raises(bojax.SpaceExhaustedError):
         study.ask()
@@ -232,7 +235,7 @@ def reference(space, X, exists, points):
             total += np.log(np.append(kernels, np.full((len(points), 1), 1.0 / size), axis=1))
             continue
         centers, widths = np.append(X[:, k], 0.5), np.append(widths_of(X[:, k]), 1.0)
-        law = truncnorm(-centers / widths, (1.0 - centers) / widths, centers, widths)
+        law: Any = truncnorm(-centers / widths, (1.0 - centers) / widths, centers, widths)
         if not size:
             total += law.logpdf(points[:, None, k])
             continue
@@ -273,24 +276,24 @@ REFERENCE_SPACE = Space(
 @pytest.mark.parametrize("n", [0, 1, 2, 12, 40])
 def test_the_density_is_that_of_scipy(x64, n):
     space, rng = REFERENCE_SPACE, np.random.default_rng(n)
-    X, points = (np.asarray(space.round(rng.random((k, 6)))) for k in (max(n, 1), 15))
+    X, points = (np.asarray(space.round(jnp.asarray(rng.random((k, 6))))) for k in (max(n, 1), 15))
     rows = np.sort(rng.choice(48, n, replace=False))  # anywhere in a buffer
     buffer, mask = rng.random((48, 6)), np.isin(np.arange(48), rows)
     buffer[rows] = X[:n]
     found = densities(Lattice.of(space), buffer, mask, points)
-    expected = reference(space, X[:n], np.ones(6, bool), points)
+    expected: Any = reference(space, X[:n], np.ones(6, bool), points)
     np.testing.assert_allclose(found[:, 0], expected, rtol=0, atol=1e-10)
 
 
 def test_groups_are_modelled_by_the_observations_where_they_exist(x64):
     space, rng = SPACES["tree"](), np.random.default_rng(0)
     lattice = Lattice.of(space)
-    X, points = (np.asarray(space.round(rng.random((k, 4)))) for k in (30, 10))
+    X, points = (np.asarray(space.round(jnp.asarray(rng.random((k, 4))))) for k in (30, 10))
     groups, found = _parzen.groups_of(lattice), densities(lattice, X, np.ones(30, bool), points)
     active = np.asarray(lattice.active(X))
     flat = Space({name: dataclasses.replace(parameter, when=None) for name, parameter in space.items()})
     for k in range(4):  # each parameter is a group of its own
-        expected = reference(flat, X[active[:, k]], np.arange(4) == k, points)
+        expected: Any = reference(flat, X[active[:, k]], np.arange(4) == k, points)
         np.testing.assert_allclose(found[:, int(groups.of[k])], expected, rtol=0, atol=1e-10)
 
 
@@ -372,7 +375,7 @@ def test_a_batch_of_tpe_is_distinct_and_pins_what_is_held():
 
 def test_padded_columns_change_nothing(x64):
     space = Space({**SPACES["mixed"](), "n": Int(0, 3)})  # five columns: padded to eight
-    X = np.asarray(space.round(np.random.default_rng(0).random((25, 5))))
+    X = np.asarray(space.round(jnp.asarray(np.random.default_rng(0).random((25, 5)))))
     exact, lattice = bojax.tpe(space, q=2, num_initial=5), Lattice.padded(space)
     assert exact.on is not None
     found, _, _ = ask_of(exact, X, peak(X))
