@@ -37,7 +37,7 @@ def first_unseen(
     seen: Seen,
     count: int,
 ) -> Unseen:
-    """The first unseen points of a sequence of distinct points.
+    """The first unseen points of a sequence of distinct points, without those that break a constraint of the space.
 
     Args:
         lattice: the columns of the cube, by which points are compared.
@@ -59,7 +59,7 @@ def first_unseen(
     def step(carry: tuple[Any, Unseen]) -> tuple[Any, Unseen]:
         start, unseen = carry
         X = points(start + offsets)
-        fresh = ~is_seen(lattice, X, seen.X, seen.mask) & (start + offsets < total)
+        fresh = ~is_seen(lattice, X, seen.X, seen.mask) & (start + offsets < total) & lattice.is_inside(X)
         row = unseen.found + jnp.cumsum(fresh, dtype=jnp.int32) - 1
         rows = unseen.X.at[jnp.where(fresh, row, count)].set(X, mode="drop")
         return start + BLOCK, Unseen(rows, jnp.minimum(unseen.found + jnp.sum(fresh, dtype=jnp.int32), count))

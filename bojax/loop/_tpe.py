@@ -87,7 +87,7 @@ def tpe(
             # Groups are independent: the best columns of each group are put together, then the second best, ...
             order = jnp.argsort(-gain, axis=0, stable=True)
             ranked = here.snap(jnp.take_along_axis(X, order[:, groups.of], axis=0))
-            fresh = ~is_seen(here, ranked, seen.X, seen.mask)
+            fresh = ~is_seen(here, ranked, seen.X, seen.mask) & here.is_inside(ranked)
             x = ranked[jnp.argmax(fresh)][None]
             spare = Seen(jnp.concatenate([seen.X, x]), jnp.append(seen.mask, False))
             x, valid = replace_seen(here, x, spare, asked.design[0])

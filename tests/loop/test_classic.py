@@ -416,6 +416,15 @@ def test_a_study_with_conditions_failures_and_fixed_parameters(make):
     assert len(points) == len(set(points)) == 16 + len(waiting) + 1
 
 
+def test_constraints_of_the_space_leave_the_feasible_points():
+    parameters: dict = {"x": Float(0.0, 1.0), "z": Float(0.0, 1.0)}
+    space = Space(parameters, constraints=[bojax.linear({"x": 1, "z": 1}, at_most=1.0)])
+    X, status = rounds(bojax.grid_search(space, q=4, num_points=3), 3)
+    assert status == Status.EXHAUSTED and len(X) == 6 and (X.sum(axis=1) <= 1.0 + 1e-6).all()
+    X, status = rounds(bojax.sobol_search(space, q=8), 2)
+    assert status == Status.OK and len(np.unique(X, axis=0)) == 16 and (X.sum(axis=1) <= 1.0 + 1e-6).all()
+
+
 def test_study_exposes_the_algorithms_at_the_top_level():
     for name in ("grid_search", "sobol_search", "tpe"):
         assert name in bojax.__all__ and name in loop.__all__
