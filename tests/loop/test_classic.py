@@ -348,6 +348,7 @@ def peak(X):
     return -np.sum((X - 0.3) ** 2, axis=1)
 
 
+@pytest.mark.long
 def test_suggestions_are_near_good_points_and_keep_away_from_pending_ones_and_failures():
     X = np.random.default_rng(0).random((40, 2))
     algorithm = bojax.tpe(SQUARE, num_candidates=64)
@@ -373,6 +374,7 @@ def test_a_batch_of_tpe_is_distinct_and_pins_what_is_held():
     assert int(state.pending.mask.sum()) == 6
 
 
+@pytest.mark.long
 def test_padded_columns_change_nothing(x64):
     space = Space({**SPACES["mixed"](), "n": Int(0, 3)})  # five columns: padded to eight
     X = np.asarray(space.round(jnp.asarray(np.random.default_rng(0).random((25, 5)))))
