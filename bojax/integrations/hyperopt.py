@@ -19,7 +19,7 @@ from bojax.integrations._hyperopt._errors import (
 from bojax.integrations._hyperopt._fmin import fmin
 from bojax.integrations._hyperopt._namespaces import pyll, scope
 from bojax.integrations._hyperopt._spaces import space_eval, space_from_hyperopt
-from bojax.integrations._hyperopt._suggest import anneal, rand
+from bojax.integrations._hyperopt._suggest import anneal, rand, tpe
 from bojax.integrations._hyperopt._trials import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,
@@ -67,4 +67,5 @@ __all__ = [
     "scope",
     "space_eval",
     "space_from_hyperopt",
+    "tpe",
 ]

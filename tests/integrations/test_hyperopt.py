@@ -35,6 +35,7 @@ from bojax.integrations.hyperopt import (
     scope,
     space_eval,
     space_from_hyperopt,
+    tpe,
 )
 
 quiet = functools.partial(fmin, show_progressbar=False)
@@ -528,7 +529,7 @@ class TestTheEnd:
         (
             {"algo": "tpe"},
             TypeError,
-            r"`algo` must be one of \[rand.suggest, anneal.suggest\], or a function",
+            r"`algo` must be one of \[tpe.suggest, rand.suggest, anneal.suggest\], or a function",
         ),
         ({"algo": functools.partial(rand.suggest, speed=1)}, TypeError, "rand.suggest must have no settings.*'speed'"),
         ({"space": "annotate"}, ValueError, "`space` must be made of hp.*, or be 'annotated'"),
@@ -543,6 +544,19 @@ class TestTheEnd:
 
 
 class TestAlgorithms:
+    def test_tpe(self):
+        trials = Trials()
+        algo = functools.partial(tpe.suggest, n_startup_jobs=6, n_EI_candidates=32)
+        space = hp.choice("k", [{"x": hp.uniform("x", -3, 3)}, {"y": hp.normal("y", 0, 1)}, 9.0])
+
+        def objective(point):
+            return 9.0 if point == 9.0 else point.get("x", 3.0) ** 2 + point.get("y", 0.0) ** 2
+
+        best = quiet(objective, space, algo=algo, max_evals=25, trials=trials)
+        assert best["k"] == 0 and abs(best["x"]) < 1.0
+        with pytest.raises(TypeError, match="tpe.suggest must have no settings but .*, got 'gamma'"):
+            quiet(objective, space, algo=functools.partial(tpe.suggest, gamma=0.3))
+
     def test_several_trials_are_chosen_jointly(self):
         asked = []
 

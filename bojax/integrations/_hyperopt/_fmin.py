@@ -96,7 +96,7 @@ def fmin(
             `trials.trial_attachments`.
         space: dicts, lists and tuples, nested, of constants and `hp.*`, either of this module or of Hyperopt; or
             "annotated" to take it from the annotations of `fn`, which is then called with keywords.
-        algo: None for `bojax.bayesopt`, a Gaussian process; `rand.suggest`, draws from the
+        algo: None for `bojax.bayesopt`, a Gaussian process; `tpe.suggest`; `rand.suggest`, draws from the
             distributions of the space; `anneal.suggest`, draws near good trials; or a function from (bojax space, q) to
             a bojax algorithm.
         max_evals: number of trials that `trials` holds at the end, those of earlier calls included, and

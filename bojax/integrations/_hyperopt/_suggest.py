@@ -71,6 +71,11 @@ def bayesopt() -> Method:
     return Method(lambda space, q: loop.bayesopt(space, q=q), design_size, takes_beliefs=True)
 
 
+def _tpe(*, n_startup_jobs: int = 20, n_EI_candidates: int = 24) -> Method:
+    settings = {"num_initial": n_startup_jobs, "num_candidates": n_EI_candidates}
+    return Method(lambda space, q: loop.tpe(space, q=q, **settings), lambda num_dims: n_startup_jobs)
+
+
 def _rand() -> Method:
     return Method(None)
 
@@ -83,9 +88,10 @@ def _anneal(*, avg_best_idx: float = 2.0, shrink_coef: float = 0.1) -> Method:
     return Method(None, draw=functools.partial(draw_near_good, mean_rank=avg_best_idx, shrinking=shrink_coef))
 
 
+tpe = SimpleNamespace(suggest=Suggest("tpe", _tpe))
 rand = SimpleNamespace(suggest=Suggest("rand", _rand))
 anneal = SimpleNamespace(suggest=Suggest("anneal", _anneal))
-SUGGESTS = {"hyperopt.rand": rand.suggest, "hyperopt.anneal": anneal.suggest}
+SUGGESTS = {"hyperopt.tpe": tpe.suggest, "hyperopt.rand": rand.suggest, "hyperopt.anneal": anneal.suggest}
 """What stands for Hyperopt's own functions, by the module they are from."""
 
 
