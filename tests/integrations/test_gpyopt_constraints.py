@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import bojax
 from bojax.integrations.gpyopt._expressions import Constraint, compile_expression
 from bojax.integrations.gpyopt.methods import BayesianOptimization
 
@@ -95,6 +96,57 @@ def test_a_constraint_is_at_least_zero_where_its_text_is_at_most_zero():
 
 def test_points_without_a_number_are_infeasible():
     assert float(Constraint("c", "np.sqrt(x[:,0]) - 2", {"a": None})({"a": -1.0})) == -np.inf
+
+
+DISK = [{"name": "disk", "constraint": "x[:,0]**2 + x[:,1]**2 - 0.25"}]
+
+
+def is_inside(X):
+    return bool((np.sum(X**2, axis=1) <= 0.25 + 1e-6).all())
+
+
+def test_initial_designs_are_feasible():
+    problem = BayesianOptimization(lambda x: x[0, 0], PLANE, DISK, initial_design_numdata=40, seed=0)
+    assert problem.X.shape == (40, 2) and is_inside(problem.X)
+    assert len(np.unique(np.sign(problem.X), axis=0)) == 4
+
+
+@pytest.mark.parametrize("kind", ["latin", "sobol", "grid"])
+def test_other_designs_are_refused(kind):
+    with pytest.raises(ValueError, match="`initial_design_type` must be 'random' with constraints"):
+        BayesianOptimization(lambda x: x[0, 0], PLANE, DISK, initial_design_type=kind)
+
+
+@pytest.mark.slow
+def test_suggestions_are_feasible_and_reach_the_boundary():
+    choice = {"evaluator_type": "random", "batch_size": 2, "seed": 0}
+    problem = BayesianOptimization(lambda x: -x[0, 0] - x[0, 1], PLANE, DISK, **choice)
+    problem.run_optimization(4)
+    assert problem.X.shape == (13, 2) and is_inside(problem.X)
+    assert problem.fx_opt == pytest.approx(-np.sqrt(0.5), abs=0.02)
+    problem.run_optimization(1, context={"a": 0.3})
+    assert is_inside(problem.X) and (problem.X[13:, 0] == 0.3).all()
+
+
+def test_discrete_columns_are_constrained_by_their_values():
+    domain = [
+        {"name": "n", "type": "discrete", "domain": (3, 8, 10)},
+        {"name": "k", "type": "categorical", "domain": (5, 1)},
+    ]
+    below = [{"constraint": "x[:,0] + x[:,1] - 9.5"}]
+    problem = BayesianOptimization(lambda x: x[0, 0], domain, below, initial_design_numdata=20, seed=0)
+    assert {tuple(x) for x in problem.X} == {(3.0, 5.0), (3.0, 1.0), (8.0, 1.0)}
+
+
+def test_a_pending_point_must_be_feasible():
+    problem = BayesianOptimization(None, PLANE, DISK, X=[[0.0, 0.0]], Y=[[1.0]], seed=0)
+    with pytest.raises(ValueError, match=r"`pending_X\[1\]` must be feasible"):
+        problem.suggest_next_locations(pending_X=[[0.1, 0.1], [0.9, 0.9]])
+
+
+def test_a_constraint_without_feasible_points_is_refused():
+    with pytest.raises(bojax.BojaxError, match="no feasible point"):
+        BayesianOptimization(lambda x: x[0, 0], PLANE, [{"name": "never", "constraint": "x[:,0]**2 + 1"}])
 
 
 @pytest.mark.unchecked

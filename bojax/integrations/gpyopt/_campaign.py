@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bojax._plain import plain_number
+from bojax._runtime import host_scope
 from bojax.integrations.gpyopt._algorithms import factory_of
+from bojax.integrations.gpyopt._designs import random_rows
 from bojax.integrations.gpyopt._domain import Domain, value_of
 from bojax.integrations.gpyopt._settings import Settings
 from bojax.study import Study
@@ -80,15 +82,14 @@ class Campaign:
         trials = study.ask(1 if random else q, fixed=context or None)
         X = np.array([self.domain.row(trial.params) for trial in trials])
         if random and q > 1:
-            X = np.concatenate([X, self._random_rows(q - 1, context)])
+            X = np.concatenate([X, random_rows(self.domain, q - 1, self.rng, context)])
         return X, trials
 
-    def _random_rows(self, count: int, context: Mapping[str, Any]) -> np.ndarray:
-        if self.domain.arms is not None:
-            return self.domain.arms[self.rng.integers(len(self.domain.arms), size=count)]
+    def is_feasible(self, params: Mapping[str, Any]) -> bool:
+        """Whether parameters satisfy the constraints."""
         space = self.domain.space
-        points = self.rng.random((count, space.num_dims))
-        return np.array([self.domain.row({**space.to_params(point), **context}) for point in points])
+        with host_scope():
+            return not space.constraints or bool(space.is_feasible(space.from_params(params)))
 
     def context(self, given: Any) -> dict[str, Any]:
         """The fixed parameters of a context, by name.

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bojax._errors import BojaxError
 from bojax._plain import plain
 from bojax.integrations.gpyopt._expressions import Constraint
 from bojax.space import Categorical, Float, Int, Ordinal, Parameter, Space
@@ -165,7 +164,7 @@ def constrained(domain: Domain, constraints: Any) -> Domain:
     Raises:
         TypeError: it is no list of dicts, or an expression is no text.
         ValueError: a constraint is wrong: the message names it; or the domain has bandits.
-        BojaxError: spaces take no constraints.
+        BojaxError: no feasible point is found.
     """
     if constraints is None or (isinstance(constraints, Sequence) and not len(constraints)):
         return domain
@@ -181,10 +180,7 @@ def constrained(domain: Domain, constraints: Any) -> Domain:
         if text is None or unknown:
             raise TypeError(f"`constraints[{i}]` must be a dict such as {_CONSTRAINT}, got {entry!r}.")
         functions.append(Constraint(str(entry.get("name", f"constraint_{i}")), text, listed))
-    raise BojaxError(
-        "`constraints` must be None: spaces have no constraints yet. Let `f` return NaN where a point is infeasible: "
-        f"the model learns to avoid such points. Got {[function.__name__ for function in functions]}."
-    )
+    return domain._replace(space=Space(dict(domain.space.items()), constraints=functions))
 
 
 _CONSTRAINT = "{'name': 'c', 'constraint': 'x[:,0] + x[:,1] - 1'}"

@@ -257,7 +257,7 @@ class BayesianOptimization:
         Args:
             context: values of some columns, by name, that the points have.
             pending_X: [p, d] points that are being evaluated. They are not suggested, nor is what they will tell.
-            ignored_X: [k, d] points not to suggest. They are treated as pending ones.
+            ignored_X: [k, d] points not to suggest. They are treated as pending ones; infeasible ones are left out.
 
         Returns:
             [q, d] points, q as evaluated by one iteration; fewer at the end of a finite domain.
@@ -270,9 +270,13 @@ class BayesianOptimization:
         study = self._campaign.study(self._rows)
         for name, points in (("pending_X", pending_X), ("ignored_X", ignored_X)):
             if points is not None:
-                for row in self._campaign.points(points, name):
-                    study.enqueue(self._domain.params(row, f"`{name}`"))
-                    study.ask()
+                for i, row in enumerate(self._campaign.points(points, name)):
+                    params = self._domain.params(row, f"`{name}`")
+                    if self._campaign.is_feasible(params):
+                        study.enqueue(params)
+                        study.ask()
+                    elif points is pending_X:
+                        raise ValueError(f"`pending_X[{i}]` must be feasible, got {row.tolist()}.")
         return self._campaign.suggest(study, held)[0]
 
     def predict(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
