@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from bojax._plain import plain_number
@@ -89,7 +90,7 @@ class Campaign:
         """Whether parameters satisfy the constraints."""
         space = self.domain.space
         with host_scope():
-            return not space.constraints or bool(space.is_feasible(space.from_params(params)))
+            return not space.constraints or bool(space.is_feasible(jnp.asarray(space.from_params(params))))
 
     def context(self, given: Any) -> dict[str, Any]:
         """The fixed parameters of a context, by name.

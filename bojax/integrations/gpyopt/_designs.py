@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bojax._errors import BojaxError, BojaxWarning
@@ -69,7 +70,7 @@ def random_rows(
         fixed = [name in held for name in space.names]
         points[:, fixed] = space.from_params(params)[fixed]
         with host_scope():
-            points = points[np.asarray(space.is_feasible(np.asarray(points)))][:count]
+            points = points[np.asarray(space.is_feasible(jnp.asarray(points)))][:count]
         if len(points) < count:
             raise BojaxError(
                 f"`context` must leave feasible points, got {held}: of {MAX_TRIES} random ones too few are."
