@@ -173,3 +173,16 @@ def test_gradient_bo(tmp_path):
     assert methods == {"BO", "BO with gradients", "BO with wrong gradients"}
     clocks = [figure["values"] for figure in figures if figure["figure"] == "equal clock"]
     assert len(clocks) == 4 and all(0 <= clock["trials"] <= 8 and clock["cost"] > 0 for clock in clocks)
+
+
+@pytest.mark.long
+def test_conditional_spaces(tmp_path):
+    command = ["-m", "benchmarks.conditional", "--only", "random search", "Optuna TPE, multivariate, group"]
+    _, figures = run(tmp_path, *command)
+    studies = [figure["values"] for figure in figures if figure["figure"] == "study"]
+    assert {(study["problem"], study["method"]) for study in studies} == {
+        (problem, method)
+        for problem in ("branches", "widths")
+        for method in ("random search", "Optuna TPE, multivariate, group")
+    }
+    assert all(study["best"] < 5.0 for study in studies)
