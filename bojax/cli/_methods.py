@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 METHODS = {
     "bayesopt": "bayesopt",
+    "grid": "grid_search",
     "random": "random_search",
+    "sobol": "sobol_search",
+    "tpe": "tpe",
     "genetic": "genetic",
     "pso": "pso",
     "de": "differential_evolution",
