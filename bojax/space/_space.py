@@ -220,7 +220,7 @@ class Space(Mapping[str, Parameter]):
         if self.is_conditional:
             exists = _conditions.active(self.conditions, positions, jnp)
             X, positions = jnp.where(exists, X, 0.0), jnp.where(exists, positions, 0)
-        values = encoding.grid_values(columns, positions, encoding.float_values(columns, X, jnp), jnp)
+        values: Any = encoding.grid_values(columns, positions, encoding.float_values(columns, X, jnp), jnp)
         c = columns.against(X)
         numbers = c.first + c.step * positions
         return {

@@ -76,10 +76,12 @@ def _name(name: Any) -> str:
 def _values(name: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, np.ndarray) and given.ndim == 1:
         given = given.tolist()
-    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)) and not np.isscalar(given)
+    scalar = (
+        isinstance(given, (str, bytes, Mapping)) or getattr(given, "ndim", 1) == 0 or not isinstance(given, Iterable)
+    )
     if isinstance(given, (set, frozenset)):
         raise TypeError(f"`when[{name!r}]` must be a value or a list of values, got the set {given!r}. Use a list.")
-    values = tuple(map(plain, given)) if several else (plain(given),)
+    values = (plain(given),) if scalar else tuple(map(plain, given))
     if not values:
         raise ValueError(f"`when[{name!r}]` must hold at least one value, got {given!r}: it would never exist.")
     for value in values:

@@ -117,7 +117,6 @@ def test_without_a_metric_the_anonymous_one_counts():
         (tune.choice([1, 1.0]), bojax.Categorical([0, 1])),
         (bojax.Ordinal([1, 2, 4]), bojax.Ordinal([1, 2, 4])),
     ],
-    ids=str,
 )
 def test_domains_become_parameters(domain, parameter):
     assert converted(domain) == parameter
@@ -133,7 +132,6 @@ def test_domains_become_parameters(domain, parameter):
         tune.lograndint(1, 5),
         tune.qlograndint(2, 8, 2),
     ],
-    ids=lambda domain: f"{domain.domain_str} {domain.get_sampler()}",
 )
 def test_the_values_are_those_that_ray_draws(domain):
     drawn = {round(value, 9) for value in domain.sample(size=2000, random_state=0)}
@@ -184,7 +182,6 @@ def custom():
         (tune.choice([]), r"`b/x`, .*at least one choice"),
         (tune.randint(0, 2**40), r"`b/x`, .*int32"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_searched_is_refused_by_name(domain, message):
     with pytest.raises(ValueError, match=message):

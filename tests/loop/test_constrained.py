@@ -1,5 +1,7 @@
 """Algorithms on constrained spaces: every suggestion is feasible, new, and good."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +40,7 @@ SPACES = {
 }
 
 TINY = {"num_initial": 3, "capacity": 16}
-FEW = {"optimizer": multistart(num_restarts=2, raw_samples=32)}
+FEW: dict[str, Any] = {"optimizer": multistart(num_restarts=2, raw_samples=32)}
 PATHS = {"num_features": 32, "surrogate": small_gp(max_evals=20)}
 
 ALGORITHMS = {
@@ -79,7 +81,7 @@ def test_every_suggestion_is_feasible(name, space):
             X, state, info = algorithm.ask(jax.random.key(i), state)
             X = np.asarray(X)[np.asarray(info.valid)]
             assert len(X) == algorithm.q
-            assert np.asarray(space.is_feasible(X)).all()
+            assert np.asarray(space.is_feasible(jnp.asarray(X))).all()
             # Their margins hold in plain Python, too, without the tolerance.
             assert all(space.broken_by(space.to_params(x)) is None for x in X)
             assert (np.asarray(Lattice.of(space).margins(X)) >= -1e-14).all()
@@ -92,6 +94,7 @@ def test_a_finite_space_is_exhausted_by_its_feasible_points():
     space = SPACES["finite"]()
     algorithm = bojax.random_search(space, q=1, capacity=32)
     state = algorithm.init(jax.random.key(0))
+    assert space.cardinality is not None
     for i in range(space.cardinality):
         X, state, info = algorithm.ask(jax.random.key(i), state)
         assert info.valid.all()
@@ -122,13 +125,13 @@ def test_held_coordinates_are_kept():
 
 def test_the_initial_design_needs_no_program_and_is_feasible():
     space = SPACES["tight"]()
-    algorithm = bojax.bayesopt(space, num_initial=8)
+    algorithm: Any = bojax.bayesopt(space, num_initial=8)
     told = bojax.data.Told(np.zeros((0, 3)), np.zeros(0), np.zeros((0, 3)))
     shift = np.array([7, 11, 13], np.uint32)
     points = []
     for _ in range(8):
         X, valid = algorithm.begin(shift, told)
-        assert valid.all() and np.asarray(space.is_feasible(X)).all()
+        assert valid.all() and np.asarray(space.is_feasible(jnp.asarray(X))).all()
         points.append(X[0])
         told = told._replace(X=np.array(points), y=np.arange(len(points), dtype=float))
     assert algorithm.ask._cache_size() == 0

@@ -24,6 +24,11 @@ def below_half(params):
     return 0.5 - params["a"]
 
 
+def anchors_of(space):
+    assert space.region is not None
+    return space.region.anchors
+
+
 def simplex(num_dims, total):
     names = [f"x{i}" for i in range(num_dims)]
     return bojax.Space(
@@ -84,8 +89,8 @@ def test_feasible_points_are_those_that_satisfy_the_constraints(name):
     space = SPACES[name]()
     X = np.random.default_rng(0).random((NUM_POINTS, space.num_dims))
     with jax.enable_x64(True):
-        decoded = {key: np.asarray(value) for key, value in space.decode(X).items()}
-        found = np.asarray(space.is_feasible(X))
+        decoded = {key: np.asarray(value) for key, value in space.decode(jnp.asarray(X)).items()}
+        found = np.asarray(space.is_feasible(jnp.asarray(X)))
         assert (found == truth(name, decoded)).all()
         lattice = Lattice.of(space)
         # What may be suggested is feasible in a stricter sense, on the host as in compiled code.
@@ -108,7 +113,7 @@ def test_samples_are_feasible_and_vary(name):
 
 def test_anchors_of_a_tight_simplex_fill_it_evenly():
     space = simplex(4, 0.1)  # a share of 4e-6 of the cube
-    sums = space.region.anchors.points.sum(axis=1)
+    sums = anchors_of(space).points.sum(axis=1)
     assert (sums <= 0.1).all()
     # The sum of a uniform point has the distribution function (s / 0.1)^4.
     uniform = np.sort((sums / 0.1) ** 4)
@@ -120,14 +125,15 @@ def test_anchors_of_a_tight_simplex_fill_it_evenly():
 
 def test_a_thin_curve_is_found():
     space = bojax.Space(SQUARE, constraints=[lambda p: 1e-5 - jnp.abs(p["a"] - p["b"] ** 2)])
-    points = space.region.anchors.points
+    points = anchors_of(space).points
     assert (np.abs(points[:, 0] - points[:, 1] ** 2) <= 1.0001e-5).all()
 
 
 def test_infeasible_points_of_a_finite_space_do_not_exist():
     space = SPACES["finite"]()
     assert space.cardinality == 10
-    assert len(space.feasible_points()) == 10 == Lattice.of(space).kind.max_points
+    feasible = space.feasible_points()
+    assert feasible is not None and len(feasible) == 10 == Lattice.of(space).kind.max_points
     # 0.1 * 1 + 0.2 is above 0.3 by rounding.
     assert space.broken_by({"a": 1, "b": 0.2}) is None
     large = bojax.Space({f"n{i}": bojax.Int(0, 100) for i in range(6)}, constraints=[lambda p: 9 - p["n0"] - p["n1"]])
@@ -162,7 +168,7 @@ def test_bad_constraints_are_named(constraint, error, text):
 
 def test_bad_lists_and_choices_are_named():
     with pytest.raises(TypeError, match="must be a list"):
-        bojax.Space(SQUARE, constraints=in_disk)
+        bojax.Space(SQUARE, constraints=in_disk)  # type: ignore[arg-type]
     choice = {"c": bojax.Categorical(["u", "v"])}
     with pytest.raises(TypeError, match="compared with 'u'"):
         bojax.Space(choice, constraints=[lambda p: jnp.where(p["c"] == "u", 1.0, -1.0)])
@@ -216,7 +222,7 @@ def test_copies_keep_constraints_and_anchors(name):
     space = SPACES[name]()
     for copied in (copy.deepcopy(space), pickle.loads(pickle.dumps(space))):
         assert copied == space
-        assert np.array_equal(copied.region.anchors.points, space.region.anchors.points)
+        assert np.array_equal(anchors_of(copied).points, anchors_of(space).points)
 
 
 def test_plain_data_hold_linear_constraints_and_name_functions():
@@ -251,7 +257,7 @@ def test_infeasible_points_are_moved_inside(name):
     X = lattice.snap(np.random.default_rng(1).random((64, space.num_dims)))
     was = lattice.is_inside(X)
     assert not was.all()
-    for moved in (lattice.repaired(X), lattice.spread(X), lattice.pulled(X, space.region.anchors.points[0])):
+    for moved in (lattice.repaired(X), lattice.spread(X), lattice.pulled(X, anchors_of(space).points[0])):
         assert lattice.is_inside(moved).all()
         assert np.array_equal(moved[was], X[was])
 
@@ -281,6 +287,7 @@ def test_held_coordinates_leave_feasible_points_or_an_error():
     lattice = Lattice.of(space)
     held = np.array([0.17, np.nan, np.nan])
     there = lattice.hold(held)
+    assert there.feasible is not None
     points = there.feasible.anchors
     assert (points[:, 0] == 0.17).all() and there.is_inside(points).all()
     assert len(np.unique(points, axis=0)) > 100
@@ -294,6 +301,7 @@ def test_held_coordinates_in_compiled_code():
     @jax.jit
     def anchors(held):
         there = lattice.hold(held)
+        assert there.feasible is not None
         return there.feasible.anchors, there.feasible.count
 
     with jax.enable_x64(True):
