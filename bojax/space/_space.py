@@ -222,7 +222,7 @@ class Space(Mapping[str, Parameter]):
             X, positions = jnp.where(exists, X, 0.0), jnp.where(exists, positions, 0)
         values: Any = encoding.grid_values(columns, positions, encoding.float_values(columns, X, jnp), jnp)
         c = columns.against(X)
-        numbers = c.first + c.step * positions
+        numbers: Any = c.first + c.step * positions
         return {
             name: (values if isinstance(parameter, Float) else numbers)[..., i]
             for i, (name, parameter) in enumerate(self.items())

@@ -76,9 +76,8 @@ def _name(name: Any) -> str:
 def _values(name: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, np.ndarray) and given.ndim == 1:
         given = given.tolist()
-    scalar = (
-        isinstance(given, (str, bytes, Mapping)) or getattr(given, "ndim", 1) == 0 or not isinstance(given, Iterable)
-    )
+    scalar = isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable)
+    scalar = scalar or getattr(given, "ndim", 1) == 0
     if isinstance(given, (set, frozenset)):
         raise TypeError(f"`when[{name!r}]` must be a value or a list of values, got the set {given!r}. Use a list.")
     values = (plain(given),) if scalar else tuple(map(plain, given))
