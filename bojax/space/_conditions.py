@@ -5,7 +5,11 @@ are joined with those of its parents, so that compiled code looks at one table p
 
     active[i] = all over its conditions j of allowed[i, j, position of parents[i, j]]
 
-In the unit cube the coordinate of an inactive parameter is `INACTIVE`, as that of a padding column.
+In the unit cube the coordinate of an inactive parameter is `INACTIVE`, as that of a padding column: surrogates see an
+imputed value. Columns that say what is active were not better (`benchmarks/results/algorithms.md`).
+
+Source: Levesque, Durand, Gagne, Sabourin (2017), "Bayesian optimization for conditional hyperparameter spaces", which
+compares such imputation with kernels that know the conditions.
 """
 
 import math

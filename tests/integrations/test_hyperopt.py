@@ -165,7 +165,7 @@ class TestSpaces:
         (hp.pchoice("x", [(0.2, "a"), (0.8, "b")]), bojax.Categorical([0, 1])),
     )
 
-    @pytest.mark.parametrize(("node", "parameter"), CASES, ids=lambda case: repr(case)[:60])
+    @pytest.mark.parametrize(("node", "parameter"), CASES)
     def test_each_distribution_is_a_parameter(self, node, parameter):
         found = space_from_hyperopt({"key": node})["x"]
         assert type(found) is type(parameter)

@@ -19,7 +19,7 @@ def regrets(objective, algorithm, num_steps, seeds=SEEDS):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("make", "num_steps", "bound"), [(objectives.branin, 25, 1e-2), (objectives.hartmann6, 40, 0.1)], ids=str
+    ("make", "num_steps", "bound"), [(objectives.branin, 25, 1e-2), (objectives.hartmann6, 40, 0.1)]
 )
 def test_median_regret(make, num_steps, bound):
     objective = make()

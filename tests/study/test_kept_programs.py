@@ -14,6 +14,13 @@ from tests.helpers import idle, run_python, small_bayesopt
 
 SPACE = bojax.Space(a=bojax.Float(0.0, 1.0), b=bojax.Float(0.1, 10.0, log=True))
 OTHER = bojax.Space(x=bojax.Float(-5.0, 5.0), y=bojax.Float(0.0, 2.0), z=bojax.Float(1.0, 2.0))
+TREE = bojax.Space(depth=bojax.Int(1, 3), a=bojax.Float(0.0, 1.0), b=bojax.Float(0.0, 1.0, when={"depth": [2, 3]}))
+OTHER_TREE = bojax.Space(
+    kind=bojax.Categorical([0, 1]),
+    x=bojax.Float(-5.0, 5.0, when={"kind": 0}),
+    y=bojax.Int(0, 5, when={"kind": 1}),
+    z=bojax.Float(1.0, 2.0, when={"kind": 1, "y": [2, 4]}),
+)
 
 
 def algorithm(space, q):
@@ -64,6 +71,14 @@ def test_what_was_compiled_once_is_loaded_for_every_space_of_its_class(tmp_path,
     forget()
     assert suggestions(SPACE, 6) == first
     suggestions(OTHER, 6)
+    assert len(compiled) == 1
+
+
+@pytest.mark.long
+def test_trees_of_a_class_share_a_program(compiled):
+    suggestions(TREE, 6)
+    assert len(compiled) == 1
+    suggestions(OTHER_TREE, 6)
     assert len(compiled) == 1
 
 
