@@ -109,6 +109,7 @@ def grid_search(
         >>> X, state, info = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0)))
         >>> sorted(X.tolist())
         [[0.0, 0.25], [0.0, 0.75], [0.5, 0.25], [0.5, 0.75], [1.0, 0.25], [1.0, 0.75]]
+        >>> state = algorithm.tell(state, X, jax.numpy.zeros(6))
         >>> X, state, info = algorithm.ask(jax.random.key(2), state)
         >>> bojax.Status(int(info.status)).name
         'EXHAUSTED'

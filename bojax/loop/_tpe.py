@@ -66,6 +66,7 @@ def tpe(
         True
     """
     settings: dict[str, Any] = {"q": q, "capacity": capacity, "num_initial": num_initial, "max_pending": max_pending}
+    Lattice.of(space)  # refuses what is neither
     check_counts(num_candidates=num_candidates, num_initial=num_initial)
 
     def propose(key, asked):

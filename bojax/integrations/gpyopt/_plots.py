@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtr
 
-from bojax._runtime import host_scope
-from bojax.acquisition import log_ei, pi, ucb
 from bojax.integrations.gpyopt._algorithms import JITTER, WEIGHT
 from bojax.integrations.gpyopt._settings import Settings
 from bojax.space import Float
@@ -82,29 +80,19 @@ def _draw_plane(plt: Any, problem: Any, settings: Settings, label_x: str | None,
     return figure, axes
 
 
-class _Normal:
-    """The mean and variance of points, in the place of a posterior."""
-
-    def __init__(self, mean: Any, var: Any) -> None:
-        self.mean_of, self.var_of = mean, var
-
-    def mean_var(self, X: Any) -> tuple[Any, Any]:
-        del X
-        return self.mean_of, self.var_of
-
-
 def _utility(problem: Any, settings: Settings, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """[k] the acquisition of single points, scaled to [0, 1]."""
     options, scale = dict(settings.options), float(np.nanstd(problem.Y)) or 1.0
     best = -float(np.min(problem.predict(problem.X)[0])) + options.get("acquisition_jitter", JITTER) * scale
-    with host_scope():
-        normal: Any = _Normal(-jnp.asarray(mean), jnp.asarray(std) ** 2)
-        X, best_f = jnp.zeros((len(mean), 1)), jnp.asarray(best)
-        if settings.acquisition == "LCB":
-            values = ucb(options.get("acquisition_weight", WEIGHT) ** 2)(normal, X, best_f)
-        else:
-            values = jnp.exp(log_ei(normal, X, best_f)) if settings.acquisition == "EI" else pi(normal, X, best_f)
-        values = np.asarray(values)
+    gain = -mean - best
+    z = gain / np.maximum(std, 1e-12 * scale)
+    match settings.acquisition:
+        case "LCB":
+            values = options.get("acquisition_weight", WEIGHT) * std - mean
+        case "EI":
+            values = gain * ndtr(z) + std * np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
+        case _:
+            values = ndtr(z)
     span = np.ptp(values)
     return (values - values.min()) / span if span > 0 else np.zeros_like(values)
 
