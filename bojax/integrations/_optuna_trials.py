@@ -104,6 +104,11 @@ class Trials:
             self._relative = state, {} if table is None else table.distributions
         return dict(self._relative[1])
 
+    def covers(self, space: Translated) -> bool:
+        """Whether a space has all parameters that trials show, but for those with a single value."""
+        missing = {name: of[-1] for name, of in self._shown.numbers.items() if name not in space.distributions}
+        return all(self._stored[number].distributions[name].single() for name, number in missing.items())
+
     @property
     def _shown(self) -> Presence:
         """The trials that show which parameters there are."""

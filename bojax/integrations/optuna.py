@@ -188,7 +188,7 @@ class BojaxSampler(BaseSampler):
                 held=space.space.coordinates_of(fixed) if fixed else None,
                 num_initial=self._n_startup_trials,
             )
-            self._note(study, trial, status)
+            self._note(study, trial, status, is_whole=trials.covers(space))
             params = space.from_space(suggested[0]) if suggested else self._anywhere(space, trial)
             # Seen by threads and processes that choose next, before the objective has requested all of them.
             study._storage.set_trial_system_attr(trial._trial_id, RELATIVE_PARAMS, space.internal(params))
@@ -262,10 +262,10 @@ class BojaxSampler(BaseSampler):
     def _anywhere(self, space: Translated, trial: FrozenTrial) -> dict[str, Any]:
         return space.params(np.random.default_rng([self._seed, trial.number]).random(space.space.num_dims))
 
-    def _note(self, study: optuna.Study, trial: FrozenTrial, status: Status) -> None:
+    def _note(self, study: optuna.Study, trial: FrozenTrial, status: Status, *, is_whole: bool) -> None:
         if status in (Status.FALLBACK, Status.OVERFLOW):
             self._warn_once((id(self._of(study)), status), f"trial {trial.number}: {STATUS_TEXT[status]}")
-        if status == Status.EXHAUSTED:
+        if status == Status.EXHAUSTED and is_whole:  # else points differ in parameters that are sampled independently
             self._warn_once(
                 (id(self._of(study)), status),
                 f"trial {trial.number}: every point of the search space is evaluated or running; from now on points "

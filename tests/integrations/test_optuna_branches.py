@@ -195,3 +195,19 @@ def test_a_branch_is_searched_by_the_model():
     late = [trial.params for trial in study.trials[20:]]
     assert study.best_value < 1e-4
     assert sum(params["kind"] == "deep" and abs(params["y"] - 0.7) < 0.1 for params in late) > 6
+
+
+def test_a_branch_that_is_not_known_yet_exhausts_nothing(caplog):
+    def objective(trial):
+        if trial.suggest_categorical("model", ["a", "b"]) == "a":
+            return trial.suggest_float("x", 0.0, 1.0)
+        return trial.suggest_float("y", 0.0, 1.0)
+
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(sampler=BojaxSampler(seed=0))
+        study.optimize(objective, n_trials=5)
+    finally:
+        optuna.logging.disable_propagation()
+    assert "every point" not in caplog.text
