@@ -275,7 +275,7 @@ def test_a_used_up_space_is_a_short_study(folder, capsys):
         (["tune", "mine:objective", "--seed", "-1"], 2, "--seed"),
         (["tune", "mine:objective", "--direction", "up"], 2, "minimize or maximize"),
         (["tune", "mine:trainer", "--direction", "minimize"], 2, "to be maximized"),
-        (["tune", "mine:objective", "--method", "magic"], 2, "must be one of bayesopt, random,"),
+        (["tune", "mine:objective", "--method", "magic"], 2, "must be one of bayesopt, grid, random, sobol, tpe,"),
         (["tune", "mine:objective", "--method", "cma"], 2, "Did you mean 'cma_es'?"),
         (["tune", "mine:objective", "--steps", "3"], 2, "objectives of the zoo only"),
         (["tune", "mine:objective", "--gradients"], 2, "is no training function"),
