@@ -6,10 +6,10 @@ are joined with those of its parents, so that compiled code looks at one table p
     active[i] = all over its conditions j of allowed[i, j, position of parents[i, j]]
 
 In the unit cube the coordinate of an inactive parameter is `INACTIVE`, as that of a padding column: surrogates see an
-imputed value. Columns that say what is active were not better (`benchmarks/results/algorithms.md`).
+imputed value. Columns that say what is active, and an arc kernel, were not better (`benchmarks/results/algorithms.md`).
 
 Source: Levesque, Durand, Gagne, Sabourin (2017), "Bayesian optimization for conditional hyperparameter spaces", which
-compares such imputation with kernels that know the conditions.
+compares such imputation with kernels that know the conditions; Swersky et al. (2014), arXiv:1409.4011, for arc kernels.
 """
 
 import math
