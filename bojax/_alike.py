@@ -93,11 +93,12 @@ class _Reader:
             return "cell", self._cell(value)
         if isinstance(value, (list, set)):
             # It may be there to be filled, and then the right one must be; its contents decide, too.
-            return self._same(value), tuple(self.parts(item) for item in value)
+            return self._same(value), tuple(self.parts(item) for item in value.copy())
         if isinstance(value, tuple):
             return type(value), tuple(self.parts(item) for item in value)
         if isinstance(value, Mapping) and type(value) in (dict, types.MappingProxyType):
-            return type(value), tuple((self.parts(key), self.parts(item)) for key, item in list(value.items()))
+            # A copy, since making pairs may run the garbage collector, and a finalizer or a thread changes the original.
+            return type(value), tuple((self.parts(key), self.parts(item)) for key, item in list(value.copy().items()))
         if dataclasses.is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             return type(value), tuple(self.parts(getattr(value, field.name)) for field in dataclasses.fields(value))
         if isinstance(value, frozenset):
