@@ -485,3 +485,13 @@ def test_plot_slices(tmp_path):
     assert [a.get_xlabel() for a in axes] == list(SPACE.names)
     line = axes[0].get_lines()[0]
     assert axes[0].get_xscale() == "log" and line.get_ydata()[0] < line.get_ydata()[-1]
+
+
+def test_an_algorithm_that_cannot_be_made_leaves_no_trials():
+    def missing(space, q):
+        raise ImportError("it is needed: pip install it")
+
+    study = Study({"x": Float(0.0, 1.0)}, seed=0, algorithm=missing)
+    with pytest.raises(ImportError, match="it is needed"):
+        study.ask(2)
+    assert not study.optuna.trials

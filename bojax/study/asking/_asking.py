@@ -25,6 +25,7 @@ from bojax.study.asking._held import (
     valid_values,
     without_repeats,
 )
+from bojax.study.asking._job import job_of
 from bojax.study.asking._suggest import may_repeat, suggest, takes_held, unread
 from bojax.study.records import _storage
 from bojax.study.records._trial import Trial
@@ -88,6 +89,8 @@ def _ask(core: Core, request: Request) -> list[Trial]:
             q = min(q, max(1, retries[0])) if retries else q
         if q == 0:
             raise _exhausted(core, request.fixed)
+        if len(line) < q:
+            job_of(core.algorithm, core.space, request.program_q)  # an algorithm that cannot be made leaves no trials
         prepared: dict[int, dict[str, Any]] = {}
         try:
             created = _create(core, q, bool(line), request.later, ids)
