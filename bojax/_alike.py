@@ -98,7 +98,7 @@ class _Reader:
             return type(value), tuple(self.parts(item) for item in value)
         if isinstance(value, Mapping) and type(value) in (dict, types.MappingProxyType):
             # A copy: making pairs may run the garbage collector, and a finalizer or a thread may change the original.
-            return type(value), tuple((self.parts(key), self.parts(item)) for key, item in list(value.copy().items()))
+            return type(value), tuple((self.parts(key), self.parts(item)) for key, item in dict(value).items())
         if dataclasses.is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             return type(value), tuple(self.parts(getattr(value, field.name)) for field in dataclasses.fields(value))
         if isinstance(value, frozenset):
