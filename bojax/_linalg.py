@@ -9,6 +9,8 @@ rule; `inverse` has no derivative.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,31 @@ from bojax._types import Array, Bool, Float
 def matmul(a: Array, b: Array) -> Array:
     """a @ b in the full precision of its dtype: accelerators round float32 factors by default, and variances cancel."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def one_by_one_on_cpu(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, of which a batch on CPU becomes a loop of single calls: for routines of LAPACK within libraries.
+
+    Args:
+        fn: a function of trees of arrays.
+
+    Returns:
+        The same function; it has no derivative in reverse mode.
+    """
+    wrapped = custom_vmap(fn)
+
+    @wrapped.def_vmap
+    def _(axis_size, in_batched, *args):
+        args = jax.tree.map(
+            lambda leaf, is_batched: leaf if is_batched else jnp.broadcast_to(leaf, (axis_size, *leaf.shape)),
+            args,
+            tuple(in_batched),
+        )
+        looped = lambda *args: jax.lax.map(lambda one: wrapped(*one), args)  # noqa: E731
+        out = jax.lax.platform_dependent(*args, cpu=looped, default=jax.vmap(fn))
+        return out, jax.tree.map(lambda _: True, out)
+
+    return wrapped
 
 
 @custom_vmap

@@ -4,10 +4,9 @@ import functools
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 
+from bojax._linalg import one_by_one_on_cpu
 from bojax.loop._algorithm import Algorithm
 from bojax.loop._evolution import (
     Evolution,
@@ -94,21 +93,7 @@ def _drawn(strategy):
         with broadcasting():
             return drawer.ask(key, evolved, drawer.default_params)
 
-    drawn = custom_vmap(one)
-
-    @drawn.def_vmap
-    def batch(axis_size, in_batched, *args):
-        args = jax.tree.map(
-            lambda leaf, batched: leaf if batched else jnp.broadcast_to(leaf, (axis_size, *leaf.shape)),
-            args,
-            tuple(in_batched),
-        )
-        out = jax.lax.platform_dependent(
-            *args, cpu=lambda *args: jax.lax.map(lambda row: drawn(*row), args), default=jax.vmap(one)
-        )
-        return out, jax.tree.map(lambda _: True, out)
-
-    return drawn
+    return one_by_one_on_cpu(one)
 
 
 def _drawn_in(X, evolved):

@@ -106,7 +106,7 @@ class RunStore:
         template = optuna.trial.create_trial(
             state=optuna.trial.TrialState.RUNNING,
             params=params,
-            distributions={name: kind for name, kind in to_distributions(self.space).items() if name in params},
+            distributions=to_distributions(self.space, params),
             user_attrs={MEMBER: member},
         )
         number = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)

@@ -382,7 +382,7 @@ class Space(Mapping[str, Parameter]):
                 grid, or not a choice.
         """
         self._check_names(params, partial=self.is_conditional)
-        x = self.coordinates_of(params)
+        x = self._coordinates(params)
         if self.is_conditional:
             active = self.active_names(params)
             self._check_active(params, active)
@@ -431,17 +431,7 @@ class Space(Mapping[str, Parameter]):
             ValueError: a name is unknown; a value is out of range, off the step grid, or not a choice.
         """
         self._check_names(params, partial=True)
-        values, numbers = np.zeros(self.num_dims), np.zeros(self.num_dims, np.int32)
-        for i, (name, parameter) in enumerate(self.items()):
-            if name not in params:
-                continue
-            if isinstance(parameter, Float) and not parameter.num_values:
-                values[i] = parameter.check(params[name], name=name)
-            else:
-                numbers[i] = parameter.position(params[name], name=name)
-        columns = encoding.make_columns(self.parameters, values.dtype)
-        x = encoding.coordinates(columns, numbers, encoding.float_coordinates(columns, values, np), np)
-        return np.where([name in params for name in self.names], x, np.nan)
+        return self._coordinates(params)
 
     def is_complete(self, params: Mapping[str, Any]) -> bool:
         """Returns whether a dict of plain Python values has all parameters that exist at its point.
@@ -588,6 +578,20 @@ class Space(Mapping[str, Parameter]):
         missing = [name for name in self.names if name not in params]
         if missing and not partial:
             raise ValueError(f"`params` must have all names of the space, got {list(params)}. Missing: {missing}.")
+
+    def _coordinates(self, params: Mapping[str, Any]) -> np.ndarray:
+        """`coordinates_of`, of names that were checked."""
+        values, numbers = np.zeros(self.num_dims), np.zeros(self.num_dims, np.int32)
+        for i, (name, parameter) in enumerate(self.items()):
+            if name not in params:
+                continue
+            if isinstance(parameter, Float) and not parameter.num_values:
+                values[i] = parameter.check(params[name], name=name)
+            else:
+                numbers[i] = parameter.position(params[name], name=name)
+        columns = encoding.make_columns(self.parameters, values.dtype)
+        x = encoding.coordinates(columns, numbers, encoding.float_coordinates(columns, values, np), np)
+        return np.where([name in params for name in self.names], x, np.nan)
 
     def _check_active(self, params: Mapping[str, Any], active: Sequence[str]) -> None:
         """Raises ValueError if an active parameter is missing, or an inactive one is there."""

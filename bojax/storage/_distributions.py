@@ -1,5 +1,6 @@
 """Conversion of a space to Optuna's distributions."""
 
+from collections.abc import Collection
 from typing import Any
 
 from optuna.distributions import (
@@ -12,11 +13,12 @@ from optuna.distributions import (
 from bojax.space import Categorical, Float, Int, Ordinal, Space
 
 
-def to_distributions(space: Space) -> dict[str, BaseDistribution]:
+def to_distributions(space: Space, names: Collection[str] | None = None) -> dict[str, BaseDistribution]:
     """Convert a space to Optuna's distributions.
 
     Args:
         space: the space. Ordinals become categorical distributions.
+        names: the parameters to convert, such as those that exist at a point; all by default.
 
     Returns:
         A dict of distributions by parameter name.
@@ -26,7 +28,7 @@ def to_distributions(space: Space) -> dict[str, BaseDistribution]:
         >>> to_distributions(bojax.Space(x=bojax.Float(0.0, 1.0)))
         {'x': FloatDistribution(high=1.0, log=False, low=0.0, step=None)}
     """
-    return {name: _to_distribution(space[name]) for name in space.names}
+    return {name: _to_distribution(space[name]) for name in space.names if names is None or name in names}
 
 
 def _to_distribution(parameter: Any) -> BaseDistribution:

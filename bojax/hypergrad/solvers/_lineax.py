@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jax.custom_batching import custom_vmap
 
+from bojax._linalg import one_by_one_on_cpu
 from bojax.hypergrad import _tree
 from bojax.hypergrad._closure import open_closure
 from bojax.hypergrad._problem import MatVec, Solution
@@ -48,7 +48,7 @@ class Lineax:
             result = lx.linear_solve(operator, b, self.solver, options=options, throw=False)
             return result.value, jnp.asarray(result.stats.get("num_steps", -1), jnp.int32)
 
-        x, num_steps = _one_by_one_on_cpu(solve)(apply_consts, pre_consts, b, x0)
+        x, num_steps = one_by_one_on_cpu(solve)(apply_consts, pre_consts, b, x0)
         unknown = jnp.zeros((), _tree.dtype(b))
         x = _tree.where(_tree.norm(b) == 0, b, x)  # BiCGStab divides zero by zero
         return Solution(x, num_steps, unknown + jnp.inf, unknown)
@@ -58,20 +58,3 @@ def _operator(matvec: MatVec, like: Any, symmetric: bool) -> lx.AbstractLinearOp
     structure = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), like)
     tags = (lx.symmetric_tag, lx.positive_semidefinite_tag) if symmetric else ()
     return lx.FunctionLinearOperator(matvec, structure, tags)
-
-
-def _one_by_one_on_cpu(fn):
-    wrapped = custom_vmap(fn)
-
-    @wrapped.def_vmap
-    def _(axis_size, in_batched, *args):
-        args = jax.tree.map(
-            lambda a, is_batched: a if is_batched else jnp.broadcast_to(a, (axis_size, *a.shape)),
-            args,
-            tuple(in_batched),
-        )
-        looped = lambda *args: jax.lax.map(lambda one: wrapped(*one), args)  # noqa: E731
-        out = jax.lax.platform_dependent(*args, cpu=looped, default=jax.vmap(fn))
-        return out, jax.tree.map(lambda _: True, out)
-
-    return wrapped

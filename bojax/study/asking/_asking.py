@@ -20,7 +20,6 @@ from bojax.study.asking._held import (
     groups_of,
     held_row,
     num_feasible_left,
-    num_points,
     shown,
     valid_values,
     without_repeats,
@@ -232,7 +231,7 @@ def _warn_dropped(
 
 
 def _exhausted(core: Core, held: Mapping[str, Any]) -> SpaceExhaustedError:
-    size = num_points(core.space, held)
+    size = core.space.num_points(held)
     if core.space.constraints:
         size = None if held or size is None else core.space.cardinality
     kind = "feasible point" if core.space.constraints else "point"
@@ -320,7 +319,7 @@ def _suggest(
 
 def _num_left(core: Core, held: Mapping[str, Any], more_pending: Sequence[np.ndarray] = ()) -> int:
     """Number of points with the held values that are neither reported nor pending; a large number if infinite."""
-    size = num_points(core.space, held)
+    size = core.space.num_points(held)
     # A fully given point may be repeated, and so may any point of a noisy objective.
     if size is None or core.space.is_complete(held) or may_repeat(core.algorithm, core.space):
         return 2**31

@@ -89,11 +89,6 @@ def held_row(space: Space, held: Mapping[str, Any]) -> np.ndarray | None:
     return space.coordinates_of(held)
 
 
-def num_points(space: Space, held: Mapping[str, Any]) -> int | None:
-    """Number of points of the space with the fixed values; None if a free parameter is continuous."""
-    return space.num_points(held)
-
-
 def num_feasible_left(space: Space, held: Mapping[str, Any], seen: np.ndarray) -> int | None:
     """Number of feasible points with the fixed values that were not seen, in a small finite constrained space.
 
@@ -141,7 +136,7 @@ def without_repeats(
         rows = np.array([space.coordinates_of(point) for point in active])
         rows = there.repaired(there.snap(np.where(np.isnan(rows), INACTIVE, rows)))
         points = [{**space.to_params(row), **held} for row in rows]
-    if num_points(space, held) is None:
+    if space.num_points(held) is None:
         return points
     taken = {row.tobytes() for row in seen}
     free = [name for name in space.names if name not in held and space[name].num_values]

@@ -254,7 +254,7 @@ def _copied(carried: Carried, space: Space, filled: Mapping[str, Any]) -> Frozen
         state=trial.state,
         values=trial.values,
         params={} if waiting else values,
-        distributions={} if waiting else {name: d for name, d in to_distributions(space).items() if name in values},
+        distributions={} if waiting else to_distributions(space, values),
         user_attrs=attrs,
         system_attrs={**trial.system_attrs, **({"fixed_params": values} if waiting else {})},
         intermediate_values=trial.intermediate_values,
